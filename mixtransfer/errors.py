@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints the sentence and exits with code 2; ``--debug`` shows the traceback.
     """
+
+
+class Interrupted(Exception):
+    """The user stopped a long command; what it takes to resume has been written."""

@@ -1,0 +1,5 @@
+import sys
+
+from mixtransfer.cli import main
+
+sys.exit(main())

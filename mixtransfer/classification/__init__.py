@@ -1,0 +1,1 @@
+"""Fine-tuning and using image classifiers, on Lightning."""

@@ -1,0 +1,88 @@
+"""The `classify` verbs as the command line runs them: call, then print."""
+
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from mixtransfer.classification.evaluate import evaluate as evaluate_run
+from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
+from mixtransfer.classification.predict import predict as predict_images
+from mixtransfer.classification.predict import print_predictions
+from mixtransfer.classification.train import train as train_run
+from mixtransfer.run import Run
+
+SCORE_NAMES = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "mean_class_accuracy": "mean per-class accuracy",
+    "macro_f1": "macro F1",
+    "calibration_error": "calibration error",
+}
+
+
+def train(options: TrainOptions) -> int:
+    run = train_run(options)
+    if run is not None:
+        print_run(run)
+    return 0
+
+
+def print_run(run: Run) -> None:
+    """The table at the end of a training, and where things are."""
+    metrics = run.read_metrics()
+    _print_scores(metrics["test"], f"Test, {run.folder}", metrics["validation"])
+    print(f"Report:  {run.report}")
+    print(f"Predict: mixtransfer classify predict {run.folder} IMAGE…")
+
+
+def evaluate(options: EvaluateOptions) -> int:
+    evaluation = evaluate_run(options)
+    if evaluation is None:
+        return 0
+    if options.json:
+        print(json.dumps(evaluation.to_dict(), ensure_ascii=False))
+        return 0
+    images = len(evaluation.predictions.labels)
+    _print_scores(
+        {name: estimate.to_dict() for name, estimate in evaluation.scores.items()},
+        f"{options.run} on {images:,} images",
+    )
+    _print_confusions(evaluation.predictions.confusion, evaluation.classes)
+    return 0
+
+
+def predict(options: PredictOptions) -> int:
+    form = "json" if options.json else options.format
+    if not print_predictions(predict_images(options), form):
+        print("error: None of the images can be used.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _print_scores(scores: dict, title: str, validation: dict | None = None) -> None:
+    table = Table(title=title, title_justify="left", caption="fractions in %, with 95 % intervals")
+    for column in ("score", "value", "interval", *(["validation"] if validation else [])):
+        table.add_column(column, justify="left" if column == "score" else "right")
+    for name, score in scores.items():
+        row = [SCORE_NAMES[name], f"{100 * score['value']:.2f}", f"{100 * score['low']:.1f}–{100 * score['high']:.1f}"]
+        if validation:
+            row.append(f"{100 * validation[name]['value']:.2f}")
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _print_confusions(confusion, classes: list[str], most: int = 30) -> None:
+    """The whole matrix of a few classes, the most frequent confusions of many."""
+    console = Console()
+    if len(classes) <= 12:
+        table = Table("true \\ predicted", *(name[:12] for name in classes), title="Confusion matrix")
+        for name, row in zip(classes, confusion, strict=True):
+            table.add_row(name, *(str(count) if count else "·" for count in row))
+    else:
+        table = Table("true", "predicted", "images", title="Most frequent confusions")
+        wrong = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+        for n, i, j in sorted(wrong, reverse=True)[:most]:
+            table.add_row(classes[i], classes[j], str(n))
+    console.print(table)

@@ -1,0 +1,139 @@
+"""Feeding images to Lightning: order and augmentation follow from the seed alone."""
+
+import math
+import os
+from collections.abc import Iterator
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mixtransfer.data.augment import Augment
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.preprocessing import Preprocessing
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (position, seed of its augmentation) for one process of a data-parallel training.
+
+    Each epoch is a fresh permutation that depends on the seed and the epoch's number only, cut into batches of
+    nearly equal size, so that no image is dropped and no batch is so small that batch norm fails.
+
+    Args:
+        length: Number of examples.
+        batch_size: The largest batch.
+        rank, world: This process and the number of processes; each takes every world-th example.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
+        self.epoch = 0
+        self.sampler = self  # Lightning announces a new epoch to `batch_sampler.sampler`
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(1, math.ceil(self.length / (self.batch_size * self.world)))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(self.length)
+        seeds = generator.integers(2**31, size=self.length)
+        for batch in np.array_split(order[self.rank :: self.world], len(self)):
+            yield [(int(i), int(seeds[i])) for i in batch]
+
+
+class TrainingViews(Dataset):
+    """Augmented views; an item is asked for by (position, seed)."""
+
+    def __init__(self, examples: Examples, augment: Augment):
+        self.examples, self.augment = examples, augment
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+        index, seed = key
+        image = self.examples.image(index, self.augment.min_side)
+        return self.augment(np.asarray(image), seed), int(self.examples.labels[index])
+
+
+class CentralViews(Dataset):
+    """Views for evaluation; an item is (view, label, position)."""
+
+    def __init__(self, examples: Examples, preprocessing: Preprocessing):
+        self.examples, self.preprocessing = examples, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int, int]:
+        image = self.examples.image(index, self.preprocessing.min_side)
+        return self.preprocessing.central_view(image), int(self.examples.labels[index]), index
+
+
+def collate(items: list[tuple]) -> tuple[torch.Tensor, ...]:
+    """Stack views to a uint8 tensor (n, 3, height, width) in channels_last order, without copying twice."""
+    views, *numbers = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), *(torch.tensor(n) for n in numbers)
+
+
+def default_workers() -> int:
+    """Loading processes that keep training fed without crowding out a training on the CPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores) if torch.cuda.is_available() else min(2, cores)
+
+
+class ClassificationData(L.LightningDataModule):
+    """The loaders of a classification dataset.
+
+    In a data-parallel run each process gets its share of every split; evaluation shares are not padded, so that
+    gathered results hold every image once.
+
+    Attributes:
+        tested: The examples that ``trainer.test`` sees.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        preprocessing: Preprocessing,
+        augment: Augment,
+        batch_size: int = 32,
+        workers: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.dataset, self.preprocessing, self.augment = dataset, preprocessing, augment
+        self.batch_size, self.seed = batch_size, seed
+        self.tested = dataset.test
+        self.workers = default_workers() if workers is None else workers
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def train_dataloader(self) -> DataLoader:
+        batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
+        return self._loader(TrainingViews(self.dataset.train, self.augment), batch_sampler=batches, keep=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.evaluation_loader(self.dataset.val, keep=True)
+
+    def test_dataloader(self) -> DataLoader:
+        return self.evaluation_loader(self.tested)
+
+    def evaluation_loader(self, examples: Examples, keep: bool = False) -> DataLoader:
+        """Central views of ``examples``, in order, this process's share of them."""
+        rank, world = self._place()
+        shares = range(rank, len(examples), world)
+        views = CentralViews(examples, self.preprocessing)
+        return self._loader(views, sampler=shares, batch_size=2 * self.batch_size, keep=keep)
+
+    def _loader(self, views: Dataset, keep: bool, **kwargs) -> DataLoader:
+        return DataLoader(
+            views,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=keep and self.workers > 0,
+            **kwargs,
+        )

@@ -1,0 +1,83 @@
+"""`classify evaluate`: the scores of a Run's model on labelled images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import lightning as L
+import numpy as np
+
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.metrics import Predictions, score
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.trainer import hardware, predict_examples, quieten
+from mixtransfer.data.augment import Augment
+from mixtransfer.data.dataset import Examples
+from mixtransfer.data.load import load_dataset
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: the predictions, their scores, and the class names."""
+
+    predictions: Predictions
+    scores: dict
+    classes: list[str]
+
+    def to_dict(self) -> dict:
+        """For --json: scores, number of images, classes, and counts of (true, predicted) classes."""
+        return {
+            "images": len(self.predictions.labels),
+            **{name: estimate.to_dict() for name, estimate in self.scores.items()},
+            "classes": self.classes,
+            "confusion_matrix": self.predictions.confusion.tolist(),
+        }
+
+
+def evaluate(options: EvaluateOptions) -> Evaluation | None:
+    """Score a run's model; of several processes only the first returns the result.
+
+    Raises:
+        UserError: The run or the data cannot be used, or the data has a class that the model does not know.
+    """
+    quieten()
+    trained = open_classifier(options.run)
+    recorded = TrainOptions(**Run.open(options.run).read_config())
+    dataset = load_dataset(
+        options.data or recorded.data,
+        options.data_root or recorded.data_root,
+        recorded.val_fraction,
+        recorded.test_fraction,
+        recorded.split_seed,
+    )
+    examples = {"test": dataset.test, "val": dataset.val, "train": dataset.train}
+    chosen = list(examples.values()) if options.split == "all" else [examples[options.split]]
+    chosen = [_with_labels_of(part, dataset.classes, trained.classes) for part in chosen]
+    module = Classifier(trained.model, trained.preprocessing)
+    data = ClassificationData(
+        dataset, trained.preprocessing, Augment("none", trained.preprocessing.size),
+        options.batch_size, options.workers,
+    )  # fmt: skip
+    trainer = L.Trainer(enable_checkpointing=False, **hardware(options))
+    parts = [predict_examples(trainer, module, data, part) for part in chosen]
+    predictions = Predictions(
+        np.concatenate([part.probabilities for part in parts]), np.concatenate([part.labels for part in parts])
+    )
+    if not trainer.is_global_zero:
+        return None
+    return Evaluation(predictions, score(predictions), trained.classes)
+
+
+def _with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:
+    """The same images, labelled in the model's order of classes."""
+    if unknown := sorted(set(found) - set(known)):
+        raise UserError(f"The model does not know the class {unknown[0]!r} of the data; it knows {_some(known)}.")
+    order = np.array([known.index(name) for name in found])
+    return Examples(examples.images, order[examples.labels])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

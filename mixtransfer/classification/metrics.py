@@ -1,0 +1,169 @@
+"""Scores of a classifier, each with a 95 % interval."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+CALIBRATION_BINS = 15
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with the bounds of its 95 % interval, all fractions."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.2f} % ({100 * self.low:.1f}–{100 * self.high:.1f})"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier said of n images.
+
+    Attributes:
+        probabilities: Shape (n, classes), rows sum to 1.
+        labels: True classes, shape (n,).
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def from_logits(cls, logits: np.ndarray, labels: np.ndarray) -> "Predictions":
+        logits = logits.astype(np.float64)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return cls(exponentials / exponentials.sum(axis=1, keepdims=True), labels)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return self.probabilities.max(axis=1)
+
+    @property
+    def classes(self) -> int:
+        return self.probabilities.shape[1]
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts of (true, predicted) classes, shape (classes, classes)."""
+        return confusion_matrix(self.labels, self.predicted, self.classes)
+
+    def in_top(self, k: int) -> np.ndarray:
+        """Whether the true class is among the k most probable, shape (n,)."""
+        true = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return (self.probabilities > true[:, None]).sum(axis=1) < k
+
+
+def log_loss(predictions: Predictions) -> float:
+    """Mean cross-entropy in nats."""
+    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    return float(-np.log(np.maximum(true, 1e-12)).mean())
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts of (true, predicted) pairs, shape (classes, classes)."""
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def proportion(hits: np.ndarray) -> Estimate:
+    """The share of true values with its Wilson interval (Wilson, JASA 1927)."""
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    return Estimate(float(hits.mean()), interval.low, interval.high)
+
+
+def mean_class_accuracy(confusion: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their images that were recognized."""
+    counts = confusion.sum(axis=1)
+    present = counts > 0
+    return float((np.diag(confusion)[present] / counts[present]).mean())
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 over the classes that occur among labels or predictions."""
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    present = total > 0
+    return float((2 * np.diag(confusion)[present] / total[present]).mean())
+
+
+def calibration_bins(confidence: np.ndarray, hits: np.ndarray) -> list[tuple[float, float, int]]:
+    """Mean confidence, accuracy and count of every non-empty bin of equal width."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    sums = np.bincount(bins, confidence, CALIBRATION_BINS), np.bincount(bins, hits, CALIBRATION_BINS)
+    return [(float(c / n), float(h / n), int(n)) for c, h, n in zip(*sums, counts, strict=True) if n]
+
+
+def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy (Guo et al., ICML 2017)."""
+    return sum(n * abs(c - h) for c, h, n in calibration_bins(confidence, hits)) / len(hits)
+
+
+def score(predictions: Predictions, seed: int = 0) -> dict[str, Estimate]:
+    """All scores of a test.
+
+    Accuracies have Wilson intervals; the others the percentiles of a bootstrap over images, within classes.
+
+    Returns:
+        ``top1``, ``top5`` (with five classes or fewer: absent), ``mean_class_accuracy``, ``macro_f1`` and
+        ``calibration_error``.
+    """
+    labels, predicted, confidence = predictions.labels, predictions.predicted, predictions.confidence
+    hits = predicted == labels
+    scores = {"top1": proportion(hits)}
+    if predictions.classes > 5:
+        scores["top5"] = proportion(predictions.in_top(5))
+
+    def others(chosen: np.ndarray | slice) -> tuple[float, ...]:
+        confusion = confusion_matrix(labels[chosen], predicted[chosen], predictions.classes)
+        gap = calibration_error(confidence[chosen], hits[chosen])
+        return mean_class_accuracy(confusion), macro_f1(confusion), gap
+
+    drawn = np.array([others(chosen) for chosen in _resamples(labels, seed)])
+    lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0)
+    names = ("mean_class_accuracy", "macro_f1", "calibration_error")
+    for name, value, low, high in zip(names, others(slice(None)), lows, highs, strict=True):
+        scores[name] = Estimate(value, float(min(low, value)), float(max(high, value)))
+    return scores
+
+
+def _resamples(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Positions drawn with replacement within each class, so that no class vanishes."""
+    generator = np.random.default_rng(seed)
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    sizes = np.repeat(counts, counts)
+    for _ in range(RESAMPLES):
+        yield order[starts + (generator.random(len(labels)) * sizes).astype(int)]
+
+
+def per_class(predictions: Predictions, classes: list[str]) -> list[dict]:
+    """A row a class: name, images, accuracy (with interval), precision, and its most frequent confusion."""
+    confusion = predictions.confusion
+    rows = []
+    for i, name in enumerate(classes):
+        wrong = confusion[i].copy()
+        wrong[i] = 0
+        images = int(confusion[i].sum())
+        rows.append(
+            {
+                "class": name,
+                "images": images,
+                "accuracy": proportion(predictions.predicted[predictions.labels == i] == i) if images else None,
+                "precision": float(confusion[i, i] / confusion[:, i].sum()) if confusion[:, i].any() else None,
+                "confused_with": classes[int(wrong.argmax())] if wrong.any() else "",
+            }
+        )
+    return rows

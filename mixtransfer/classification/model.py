@@ -1,0 +1,44 @@
+"""Opening a trained classifier from its Run; nothing pickled is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.errors import UserError
+from mixtransfer.run import ModelCard, Run
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A network ready for use, with what belongs to it."""
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    classes: list[str]
+
+
+def open_classifier(folder: Path | str) -> TrainedClassifier:
+    """Load the classifier of a Run.
+
+    Raises:
+        UserError: The folder is no classification run, or its files are damaged.
+    """
+    run = Run.open(folder)
+    card = ModelCard.read(run.model, "classification")
+    try:
+        preprocessing = Preprocessing.from_dict(card.preprocessing)
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{run.model} is not a model description: its preprocessing is not whole.") from error
+    model = create_backbone(card.backbone, weights="none", num_classes=len(card.classes))
+    try:
+        model.load_state_dict(safetensors.torch.load_file(run.weights))
+    except FileNotFoundError:
+        raise UserError(f"{run.folder} holds no trained model yet: {run.weights.name} is missing.") from None
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{run.weights} is damaged or belongs to another model.") from error
+    return TrainedClassifier(model.eval(), preprocessing, card.classes)

@@ -1,0 +1,125 @@
+"""The classifier that Lightning trains: loss, optimizer, and results gathered over processes."""
+
+import math
+
+import lightning as L
+import numpy as np
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from timm.optim import param_groups_layer_decay
+from torch import nn
+from torchvision.transforms import v2
+
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+
+
+class Classifier(L.LightningModule):
+    """A network with its preprocessing; images go in as uint8 (n, 3, height, width), logits come out.
+
+    Args:
+        model: A timm classifier.
+        preprocessing: What the network wants to see.
+        options: Resolved options; only needed to train.
+        class_weight: Weight of each class in the loss, shape (classes,).
+        total_steps: Optimizer steps of the whole training, for the schedule.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        options: TrainOptions | None = None,
+        class_weight: torch.Tensor | None = None,
+        total_steps: int = 1,
+    ):
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.normalize = Normalize(preprocessing)
+        self.options, self.total_steps = options, total_steps
+        self.lr = options.lr if options else None
+        self.register_buffer("class_weight", class_weight, persistent=False)
+        self.mix = _mixing(options, model.num_classes) if options else None
+        self._results: list[tuple[torch.Tensor, ...]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(self.normalize(images))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if mode and self.options and self.options.batch_norm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:
+            # The head was fitted by the first process only.
+            self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
+
+    def on_train_epoch_start(self) -> None:
+        # What is drawn in an epoch must not depend on whether the training was interrupted before it.
+        torch.manual_seed(hash((self.options.seed, self.current_epoch, self.global_rank)) % 2**31)
+
+    def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
+        images, labels = batch
+        inputs = self.normalize(images)
+        targets = labels
+        if self.mix is not None:
+            inputs, targets = self.mix(inputs, labels)
+        loss = F.cross_entropy(
+            self.model(inputs), targets, weight=self.class_weight, label_smoothing=self.options.label_smoothing
+        )
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> None:
+        images, labels, positions = batch
+        self._results.append((self(images).float().cpu(), labels.cpu(), positions.cpu()))
+
+    test_step = validation_step
+
+    def take_predictions(self) -> Predictions:
+        """The predictions of the evaluation that has just run, of all processes, in the order of the examples."""
+        logits, labels, positions = (torch.cat(parts).numpy() for parts in zip(*self._results, strict=True))
+        self._results.clear()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gathered = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(gathered, (logits, labels, positions))
+            logits, labels, positions = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+        order = np.argsort(positions)
+        return Predictions.from_logits(logits[order], labels[order])
+
+    def configure_optimizers(self) -> dict:
+        options = self.options
+        groups = param_groups_layer_decay(
+            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay
+        )
+        for group in groups:
+            group["lr"] = self.lr * group["lr_scale"]
+        # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.
+        fused = {"fused": True} if self.device.type == "cpu" else {}
+        if options.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
+        else:
+            optimizer = torch.optim.AdamW(groups, self.lr, **fused)
+        warmup = options.warmup_epochs * self.total_steps / options.epochs
+
+        def share_of_peak(step: int) -> float:
+            rise = min(1.0, (step + 1) / (warmup + 1))
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _mixing(options: TrainOptions, classes: int) -> nn.Module | None:
+    ways = []
+    if options.mixup > 0:
+        ways.append(v2.MixUp(alpha=options.mixup, num_classes=classes))
+    if options.cutmix > 0:
+        ways.append(v2.CutMix(alpha=options.cutmix, num_classes=classes))
+    return v2.RandomChoice(ways) if ways else None

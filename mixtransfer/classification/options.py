@@ -1,0 +1,148 @@
+"""The options of the `classify` verbs: their interface, their help and what config.yaml records."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+class HardwareOptions(Protocol):
+    """The options that say what to run on."""
+
+    precision: str
+    devices: int | str
+    num_nodes: int
+
+
+@dataclass
+class TrainOptions:
+    """Fine-tune a backbone on labelled images.
+
+    First a linear head is fitted on the frozen backbone's features, then the whole network is trained with
+    learning rates that shrink towards its input. The weights that do best on the validation part are kept, and
+    the test set is looked at once, at the end.
+
+    Args:
+        data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
+        backbone: A name from `mixtransfer models`, or any timm model.
+        weights: Where to start: imagenet (published weights), none (from scratch), or a file.
+        output: The run's folder; by default a new one under runs/.
+        resume: A run to go on with after an interrupt; it brings its own configuration.
+        data_root: Where named datasets live, or are downloaded to.
+        epochs: Passes over the training set; by default 5 to 20, more for smaller sets (30 from scratch).
+        batch_size: Images a step and device; auto finds the largest that fits on a GPU.
+        image_size: Side of the input in pixels; by default the one the weights were trained with.
+        lr: Peak learning rate of the head; by default by optimizer and start, and find runs a range test.
+        optimizer: Optimizer.
+        weight_decay: Weight decay (decoupled for adamw).
+        layer_decay: Learning rate of a layer as a share of the next one's; 1 trains all layers alike.
+        warmup_epochs: Epochs of linear warm-up before the cosine decay.
+        fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
+        batch_norm: Whether batch norm keeps its statistics (frozen), or follows the batches (train); auto freezes
+            them when fine-tuning on fewer than 5,000 images.
+        augment: none, crop (for writing and digits), crop-flip (the paper's), standard, strong.
+        min_crop: The smallest share of an image's area that a random crop keeps.
+        label_smoothing: Probability spread over all classes in the targets.
+        mixup: Strength (alpha) of mixup; 0 turns it off.
+        cutmix: Strength (alpha) of cutmix; 0 turns it off.
+        dropout: Dropout before the head.
+        class_weights: balanced weighs the loss of each class by the inverse of its frequency.
+        ema: Evaluate and keep an exponential moving average of the weights.
+        clip_grad: Largest norm of the gradient; 0 turns clipping off.
+        patience: Stop after this many epochs without a better validation result; 0 never stops early.
+        val_fraction: Share of each class set aside for validation, where the data has no such part.
+        test_fraction: Share of each class set aside for the test, where the data is not split.
+        split_seed: Seed of these splits, apart from the training's, so that runs share their test set.
+        seed: Seed of the initialization, the order and the augmentation.
+        workers: Image-loading processes; by default by the machine.
+        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        devices: GPUs to use (or processes, on the CPU).
+        num_nodes: Machines to use.
+    """
+
+    data: str | None = None
+    backbone: str = "mixnet_s"
+    weights: str = "imagenet"
+    output: str | None = None
+    resume: str | None = None
+    data_root: str = "data"
+    epochs: int | None = None
+    batch_size: int | Literal["auto"] = 32
+    image_size: int | None = None
+    lr: float | Literal["find"] | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.05
+    layer_decay: float = 0.75
+    warmup_epochs: float = 1.0
+    fit_head: bool | None = None
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
+    augment: Literal["none", "crop", "crop-flip", "standard", "strong"] = "crop-flip"
+    min_crop: float = 0.3
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    dropout: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    ema: bool = True
+    clip_grad: float = 1.0
+    patience: int = 0
+    val_fraction: float = 0.15
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    seed: int = 0
+    workers: int | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+
+
+@dataclass
+class EvaluateOptions:
+    """Score a run's model on labelled images, each score with its 95 % interval.
+
+    Args:
+        run: The run.
+        data: An image folder, a CSV manifest or a dataset's name; by default what the run was trained on.
+        split: The part to score; all takes every image of DATA.
+        data_root: Where named datasets live; by default as in training.
+        batch_size: Images at a time and device.
+        workers: Image-loading processes; by default by the machine.
+        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        devices: GPUs to use (or processes, on the CPU).
+        num_nodes: Machines to use.
+        json: Print the scores as JSON.
+    """
+
+    run: str
+    data: str | None = None
+    split: Literal["test", "val", "train", "all"] = "test"
+    data_root: str | None = None
+    batch_size: int = 32
+    workers: int | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    json: bool = False
+
+
+@dataclass
+class PredictOptions:
+    """Classify images with a run's model; results are printed as they come.
+
+    Args:
+        run: The run.
+        images: Files, folders or glob patterns.
+        top: How many classes to give an image.
+        format: table for people; json gives one object a line; csv one row an image and class.
+        json: Short for --format json.
+        batch_size: Images at a time.
+        workers: Image-loading processes; by default by the machine.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+    """
+
+    run: str
+    images: list[str]
+    top: int = 5
+    format: Literal["table", "json", "csv"] = "table"
+    json: bool = False
+    batch_size: int = 32
+    workers: int | None = None
+    device: str = "auto"

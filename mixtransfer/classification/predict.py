@@ -1,0 +1,154 @@
+"""`classify predict`: classes of images, as they come."""
+
+import csv
+import glob
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mixtransfer.classification.datamodule import default_workers
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.options import PredictOptions
+from mixtransfer.data.images import is_image_name, load_image
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        path: The file.
+        top: (class, probability) pairs, most probable first; empty if the image cannot be used.
+        error: Why it cannot be used, or None.
+    """
+
+    path: Path
+    top: list[tuple[str, float]]
+    error: str | None = None
+
+
+def predict(options: PredictOptions) -> Iterator[Prediction]:
+    """Classify images, batch by batch; unusable files come out with their reason.
+
+    Raises:
+        UserError: The run cannot be used, or a pattern matches nothing.
+    """
+    trained = open_classifier(options.run)
+    paths = find_images(options.images)
+    if options.top < 1:
+        raise UserError(f"--top is {options.top}; it must be at least 1.")
+    device = _device(options.device)
+    model = trained.model.to(device, memory_format=torch.channels_last)
+    normalize = Normalize(trained.preprocessing).to(device)
+    loader = DataLoader(
+        _Files(paths, trained.preprocessing),
+        batch_size=options.batch_size,
+        num_workers=min(default_workers() if options.workers is None else options.workers, len(paths) - 1),
+        collate_fn=list,
+    )
+    done = 0
+    for views in loader:
+        here = paths[done : done + len(views)]
+        done += len(views)
+        usable = [view for view in views if isinstance(view, np.ndarray)]
+        if usable:
+            images = torch.from_numpy(np.stack(usable)).permute(0, 3, 1, 2).to(device)
+            with torch.inference_mode():
+                probabilities = iter(model(normalize(images)).float().softmax(dim=1).cpu())
+        for path, view in zip(here, views, strict=True):
+            if isinstance(view, str):
+                yield Prediction(path, [], view)
+            else:
+                values, places = next(probabilities).topk(min(options.top, len(trained.classes)))
+                yield Prediction(
+                    path, [(trained.classes[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True)]
+                )
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Files, folders (searched through and through) and globs to a list of files without repetition.
+
+    Raises:
+        UserError: One of them matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(file for file in path.rglob("*") if file.is_file() and is_image_name(file))
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
+        if not matches:
+            raise UserError(f"{pattern} holds no images." if path.is_dir() else f"There is no file {pattern}.")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
+    """Print predictions as they come; unusable files are named on the error stream.
+
+    Args:
+        form: "table", "json" (one object a line) or "csv" (one row an image and class).
+
+    Returns:
+        The number of images that were classified.
+    """
+    classified = 0
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(["path", "rank", "class", "probability"])
+    for prediction in predictions:
+        if prediction.error:
+            print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
+        classified += not prediction.error
+        if form == "json":
+            answer = {"path": str(prediction.path)}
+            if prediction.error:
+                answer["error"] = prediction.error
+            else:
+                answer["top"] = [{"class": name, "probability": round(p, 6)} for name, p in prediction.top]
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+        elif form == "csv":
+            writer.writerows([prediction.path, i + 1, name, f"{p:.6f}"] for i, (name, p) in enumerate(prediction.top))
+            sys.stdout.flush()
+        elif not prediction.error:
+            listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in prediction.top)
+            print(f"{prediction.path}  {listed}", flush=True)
+    return classified
+
+
+class _Files(Dataset):
+    """Views of files; an unusable file gives its reason instead."""
+
+    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing):
+        self.paths, self.preprocessing = paths, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray | str:
+        try:
+            return self.preprocessing.central_view(load_image(self.paths[index], self.preprocessing.min_side))
+        except ValueError as error:
+            return str(error)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used here; try cpu or auto.") from error
+    return device

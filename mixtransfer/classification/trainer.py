@@ -1,0 +1,64 @@
+"""How Lightning's Trainer is set up, for training and evaluation alike."""
+
+import logging
+import os
+import warnings
+
+import lightning as L
+import torch
+
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.options import HardwareOptions
+from mixtransfer.data.dataset import Examples
+
+
+def hardware(options: HardwareOptions) -> dict:
+    """Arguments of ``lightning.Trainer`` that follow from the options and the machine."""
+    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    if options.precision == "auto":
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        chosen = "bf16-mixed" if bf16 else "32-true"
+    else:
+        chosen = precision[options.precision]
+    several = processes(options) > 1
+    devices = options.devices
+    if devices == "auto" and not torch.cuda.is_available():
+        devices = 1
+    return {
+        "precision": chosen,
+        "devices": devices,
+        "num_nodes": options.num_nodes,
+        "accelerator": "auto",
+        "strategy": "ddp" if several else "auto",
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_model_summary": False,
+    }
+
+
+def processes(options: HardwareOptions) -> int:
+    """Number of processes that train together, on all machines."""
+    devices = options.devices
+    if devices == "auto":
+        devices = max(1, torch.cuda.device_count())
+    return devices * options.num_nodes
+
+
+def predict_examples(
+    trainer: L.Trainer, module: Classifier, data: ClassificationData, examples: Examples
+) -> Predictions:
+    """What the module says of labelled examples, in their order, whatever the number of processes."""
+    data.tested = examples
+    trainer.test(module, data, verbose=False)
+    return module.take_predictions()
+
+
+def quieten() -> None:
+    """Silence Lightning's advice; what a user needs to know, this package says."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,157 @@
+"""The command line: verbs to functions. An option class is a verb's interface, its docstring the help."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixtransfer import __version__
+from mixtransfer.errors import Interrupted, UserError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command.
+
+    Attributes:
+        help: One line for the list of commands.
+        options: The class of its options, as "module:Class".
+        run: The function that takes them and returns an exit code or None, as "module:function".
+        positionals: Options given by position, with argparse's number of values.
+    """
+
+    help: str
+    options: str
+    run: str
+    positionals: dict[str, str | None]
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb(
+        "train a MixNet on embedded handwritten digits: no download, a few minutes",
+        "mixtransfer.demo:DemoOptions", "mixtransfer.demo:demo", {},
+    ),
+    "models": Verb(
+        "list the backbones with their measured and published size, cost and accuracy",
+        "mixtransfer.backbones.listing:ModelsOptions", "mixtransfer.backbones.listing:models", {},
+    ),
+    "classify train": Verb(
+        "fine-tune a backbone on your images",
+        "mixtransfer.classification.options:TrainOptions", "mixtransfer.classification.commands:train",
+        {"data": "?"},
+    ),
+    "classify evaluate": Verb(
+        "score a run's model on labelled images, with intervals",
+        "mixtransfer.classification.options:EvaluateOptions", "mixtransfer.classification.commands:evaluate",
+        {"run": None, "data": "?"},
+    ),
+    "classify predict": Verb(
+        "classify image files, folders and globs",
+        "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        {"run": None, "images": "+"},
+    ),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    argv = [word for word in argv if word != "--debug"]
+    try:
+        name, rest = _verb(argv)
+        if name is None:
+            return 0
+        verb = VERBS[name]
+        # Options are parsed before anything heavy is imported, so that a typing error is answered at once.
+        from mixtransfer.arguments import parse
+
+        options = parse(name, _load(verb.options), verb.positionals, rest)
+        return _load(verb.run)(options) or 0
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(_last_sentence(error))
+    except Interrupted as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if debug or error.filename is None and error.errno is None:
+            raise
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+
+
+def _verb(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Split the arguments into the verb's name and the rest; prints the help or version if asked for."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return None, []
+    if argv[0] == "--version":
+        print(f"mixtransfer {__version__}")
+        return None, []
+    for words in (2, 1):
+        name = " ".join(argv[:words])
+        if name in VERBS:
+            return name, argv[words:]
+    groups = {name.split()[0] for name in VERBS if " " in name}
+    if argv[0] in groups:
+        if len(argv) == 1 or argv[1] in ("-h", "--help"):
+            print(_overview(argv[0]))
+            return None, []
+        verbs = ", ".join(name.split()[1] for name in VERBS if name.startswith(argv[0] + " "))
+        raise UserError(f"There is no command `{argv[0]} {argv[1]}`; {argv[0]} has {verbs}.")
+    raise UserError(f"There is no command {argv[0]!r}{nearest(argv[0], {n.split()[0] for n in VERBS})}")
+
+
+def nearest(name: str, known: Sequence[str] | set[str]) -> str:
+    """The end of a sentence: what was probably meant, or how to see what there is."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; see mixtransfer --help."
+
+
+def _overview(group: str | None = None) -> str:
+    chosen = {n: v for n, v in VERBS.items() if group is None or n.startswith(group + " ")}
+    width = max(map(len, chosen))
+    lines = [f"  {name:{width}}  {verb.help}" for name, verb in chosen.items()]
+    return "\n".join(
+        [
+            "usage: mixtransfer COMMAND [OPTIONS]",
+            "",
+            "Fine-tune small, accurate image models on your own data.",
+            "",
+            *lines,
+            "",
+            "mixtransfer COMMAND --help shows a command's options; --debug adds the traceback to an error.",
+        ]
+    )
+
+
+def _load(place: str):
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _last_sentence(error: Exception) -> str:
+    """An error that a data-loading process raised arrives with that process's whole traceback around it."""
+    text = str(error).strip()
+    if text.startswith("Caught "):
+        text = text.splitlines()[-1].split(": ", 1)[-1]
+    return text
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Decoding image files as people have them: any mode, any orientation, any size."""
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+
+# Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Odd metadata (a broken EXIF block, a palette with byte transparency) says nothing about the pixels.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
+
+
+def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
+    """Decode one image file to 8-bit RGB, upright.
+
+    EXIF orientation is applied; of an animation the first frame is taken; 16-bit grey is scaled to 8 bits;
+    transparent pixels become white.
+
+    Args:
+        path: The file.
+        min_side: The shorter side in pixels that is enough. A much larger image is then decoded at a reduced
+            scale whose shorter side is still at least this (for JPEG inside the decoder, which is several
+            times faster).
+
+    Returns:
+        An image of mode RGB.
+
+    Raises:
+        ValueError: The file is not a usable image; the message is a short reason without the path.
+    """
+    try:
+        with Image.open(path) as image:
+            if min_side:
+                image.draft(None, (min_side, min_side))
+            image.load()
+            return _upright_rgb(image, min_side)
+    except (Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(_reason(path, error)) from error
+
+
+def _upright_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.max(initial=0) > 255:
+            values = np.clip(values, 0, 65535) // 257
+        image = _keeping_orientation(image, Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    if min_side and (factor := min(image.size) // min_side) > 1 and image.mode != "P":
+        image = _keeping_orientation(image, image.reduce(factor))
+    image = ImageOps.exif_transpose(image)
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _keeping_orientation(source: Image.Image, made: Image.Image) -> Image.Image:
+    made.info["exif"] = source.getexif().tobytes()
+    return made
+
+
+def _reason(path: Path | str, error: Exception) -> str:
+    path = Path(path)
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied)"
+    if path.is_dir():
+        return "is a folder"
+    if path.stat().st_size == 0:
+        return "is empty (0 bytes)"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image, whatever its name says"
+    if isinstance(error, Image.DecompressionBombError):
+        return "has more than 178 million pixels"
+    text = " ".join(str(error).split())
+    return "is truncated" if "truncated" in text.lower() else f"cannot be decoded ({text})"
+
+
+def unusable_reason(path: Path | str) -> str | None:
+    """Why a file cannot be used as an image, or None if it can be. Decodes all of it, JPEGs at 1/8 scale."""
+    try:
+        load_image(path, min_side=1)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, str]:
+    """Decode every file once and return the unusable ones with the reason.
+
+    Threads suffice: Pillow decodes outside Python's global lock.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        reasons: Iterable[str | None] = pool.map(unusable_reason, paths, chunksize=64)
+        bar = tqdm(reasons, "Checking images", len(paths), leave=False, disable=not progress or len(paths) < 2000)
+        return {path: reason for path, reason in zip(paths, bar, strict=True) if reason is not None}
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file's name is that of an image; hidden files (``._x.jpg``) are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

@@ -1,0 +1,45 @@
+"""From what a person types as DATA to a dataset."""
+
+import difflib
+from pathlib import Path
+
+from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.folder import read_folder
+from mixtransfer.data.manifest import read_manifest
+from mixtransfer.data.named import NAMED_DATASETS, read_named
+from mixtransfer.errors import UserError
+
+
+def load_dataset(
+    data: str,
+    data_root: Path | str = "data",
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    check: bool = True,
+) -> ImageDataset:
+    """Load a classification dataset.
+
+    Args:
+        data: A name of ``NAMED_DATASETS``, an image folder, or a CSV manifest.
+        data_root: Where named datasets live or are downloaded to.
+        val_fraction: Share of every training class set aside for validation, where the data has no such part.
+        test_fraction: Share of every class set aside as test set, where the data is not split.
+        split_seed: Seed of these choices; it is not the training seed, so that runs share their test set.
+        check: Decode every file of a folder or manifest once and leave out the unusable ones.
+
+    Raises:
+        UserError: The path or name does not exist, or the data cannot be used.
+    """
+    if data in NAMED_DATASETS:
+        return read_named(data, Path(data_root), val_fraction, split_seed)
+    path = Path(data)
+    if path.is_dir():
+        return read_folder(path, val_fraction, test_fraction, split_seed, check)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return read_manifest(path, val_fraction, test_fraction, split_seed, check)
+    if path.is_file():
+        raise UserError(f"{data} is a file but not a CSV manifest: give an image folder or a .csv file.")
+    near = difflib.get_close_matches(data, NAMED_DATASETS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"give a path or one of {', '.join(NAMED_DATASETS)}."
+    raise UserError(f"There is no dataset or folder {data!r}: {hint}")

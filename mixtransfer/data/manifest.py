@@ -1,0 +1,63 @@
+"""CSV manifests: a file with one image a row."""
+
+import csv
+from pathlib import Path
+
+from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.folder import SPLIT_NAMES, assemble
+from mixtransfer.errors import UserError
+
+
+def read_manifest(
+    manifest: Path, val_fraction: float, test_fraction: float, split_seed: int, check: bool = True
+) -> ImageDataset:
+    """Read a CSV file with the columns ``path`` and ``label`` and, if it is already split, ``split``.
+
+    Paths are relative to the manifest's folder and may not leave it.
+
+    Raises:
+        UserError: A column or value is missing or wrong; the message names the row.
+    """
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{manifest} cannot be read as UTF-8 text: {error}.") from error
+    try:
+        reader = csv.DictReader(text.splitlines(), strict=True)
+        columns = reader.fieldnames or []
+        if not {"path", "label"} <= set(columns):
+            raise UserError(f"{manifest} needs the columns path and label; its first line has {', '.join(columns)!r}.")
+        rows = [_read_row(manifest, reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{manifest} is not a well-formed CSV file: {error}.") from error
+    if not rows:
+        raise UserError(f"{manifest} lists no images.")
+    classes = sorted({label for _, label, _ in rows})
+    index = {name: i for i, name in enumerate(classes)}
+    splits = {split for _, _, split in rows}
+    if splits == {"train"}:
+        splits, rows = {"all"}, [(path, label, "all") for path, label, _ in rows]
+    if splits != {"all"} and ("all" in splits or "train" not in splits):
+        raise UserError(f"{manifest} must name a split (train, val or test) in every row or in none, and some train.")
+    parts = {
+        split: ([p for p, _, s in rows if s == split], [index[label] for _, label, s in rows if s == split])
+        for split in splits
+    }
+    return assemble(manifest.stem, manifest, classes, parts, val_fraction, test_fraction, split_seed, check)
+
+
+def _read_row(manifest: Path, line: int, row: dict[str, str | None]) -> tuple[Path, str, str]:
+    where = f"{manifest}, line {line}"
+    path, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
+    if not path or not label:
+        raise UserError(f"{where}: the {'path' if not path else 'label'} is missing.")
+    folder = manifest.parent.resolve()
+    try:
+        full = (folder / path).resolve()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: {path!r} is not a path ({error}).") from error
+    if not full.is_relative_to(folder):
+        raise UserError(f"{where}: {path} lies outside the manifest's folder; move the manifest above the images.")
+    if split and split.lower() not in SPLIT_NAMES:
+        raise UserError(f"{where}: the split is {split!r}; it must be train, val or test.")
+    return full, label, SPLIT_NAMES[split.lower()] if split else "all"

@@ -1,0 +1,94 @@
+"""What a network wants to see: size, resampling and normalization, as its weights were trained."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image to a network's input.
+
+    Attributes:
+        size: Side of the square input in pixels.
+        crop: The share of the resized shorter side that the central crop keeps.
+        interpolation: Name of the resampling filter.
+        mean: Mean of each RGB channel, of values in 0…1.
+        std: Standard deviation likewise.
+    """
+
+    size: int = 224
+    crop: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def of(cls, model: nn.Module, size: int | None = None) -> "Preprocessing":
+        """What a timm model's own data configuration says; ``size`` overrides its input size."""
+        from timm.data import resolve_model_data_config
+
+        config = resolve_model_data_config(model)
+        return cls(
+            size=size or config["input_size"][-1],
+            crop=config["crop_pct"],
+            interpolation=config["interpolation"] if config["interpolation"] in _RESAMPLING else "bicubic",
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Preprocessing":
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @property
+    def min_side(self) -> int:
+        """The shorter side from which decoding at a reduced scale loses nothing that the network would see."""
+        return 2 * self.size
+
+    def central_view(self, image: Image.Image) -> np.ndarray:
+        """Resize the shorter side and cut out the centre, as timm evaluates: uint8 (size, size, 3)."""
+        shorter = int(self.size / self.crop)
+        width, height = image.size
+        if width <= height:
+            resized = (shorter, max(shorter, int(shorter * height / width)))
+        else:
+            resized = (max(shorter, int(shorter * width / height)), shorter)
+        # A panorama of 1 × 10,000 pixels would become huge: the part outside the crop is not worth resizing.
+        if max(resized) > 8 * shorter:
+            side = min(width, height)
+            image = image.crop(_central_box(width, height, min(width, 8 * side), min(height, 8 * side)))
+            return self.central_view(image)
+        image = image.resize(resized, _RESAMPLING[self.interpolation])
+        return np.asarray(image.crop(_central_box(*resized, self.size, self.size)))
+
+
+def _central_box(width: int, height: int, crop_width: int, crop_height: int) -> tuple[int, int, int, int]:
+    left, top = round((width - crop_width) / 2), round((height - crop_height) / 2)
+    return left, top, left + crop_width, top + crop_height
+
+
+class Normalize(nn.Module):
+    """uint8 images (n, 3, height, width) to the network's input, on the device, in one pass."""
+
+    def __init__(self, preprocessing: Preprocessing):
+        super().__init__()
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)

@@ -1,0 +1,192 @@
+"""The Run folder: what training writes and every later command takes."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+
+PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder.
+
+    It holds ``config.yaml`` (the resolved configuration), ``model.safetensors`` and ``model.json`` (all that is
+    needed to use the model), ``last.ckpt`` (to resume), ``metrics.csv`` (a row an epoch), ``metrics.json``,
+    ``report.html`` and ``figures/``.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @classmethod
+    def create(cls, output: Path, options: object) -> "Run":
+        """Start a run in a new or empty folder and write its configuration.
+
+        Raises:
+            UserError: The folder holds something already, or cannot be written.
+        """
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            holds = "holds another run" if (output / "config.yaml").exists() else "exists and is not empty"
+            raise UserError(f"{output} {holds}: choose another --output, or go on with it by --resume {output}.")
+        run = cls(output)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            run.write_config(options)
+        except OSError as error:
+            raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
+        return run
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Run":
+        """An existing run.
+
+        Raises:
+            UserError: The folder does not hold one.
+        """
+        run = cls(Path(folder))
+        if not run.config.is_file():
+            raise UserError(f"{folder} is not a run: it has no config.yaml.")
+        return run
+
+    def write_config(self, options: object) -> None:
+        write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
+
+    def read_config(self) -> dict:
+        try:
+            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{self.config} cannot be read ({type(error).__name__}).") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{self.config} does not hold a configuration.")
+        return values
+
+    def write_metrics(self, **parts: dict) -> None:
+        """Add or replace parts ("validation", "test", …) of ``metrics.json``."""
+        metrics = {**self.read_metrics(), **parts}
+        write_atomic(self.metrics, json.dumps(metrics, indent=2) + "\n")
+
+    def read_metrics(self) -> dict:
+        try:
+            return json.loads(self.metrics.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The contents of ``model.json``.
+
+    Attributes:
+        task: "classification" or "detection".
+        backbone: A name that ``create_backbone`` takes.
+        classes: Class names in the order of the outputs.
+        preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
+        versions: Of the packages that wrote it.
+    """
+
+    task: str
+    backbone: str
+    classes: list[str]
+    preprocessing: dict
+    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    format: int = 1
+
+    def write(self, path: Path) -> None:
+        write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path, task: str) -> "ModelCard":
+        """Read and check a ``model.json``.
+
+        Raises:
+            UserError: It is missing, damaged, of a newer format, or of another task.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            card = cls(**values)
+            well_formed = (
+                isinstance(card.backbone, str)
+                and isinstance(card.classes, list)
+                and card.classes
+                and all(isinstance(name, str) for name in card.classes)
+                and isinstance(card.preprocessing, dict)
+            )
+        except FileNotFoundError:
+            raise UserError(f"{path.parent} holds no trained model: {path.name} is missing.") from None
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{path} is damaged or not a model description ({type(error).__name__}).") from error
+        if card.format != 1:
+            raise UserError(f"{path} has format {card.format!r}, which this version does not know: upgrade mixtransfer.")
+        if not well_formed:
+            raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
+        if card.task != task:
+            raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
+        return card
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what influences a result."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def machine() -> dict[str, str]:
+    """What this machine is, in words, for reports."""
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "accelerator": accelerator,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
