@@ -43,6 +43,11 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def start(self) -> Path:
+        """Weights before fine-tuning, while it lasts."""
+        return self.folder / "start.safetensors"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
@@ -152,7 +157,9 @@ class ModelCard:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is damaged or not a model description ({type(error).__name__}).") from error
         if card.format != 1:
-            raise UserError(f"{path} has format {card.format!r}, which this version does not know: upgrade mixtransfer.")
+            raise UserError(
+                f"{path} has format {card.format!r}, which this version does not know: upgrade mixtransfer."
+            )
         if not well_formed:
             raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
         if card.task != task:

@@ -3,6 +3,7 @@
 import csv
 import io
 import time
+from collections.abc import Callable
 
 import lightning as L
 import psutil
@@ -10,7 +11,7 @@ import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from mixtransfer.classification.metrics import log_loss
+from mixtransfer.classification.metrics import best_temperature, log_loss
 from mixtransfer.classification.module import Classifier
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
@@ -22,44 +23,47 @@ def model_bytes(model: torch.nn.Module) -> bytes:
 
 
 class BestModel(Callback):
-    """Writes ``model.safetensors`` whenever validation accuracy (between equals: log loss) is the best so far.
+    """Writes ``model.safetensors`` whenever an epoch does better on the validation part than those before.
 
-    It stands before weight averaging in the list of callbacks, so that it sees the averaged weights, which are
-    the ones that were validated.
+    Better means a smaller log loss at the best temperature. The callback stands before weight averaging in the
+    list, so that it sees the averaged weights, which are the ones that were validated.
     """
 
     def __init__(self, run: Run | None):
         self.run = run
-        self.best: list[float] | None = None
+        self.loss = float("inf")
         self.epoch = 0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
         predictions = module.take_predictions()
         top1 = float((predictions.predicted == predictions.labels).mean())
-        loss = log_loss(predictions)
-        module.log_dict({"val_top1": top1, "val_loss": loss}, prog_bar=True)
-        if self.best is None or (top1, -loss) > tuple(self.best):
-            self.best = [top1, -loss]
-            self.epoch = trainer.current_epoch + 1 if trainer.training or trainer.state.fn == "fit" else 0
-            if self.run and trainer.is_global_zero:
-                write_atomic(self.run.weights, model_bytes(module.model))
+        module.log_dict({"val_top1": top1, "val_loss": log_loss(predictions)}, prog_bar=True)
+        if trainer.state.fn != "fit":  # the fitted head alone
+            self._write(trainer, module)
+        elif (loss := best_temperature(predictions)[1]) < self.loss:
+            self.loss, self.epoch = loss, trainer.current_epoch + 1
+            self._write(trainer, module)
+
+    def _write(self, trainer: L.Trainer, module: Classifier) -> None:
+        if self.run and trainer.is_global_zero:
+            write_atomic(self.run.weights, model_bytes(module.model))
 
     def state_dict(self) -> dict:
-        return {"best": self.best, "epoch": self.epoch}
+        return {"loss": self.loss, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict) -> None:
-        self.best, self.epoch = state["best"], state["epoch"]
+        self.loss, self.epoch = state["loss"], state["epoch"]
 
 
 class History(Callback):
     """Keeps a row an epoch, in the checkpoint and in ``metrics.csv``.
 
-    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head), seconds (of the whole
+    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head, at the epoch's end), seconds (of the whole
     epoch), images_per_second (of its training part) and rss_mb (resident memory of the main process).
     """
 
-    def __init__(self, run: Run | None, images: int):
-        self.run, self.images = run, images
+    def __init__(self, run: Run | None, images: int, say: Callable[[str], None]):
+        self.run, self.images, self.say = run, images, say
         self.rows: list[dict[str, float | None]] = []
 
     def on_validation_end(self, trainer: L.Trainer, module: Classifier) -> None:
@@ -69,6 +73,9 @@ class History(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, module: Classifier) -> None:
         self._start = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: L.Trainer, module: Classifier, batch: object, batch_idx: int) -> None:
+        self._lr = max(group["lr"] for group in trainer.optimizers[0].param_groups)
+
     def on_validation_start(self, trainer: L.Trainer, module: Classifier) -> None:
         self._trained = time.perf_counter()
 
@@ -76,8 +83,8 @@ class History(Callback):
         self._add(
             trainer,
             epoch=trainer.current_epoch + 1,
-            train_loss=float(trainer.callback_metrics["train_loss_epoch"]),
-            lr=max(group["lr"] for group in trainer.optimizers[0].param_groups),
+            train_loss=float(trainer.callback_metrics["train_loss"]),
+            lr=self._lr,
             seconds=time.perf_counter() - self._start,
             images_per_second=self.images / (self._trained - self._start),
         )
@@ -87,6 +94,7 @@ class History(Callback):
         row["val_top1"] = float(trainer.callback_metrics["val_top1"])
         row["rss_mb"] = psutil.Process().memory_info().rss / 2**20
         self.rows.append(row)
+        self.say(_in_words(row, trainer.max_epochs))
         if self.run and trainer.is_global_zero:
             text = io.StringIO()
             writer = csv.DictWriter(text, list(self.rows[-1]), lineterminator="\n")
@@ -102,3 +110,13 @@ class History(Callback):
 
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
+
+
+def _in_words(row: dict[str, float | None], epochs: int) -> str:
+    result = f"validation {100 * row['val_top1']:.2f} % (log loss {row['val_loss']:.4f})"
+    if row["epoch"] == 0:
+        return f"Head on frozen features: {result}"
+    return (
+        f"Epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, {result}, "
+        f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s"
+    )

@@ -7,19 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mixtransfer.classification.evaluate import evaluate as evaluate_run
+from mixtransfer.classification.metrics import SCORE_NAMES
 from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
 from mixtransfer.classification.predict import predict as predict_images
 from mixtransfer.classification.predict import print_predictions
 from mixtransfer.classification.train import train as train_run
 from mixtransfer.run import Run
-
-SCORE_NAMES = {
-    "top1": "top-1 accuracy",
-    "top5": "top-5 accuracy",
-    "mean_class_accuracy": "mean per-class accuracy",
-    "macro_f1": "macro F1",
-    "calibration_error": "calibration error",
-}
 
 
 def train(options: TrainOptions) -> int:
@@ -66,7 +59,11 @@ def _print_scores(scores: dict, title: str, validation: dict | None = None) -> N
     for column in ("score", "value", "interval", *(["validation"] if validation else [])):
         table.add_column(column, justify="left" if column == "score" else "right")
     for name, score in scores.items():
-        row = [SCORE_NAMES[name], f"{100 * score['value']:.2f}", f"{100 * score['low']:.1f}–{100 * score['high']:.1f}"]
+        row = [
+            SCORE_NAMES[name],
+            f"{100 * score['value']:.2f}",
+            f"{100 * score['low']:.1f}–{100 * score['high']:.1f}",
+        ]
         if validation:
             row.append(f"{100 * validation[name]['value']:.2f}")
         table.add_row(*row)

@@ -1,7 +1,6 @@
 """`classify evaluate`: the scores of a Run's model on labelled images."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import lightning as L
 import numpy as np
@@ -64,7 +63,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     trainer = L.Trainer(enable_checkpointing=False, **hardware(options))
     parts = [predict_examples(trainer, module, data, part) for part in chosen]
     predictions = Predictions(
-        np.concatenate([part.probabilities for part in parts]), np.concatenate([part.labels for part in parts])
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.labels for part in parts]),
     )
     if not trainer.is_global_zero:
         return None

@@ -71,9 +71,13 @@ class Classifier(L.LightningModule):
         if self.mix is not None:
             inputs, targets = self.mix(inputs, labels)
         loss = F.cross_entropy(
-            self.model(inputs), targets, weight=self.class_weight, label_smoothing=self.options.label_smoothing
+            self.model(inputs),
+            targets,
+            weight=self.class_weight,
+            label_smoothing=self.options.label_smoothing,
         )
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels))
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> None:

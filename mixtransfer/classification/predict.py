@@ -69,7 +69,8 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
             else:
                 values, places = next(probabilities).topk(min(options.top, len(trained.classes)))
                 yield Prediction(
-                    path, [(trained.classes[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True)]
+                    path,
+                    [(trained.classes[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True)],
                 )
 
 

@@ -1,6 +1,7 @@
 """`classify train`: from options to a Run."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -16,10 +17,10 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
-from mixtransfer.classification.callbacks import BestModel, History
+from mixtransfer.classification.callbacks import BestModel, History, model_bytes
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.head import fit_head, pooled_features
-from mixtransfer.classification.metrics import Predictions, score
+from mixtransfer.classification.metrics import best_temperature, score
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import hardware, predict_examples, processes, quieten
@@ -28,10 +29,14 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.files import write_atomic
 from mixtransfer.run import ModelCard, Run
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
+
+# Shares of the fine-tuned weights to choose from; the rest is the pretrained network with its fitted head.
+BLEND_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Say = Callable[[str], None]
 
@@ -95,9 +100,7 @@ class _Session:
         self.start = time.perf_counter()
         augment = Augment(options.augment, preprocessing.size, options.min_crop)
         batch_size = 32 if options.batch_size == "auto" else options.batch_size
-        self.data = ClassificationData(
-            dataset, preprocessing, augment, batch_size, options.workers, options.seed
-        )
+        self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
         self.module = Classifier(model, preprocessing, options, _class_weight(options, dataset))
         self.resumes = run is not None and run.checkpoint.exists()
         if run and not self.resumes:
@@ -109,16 +112,14 @@ class _Session:
         images_a_step = self.data.batch_size * processes(options)
         steps = math.ceil(len(self.dataset.train) / images_a_step) * options.epochs
         self.module.total_steps = steps
-        history, best = History(run, len(self.dataset.train)), BestModel(run)
+        history, best = History(run, len(self.dataset.train), self.say), BestModel(run)
         trainer = self._trainer(history, best, steps)
         if not self.resumes and options.fit_head:
             if run:
                 self._fit_head(trainer)
             trainer.validate(self.module, self.data, verbose=False)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
-        trainer.fit(
-            self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True
-        )
+        trainer.fit(self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True)
         if trainer.state.status == TrainerStatus.INTERRUPTED:
             raise Interrupted("the training was interrupted")
         return self._finish(trainer, history, best)
@@ -137,7 +138,8 @@ class _Session:
             )
         else:
             callbacks.append(ModelCheckpoint(None, filename="last", enable_version_counter=False, save_top_k=1))
-        callbacks.append(TQDMProgressBar(leave=False))
+        # A log file or a pipe gets the line an epoch that the history says, and no bar.
+        callbacks.append(TQDMProgressBar(refresh_rate=int(sys.stdout.isatty())))
         return L.Trainer(
             callbacks=callbacks,
             max_epochs=options.epochs,
@@ -182,37 +184,71 @@ class _Session:
             )
             for part in ("train", "val")
         }
-        fit_head(
-            classifier.model.get_classifier(), features["train"], features["val"], self.options.class_weights
-        )
+        fit_head(classifier.model.get_classifier(), features["train"], features["val"], self.options.class_weights)
+        write_atomic(self.run.start, model_bytes(classifier.model))
 
     def _finish(self, trainer: L.Trainer, history: History, best: BestModel) -> Run:
-        """Test the best weights once, and write what came of it."""
-        weights = self.run.weights.read_bytes() if self.run else b""
-        if trainer.world_size > 1:
-            weights = trainer.strategy.broadcast(weights)
-        self.module.model.load_state_dict(safetensors.torch.load(weights))
-        results: dict[str, Predictions] = {}
-        for part, examples in (("validation", self.dataset.val), ("test", self.dataset.test)):
-            results[part] = predict_examples(trainer, self.module, self.data, examples)
+        """Choose the final weights on validation, test them once, and write what came of it."""
+        share = self._blend(trainer)
+        results = {
+            part: predict_examples(trainer, self.module, self.data, examples)
+            for part, examples in (("validation", self.dataset.val), ("test", self.dataset.test))
+        }
         if not self.run:
             return Run(Path())
         scores = {part: score(predictions) for part, predictions in results.items()}
-        seconds = sum(row["seconds"] or 0 for row in history.rows)
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
             training={
                 "best_epoch": best.epoch,
-                "seconds": round(max(seconds, time.perf_counter() - self.start), 1),
+                "fine_tuned_share": share,
+                "seconds": round(sum(row["seconds"] or 0 for row in history.rows), 1),
                 "images_per_second": _median([row["images_per_second"] for row in history.rows]),
             },
         )
         from mixtransfer.classification.report import write_report
 
         write_report(self.run, self.options, self.dataset, results["test"], scores, history.rows)
+        self.run.start.unlink(missing_ok=True)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
         return self.run
+
+    def _blend(self, trainer: L.Trainer) -> float:
+        """Set the module to the best mixture of the fine-tuned weights and those before fine-tuning.
+
+        On few images fine-tuning can lose what the pretrained features knew; a straight line between the two
+        networks often holds a better one than either end (Wortsman et al., CVPR 2022). The share is chosen on
+        validation, and so is the temperature, which is folded into the head.
+
+        Returns:
+            The share of the fine-tuned weights.
+        """
+        main = self.run is not None
+        tuned = safetensors.torch.load_file(self.run.weights) if main else None
+        start = safetensors.torch.load_file(self.run.start) if main and self.run.start.exists() else None
+        shares = trainer.strategy.broadcast(BLEND_SHARES if start else (1.0,))
+        tried = []
+        for share in shares:
+            self._load_everywhere(trainer, tuned and _mixture(start, tuned, share))
+            predictions = predict_examples(trainer, self.module, self.data, self.dataset.val)
+            temperature, loss = best_temperature(predictions)
+            tried.append((loss, share, temperature))
+        _, share, temperature = min(tried)
+        self._load_everywhere(trainer, tuned and _mixture(start, tuned, share))
+        head = self.module.model.get_classifier()
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter /= temperature
+        if main:
+            write_atomic(self.run.weights, model_bytes(self.module.model))
+        return share
+
+    def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:
+        """Load what the first process has into the network of every process."""
+        if trainer.world_size > 1:
+            state = trainer.strategy.broadcast(state)
+        self.module.model.load_state_dict(state)
 
 
 def resolve(options: TrainOptions, dataset: ImageDataset, model: torch.nn.Module) -> TrainOptions:
@@ -234,12 +270,16 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: torch.nn.Module
         epochs=epochs,
         lr=lr,
         image_size=options.image_size or Preprocessing.of(model).size,
-        fit_head=not scratch if options.fit_head is None else options.fit_head,
+        fit_head=_can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head),
         batch_norm={"auto": "frozen" if frozen else "train"}.get(options.batch_norm, options.batch_norm),
         layer_decay=1.0 if scratch else options.layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
         augment="crop" if dataset.name == "digits" and options.augment == "crop-flip" else options.augment,
     )
+
+
+def _can_fit_head(model: torch.nn.Module) -> bool:
+    return isinstance(model.get_classifier(), torch.nn.Linear)
 
 
 def default_lr(optimizer: str, scratch: bool) -> float:
@@ -288,6 +328,15 @@ def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor 
         return None
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+
+
+def _mixture(start: dict | None, tuned: dict, share: float) -> dict:
+    if start is None or share == 1:
+        return tuned
+    return {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -83,6 +83,4 @@ def with_validation(
 ) -> ImageDataset:
     """A dataset whose validation part comes out of its training set, class by class."""
     stays, aside = split_off(train.labels, val_fraction, split_seed, classes, "validation")
-    return ImageDataset(
-        name, classes, train.subset(stays), train.subset(aside), test, notes or [], skipped or {}
-    )
+    return ImageDataset(name, classes, train.subset(stays), train.subset(aside), test, notes or [], skipped or {})

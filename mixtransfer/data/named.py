@@ -27,9 +27,7 @@ def read_named(name: str, data_root: Path, val_fraction: float, split_seed: int)
     if name in ("cifar10", "cifar100") and (data_root / name / "train").is_dir():
         return read_folder(data_root / name, val_fraction, test_fraction=0.2, split_seed=split_seed)
     train, test = _torchvision_splits(name, data_root)
-    return with_validation(
-        name, list(train.classes), _examples(train), _examples(test), val_fraction, split_seed
-    )
+    return with_validation(name, list(train.classes), _examples(train), _examples(test), val_fraction, split_seed)
 
 
 def _torchvision_splits(name: str, data_root: Path):
@@ -70,6 +68,4 @@ def _digits(val_fraction: float, split_seed: int) -> ImageDataset:
     examples = Examples(images, digits.target.astype(np.int64))
     classes = [str(i) for i in range(10)]
     stays, aside = split_off(examples.labels, 0.2, split_seed, classes, "test")
-    return with_validation(
-        "digits", classes, examples.subset(stays), examples.subset(aside), val_fraction, split_seed
-    )
+    return with_validation("digits", classes, examples.subset(stays), examples.subset(aside), val_fraction, split_seed)

@@ -85,9 +85,7 @@ def test_manifest_with_and_without_splits(image_folder):
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 20
     split = image_folder / "split.csv"
     parts = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
-    split.write_text(
-        "split,path,label\n" + "\n".join(f"{parts[i % 10]},{p},{c}" for i, (p, c) in enumerate(rows))
-    )
+    split.write_text("split,path,label\n" + "\n".join(f"{parts[i % 10]},{p},{c}" for i, (p, c) in enumerate(rows)))
     dataset = load_dataset(str(split))
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [12, 4, 4]
 

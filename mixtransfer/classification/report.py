@@ -1,0 +1,127 @@
+"""The page and figures of a classification run."""
+
+from dataclasses import asdict
+
+import numpy as np
+import yaml
+
+from mixtransfer.classification.metrics import SCORE_NAMES, Estimate, Predictions, calibration_bins, per_class
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.errors import UserError
+from mixtransfer.report import figures
+from mixtransfer.report.page import Page
+from mixtransfer.run import Run, machine, package_versions
+
+WORST_SHOWN = 24
+
+
+def write_report(
+    run: Run,
+    options: TrainOptions,
+    dataset: ImageDataset,
+    test: Predictions,
+    scores: dict[str, dict[str, Estimate]],
+    history: list[dict],
+) -> None:
+    """Write ``report.html`` and ``figures/`` of a finished run.
+
+    Args:
+        test: The predictions on the test set.
+        scores: Scores by part: "validation" and "test".
+        history: A row an epoch, as in ``metrics.csv``.
+    """
+    hits = test.predicted == test.labels
+    bins = calibration_bins(test.confidence, hits)
+    rows = per_class(test, dataset.classes)
+    drawn = {
+        "learning_curves": figures.learning_curves(history),
+        "confusion_matrix": figures.confusion_matrix(test.confusion, dataset.classes),
+        "calibration": figures.calibration(bins),
+    }
+    figures.save_figures(drawn, run.figures)
+
+    page = Page(f"{options.backbone} on {dataset.name}", _summary(dataset, options))
+    page.headline([_tile(name, estimate) for name, estimate in scores["test"].items()])
+    for note in dataset.notes:
+        page.note(note)
+    if dataset.skipped:
+        page.warning(f"{len(dataset.skipped)} files could not be used and were left out; they are listed below.")
+
+    page.section("Training", "Epoch 0 is the head fitted on the frozen backbone's features.")
+    page.figure(drawn["learning_curves"], "Loss and validation accuracy by epoch.")
+
+    page.section("What is confused with what")
+    page.figure(drawn["confusion_matrix"], "Share of each true class (rows) that was predicted as each class.")
+    page.table(
+        ["class", "test images", "accuracy %", "interval", "precision %", "most often taken for"],
+        [_class_row(row) for row in rows],
+        "Each class; intervals of 95 %.",
+    )
+
+    page.section("Most confidently wrong", "The test images whose wrong answer was the surest.")
+    page.gallery(_worst(test, dataset.test, dataset.classes))
+
+    page.section("Calibration", "When the model says 80 %, is it right four times out of five?")
+    page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
+
+    page.section("How it was made")
+    page.table(["", ""], [[key, value] for key, value in _circumstances(history).items()], sortable=False)
+    page.code(yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True), "Resolved configuration")
+    page.code("\n".join(f"{name} {number}" for name, number in package_versions().items()), "Versions")
+    if dataset.skipped:
+        page.code("\n".join(f"{path}: {why}" for path, why in dataset.skipped.items()), "Files left out")
+    page.write(run.report)
+
+
+def _summary(dataset: ImageDataset, options: TrainOptions) -> str:
+    start = {"none": "from scratch", "imagenet": "from ImageNet weights"}.get(
+        options.weights, f"from {options.weights}"
+    )
+    return (
+        f"{len(dataset.classes)} classes; {len(dataset.train):,} images to train on, {len(dataset.val):,} to "
+        f"validate, {len(dataset.test):,} to test. Trained {start} at {options.image_size} pixels, "
+        f"seed {options.seed}. The test set was used once, for this page."
+    )
+
+
+def _tile(name: str, estimate: Estimate) -> tuple[str, str, str]:
+    interval = f"95 % interval {100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"
+    return SCORE_NAMES[name], f"{100 * estimate.value:.1f} %", interval
+
+
+def _class_row(row: dict) -> list:
+    accuracy, precision = row["accuracy"], row["precision"]
+    return [
+        row["class"],
+        row["images"],
+        f"{100 * accuracy.value:.1f}" if accuracy else "",
+        f"{100 * accuracy.low:.0f}–{100 * accuracy.high:.0f}" if accuracy else "",
+        f"{100 * precision:.1f}" if precision is not None else "",
+        row["confused_with"],
+    ]
+
+
+def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tuple]:
+    """(image, caption) of the surest mistakes."""
+    wrong = np.flatnonzero(test.predicted != test.labels)
+    surest = wrong[np.argsort(-test.confidence[wrong])][:WORST_SHOWN]
+    items = []
+    for i in surest:
+        try:
+            image = examples.image(i, min_side=160)
+        except UserError:
+            continue
+        said = f"{classes[test.predicted[i]]} ({100 * test.confidence[i]:.0f} %)"
+        items.append((image, f"{said}, is {classes[test.labels[i]]} · {examples.name(i)}"))
+    return items
+
+
+def _circumstances(history: list[dict]) -> dict[str, str]:
+    seconds = sum(row["seconds"] or 0 for row in history)
+    memory = [row["rss_mb"] for row in history]
+    return {
+        **{key.capitalize(): value for key, value in machine().items()},
+        "Training time": f"{seconds / 60:.1f} minutes for {sum(row['epoch'] > 0 for row in history)} epochs",
+        "Resident memory": f"{memory[0]:.0f} MB after the first row, {memory[-1]:.0f} MB after the last",
+    }
