@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.layers import create_conv2d_pad, get_padding, pad_same
+from timm.layers import get_padding, pad_same
+from timm.layers.conv2d_same import create_conv2d_pad
 from torch import nn
 
 PARTITIONS = ("equal", "exponential")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from timm.layers import create_conv2d_pad, get_padding
-from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport
+from timm.layers import get_padding
+from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport, create_conv2d_pad
 from timm.layers.mixed_conv2d import MixedConv2d
 from torch import nn
 

@@ -58,8 +58,9 @@ class BestModel(Callback):
 class History(Callback):
     """Keeps a row an epoch, in the checkpoint and in ``metrics.csv``.
 
-    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head, at the epoch's end), seconds (of the whole
-    epoch), images_per_second (of its training part) and rss_mb (resident memory of the main process).
+    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head, in the last step),
+    seconds (of the whole epoch), images_per_second (of its training part) and rss_mb (resident memory of the
+    main process).
     """
 
     def __init__(self, run: Run | None, images: int, say: Callable[[str], None]):

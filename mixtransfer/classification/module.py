@@ -64,18 +64,17 @@ class Classifier(L.LightningModule):
         # What is drawn in an epoch must not depend on whether the training was interrupted before it.
         torch.manual_seed(hash((self.options.seed, self.current_epoch, self.global_rank)) % 2**31)
 
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The training loss of a batch, a scalar; mixes the images if the options ask for it."""
+        inputs = self.normalize(images)
+        if self.mix is not None:
+            inputs, labels = self.mix(inputs, labels)
+        smoothing = self.options.label_smoothing
+        return F.cross_entropy(self.model(inputs), labels, weight=self.class_weight, label_smoothing=smoothing)
+
     def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
         images, labels = batch
-        inputs = self.normalize(images)
-        targets = labels
-        if self.mix is not None:
-            inputs, targets = self.mix(inputs, labels)
-        loss = F.cross_entropy(
-            self.model(inputs),
-            targets,
-            weight=self.class_weight,
-            label_smoothing=self.options.label_smoothing,
-        )
+        loss = self.loss(images, labels)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss

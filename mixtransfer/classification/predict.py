@@ -88,7 +88,8 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
+            names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (a pattern may be absolute)
+            matches = sorted(Path(name) for name in names if Path(name).is_file())
         if not matches:
             raise UserError(f"{pattern} holds no images." if path.is_dir() else f"There is no file {pattern}.")
         found.update(dict.fromkeys(matches))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_folder
+from folders import make_folder
 
 from mixtransfer.classification.datamodule import ClassificationData, EpochBatches
 from mixtransfer.data.augment import Augment

@@ -4,7 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import make_folder
+from folders import make_folder
 
 from mixtransfer.data.load import load_dataset
 from mixtransfer.errors import UserError

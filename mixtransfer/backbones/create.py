@@ -1,0 +1,86 @@
+"""From a name to a network."""
+
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
+from mixtransfer.backbones.replace import replace_depthwise, use_mixconv
+from mixtransfer.backbones.weights import (
+    fetch_published,
+    hub_error,
+    load_weights,
+    packaged_weights,
+    read_state_dict,
+)
+from mixtransfer.errors import UserError
+
+
+def create_backbone(
+    name: str,
+    weights: str = "imagenet",
+    num_classes: int = 1000,
+    features_only: bool = False,
+    merged: bool = False,
+    **timm_kwargs: Any,
+) -> nn.Module:
+    """Build a backbone: images (n, 3, h, w), normalised as ``pretrained_cfg`` says, to logits (n, num_classes).
+
+    The result is timm's model with every depthwise MixConv a ``MixConv2d``; ``pretrained_cfg`` is kept, so
+    ``timm.data.resolve_model_data_config(model)`` gives the preprocessing.
+
+    Args:
+        name: See ``mixtransfer.backbones.registry``.
+        weights: "imagenet" for the published ones, "none" for random ones, or a file.
+        num_classes: With other than the weights' own classes the classifier is fresh; 0 leaves it out.
+        features_only: Return timm's feature extractor instead: a list of maps (n, c, h, w), finest first.
+        merged: See ``MixConv2d``.
+        **timm_kwargs: For ``timm.create_model``, such as ``drop_rate``, or ``out_indices`` with ``features_only``.
+
+    Raises:
+        UserError: An unknown name, a variant that the network does not admit, weights that cannot be had, or weights
+            of another architecture. Training from scratch is never a fallback.
+    """
+    spec = backbone_spec(name)
+    state = None
+    published = False
+    if weights == "imagenet":
+        state = packaged_weights(spec)
+        if state is None:
+            fetch_published(spec)
+            published = True
+    elif weights != "none":
+        state = read_state_dict(weights)
+    if features_only:
+        timm_kwargs["features_only"] = True
+    else:
+        timm_kwargs["num_classes"] = num_classes
+    model = _build(spec, published, merged, timm_kwargs)
+    if state is not None:
+        source = "The lite0 package" if weights == "imagenet" else str(weights)
+        load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, name, source)
+    return model
+
+
+def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict[str, Any]) -> nn.Module:
+    tagged = f"{spec.timm_name}.{spec.weights_tag}" if spec.weights_tag else spec.timm_name
+    try:
+        model = timm.create_model(tagged, pretrained=pretrained, **timm_kwargs)
+    except OSError as error:  # the download broke off
+        raise hub_error(spec, error) from error
+    use_mixconv(model, merged)
+    if spec.kernel_sizes:
+        try:
+            replace_depthwise(model, spec.kernel_sizes, spec.partition, spec.dilated, merged=merged)
+        except ValueError as error:
+            raise UserError(f"The variant {spec.name} cannot be had, choose another: {error}") from error
+    return model
+
+
+def _whole(spec: BackboneSpec, timm_kwargs: dict[str, Any]) -> nn.Module:
+    """The network of a feature extractor with its classifier, without memory."""
+    for_features = ("features_only", "out_indices", "feature_cls", "feature_location")
+    with torch.device("meta"):
+        return _build(spec, False, False, {k: v for k, v in timm_kwargs.items() if k not in for_features})

@@ -1,0 +1,233 @@
+"""Training from options to a Run: what it writes, that it repeats, resumes, and refuses bad input."""
+
+import csv
+import json
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from tiny import tiny
+
+from mixtransfer.classification.evaluate import evaluate
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.train import train
+from mixtransfer.errors import UserError
+
+
+def test_run_holds_all_that_later_commands_need(finished):
+    names = {path.name for path in finished.folder.iterdir()}
+    assert names == {
+        "config.yaml", "model.safetensors", "model.json", "last.ckpt", "metrics.csv", "metrics.json",
+        "report.html", "figures",
+    }  # fmt: skip
+    config = yaml.safe_load(finished.config.read_text())
+    assert (
+        config["epochs"] == 3 and config["batch_norm"] == "train" and None not in (config["lr"], config["image_size"])
+    )
+    metrics = json.loads(finished.metrics.read_text())
+    for part in ("validation", "test"):
+        top1 = metrics[part]["top1"]
+        assert 0 <= top1["low"] <= top1["value"] <= top1["high"] <= 1
+    with (finished.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+
+
+def test_it_learns_colours(colours, tmp_path):
+    run = train(tiny(colours, tmp_path / "r", epochs=15))
+    assert run.read_metrics()["test"]["top1"]["value"] > 0.6
+
+
+def test_same_seed_same_result_whatever_the_workers(colours, finished, tmp_path):
+    again = train(tiny(colours, tmp_path / "again", workers=2))
+    other = train(tiny(colours, tmp_path / "other", seed=1))
+    assert again.read_metrics()["test"] == finished.read_metrics()["test"]
+    same, first, third = (safetensors.torch.load_file(run.weights) for run in (again, finished, other))
+    assert all(torch.equal(same[name], first[name]) for name in first)
+    assert not all(torch.equal(third[name], first[name]) for name in first)
+
+
+def test_report_is_one_page_that_escapes_names(finished):
+    page = finished.report.read_text(encoding="utf-8")
+    assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "naïve ☃" in page
+    assert 'src="http' not in page and 'href="http' not in page
+    assert {path.stem for path in finished.figures.glob("*.png")} == {
+        "learning_curves", "confusion_matrix", "calibration",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "lr": None, "mixup": 0.2, "cutmix": 1.0, "ema": False, "clip_grad": 0.0},
+        {"class_weights": "balanced", "label_smoothing": 0.0, "dropout": 0.2, "patience": 1, "augment": "strong"},
+        {"lr": "find", "batch_size": "auto"},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_options_work_together(colours, tmp_path, changes):
+    run = train(tiny(colours, tmp_path / "r", **{"epochs": 2, **changes}))
+    config = run.read_config()
+    assert "test" in run.read_metrics()
+    assert isinstance(config["lr"], float) and isinstance(config["batch_size"], int)
+
+
+def test_fine_tuning_starts_from_a_fitted_head(colours, finished, tmp_path):
+    """From weights the head is fitted first, the body follows; a file of weights is a start like any other."""
+    run = train(tiny(colours, tmp_path / "r", weights=str(finished.weights), epochs=1))
+    with (run.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert run.read_config()["batch_norm"] == "frozen"
+    assert run.read_metrics()["training"]["fine_tuned_share"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert not run.start.exists()
+
+
+def command(options: TrainOptions, **more) -> list[str]:
+    given = {k: v for k, v in {**asdict(options), **more}.items() if v is not None and k != "data"}
+    arguments = [
+        word
+        for key, value in given.items()
+        for word in (f"--{key}", str(value).lower() if value is True or value is False else str(value))
+    ]
+    return [sys.executable, "-m", "mixtransfer", "classify", "train", options.data, *arguments]
+
+
+def resume(run, *more: str, **kwargs) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-m", "mixtransfer", "classify", "train", "--resume", str(run), *more]
+    return subprocess.run(words, capture_output=True, text=True, **kwargs)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_interrupted_training_resumes_to_the_same_result(colours, finished, tmp_path, how):
+    output = tmp_path / "r"
+    process = subprocess.Popen(
+        command(tiny(colours, output)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("Epoch 2/3"):
+            break
+    process.send_signal(how)
+    rest = process.communicate()[0]
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    if how == signal.SIGINT:
+        assert f"--resume {output}" in rest
+    assert "test" not in json.loads(
+        (output / "metrics.json").read_text() if (output / "metrics.json").exists() else "{}"
+    )
+    done = resume(output)
+    assert done.returncode == 0, done.stderr
+    ended = json.loads((output / "metrics.json").read_text())
+    assert ended["test"] == finished.read_metrics()["test"]
+    assert "is finished already" in resume(output).stdout
+
+
+def test_full_disk_leaves_the_previous_checkpoint(colours, tmp_path):
+    """A limit on file size stands for the full disk: the checkpoint cannot be written, and nothing is lost."""
+    output = tmp_path / "r"
+    process = subprocess.Popen(command(tiny(colours, output, epochs=30)), stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("Epoch 2/30"):
+            break
+    process.kill()
+    process.communicate()
+    before = (output / "last.ckpt").read_bytes()
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    failed = resume(output, preexec_fn=limit)
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr
+    assert failed.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert (output / "last.ckpt").read_bytes() == before
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+
+
+def test_two_processes_evaluate_to_the_same_numbers(colours, finished):
+    alone = evaluate(EvaluateOptions(str(finished.folder), workers=0)).to_dict()
+    words = ["classify", "evaluate", str(finished.folder), "--devices", "2", "--workers", "0", "--json"]
+    two = subprocess.run([sys.executable, "-m", "mixtransfer", *words], capture_output=True, text=True)
+    assert two.returncode == 0, two.stderr
+    assert json.loads(two.stdout.strip().splitlines()[-1]) == pytest.approx(alone)
+    assert alone["top1"] == pytest.approx(finished.read_metrics()["test"]["top1"])
+
+
+def test_two_processes_train(colours, finished, tmp_path):
+    options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights))
+    done = subprocess.run(command(options, devices=2), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    again = evaluate(EvaluateOptions(str(tmp_path / "r"), workers=0))
+    assert again.scores["top1"].to_dict() == pytest.approx(metrics["test"]["top1"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"backbone": "mixnet_z"}, "mixnet_"),
+        ({"data": "/nowhere/at/all"}, "There is no dataset or folder"),
+        ({"weights": "/nowhere.safetensors"}, "/nowhere.safetensors"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"image_size": 4}, "--image-size is 4"),
+        ({"min_crop": 2.0}, "--min-crop is 2.0"),
+        ({"val_fraction": 1.5}, "validation fraction is 1.5"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_options_leave_nothing_behind(colours, tmp_path, changes, says):
+    with pytest.raises(UserError, match=says) as caught:
+        train(tiny(**{"data": colours, "output": tmp_path / "r", **changes}))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_folder_with_another_run_is_refused_untouched(colours, finished):
+    before = finished.weights.read_bytes()
+    with pytest.raises(UserError, match="holds another run"):
+        train(tiny(colours, finished.folder))
+    assert finished.weights.read_bytes() == before
+
+
+def test_weights_of_another_architecture(colours, finished, tmp_path):
+    with pytest.raises(UserError, match="another architecture"):
+        train(tiny(colours, tmp_path / "r", backbone="mobilenetv2_100", weights=str(finished.weights)))
+
+
+def test_damaged_runs_are_named(finished, tmp_path):
+    import shutil
+
+    for name, says in (("model.safetensors", "damaged"), ("model.json", "damaged")):
+        copy = tmp_path / name
+        shutil.copytree(finished.folder, copy)
+        (copy / name).write_bytes((copy / name).read_bytes()[:100])
+        with pytest.raises(UserError, match=says):
+            open_classifier(copy)
+    with pytest.raises(UserError, match="is not a run"):
+        open_classifier(tmp_path)
+
+
+def test_file_that_breaks_while_training_is_named(colours, tmp_path):
+    from folders import make_folder
+
+    folder = make_folder(tmp_path / "d", {"a": 8, "b": 8})
+    process = subprocess.Popen(
+        command(tiny(folder, tmp_path / "r", epochs=200, workers=1)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("Epoch 1/"):
+            for path in folder.rglob("*.jpg"):
+                path.write_text("gone")
+            break
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "is not an image" in errors.strip().splitlines()[-1] and str(folder) in errors

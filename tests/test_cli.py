@@ -1,0 +1,113 @@
+"""The command line as a user meets it; what needs no training."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mixtransfer.arguments import parse
+from mixtransfer.classification.options import PredictOptions, TrainOptions
+from mixtransfer.cli import VERBS, main
+from mixtransfer.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "classification").glob("*.yaml"))
+
+
+def parse_train(*argv: str) -> TrainOptions:
+    return parse("classify train", TrainOptions, VERBS["classify train"].positionals, argv)
+
+
+def test_options_positionals_and_both_spellings():
+    options = parse_train("my images", "--batch-size", "8", "--min_crop=0.5", "--lr", "find", "--ema", "false")
+    assert options.data == "my images" and options.batch_size == 8 and options.min_crop == 0.5
+    assert options.lr == "find" and options.ema is False and options.epochs is None
+
+
+def test_command_line_wins_over_config(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("data: here\nepochs: 3\nlr: 0.1\n")
+    options = parse_train("--config", str(config), "--lr", "0.2")
+    assert (options.data, options.epochs, options.lr) == ("here", 3, 0.2)
+    assert parse_train("there", "--config", str(config)).data == "there"
+
+
+def test_several_images():
+    options = parse(
+        "classify predict", PredictOptions, VERBS["classify predict"].positionals, ["r", "a", "b", "--json"]
+    )
+    assert options.images == ["a", "b"] and options.json
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_parses_and_comments_every_line(config):
+    arguments = [] if "data" in yaml.safe_load(config.read_text()) else ["some/folder"]
+    parse_train(*arguments, "--config", str(config))
+    lines = [line for line in config.read_text().splitlines() if line and not line.startswith("#")]
+    assert all("#" in line for line in lines)
+
+
+def test_folder_recipe_states_the_defaults():
+    config = next(path for path in CONFIGS if path.stem == "folder")
+    defaults = TrainOptions()
+    for key, value in yaml.safe_load(config.read_text()).items():
+        assert getattr(defaults, key) == value, key
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--batchsize", "3"], "There is no option --batchsize; did you mean --batch-size?"),
+        (["--lr", "fast"], "--lr takes a number or find, not 'fast'."),
+        (["--augment", "wild"], "--augment takes none or crop or"),
+        (["a", "b"], "The argument 'b' is one too many."),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_mistyped_options_get_one_sentence(argv, says):
+    with pytest.raises(UserError) as caught:
+        parse_train(*argv)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch: 3", "the key 'epoch', which is no option; did you mean epochs?"),
+        ("lr: [", "not valid YAML"),
+        ("epochs: many", "--epochs takes a whole number, not 'many'."),
+    ],
+)
+def test_mistyped_configuration_gets_one_sentence(tmp_path, text, says):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        parse_train("d", "--config", str(tmp_path / "c.yaml"))
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help_for_every_option(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split(), "--help"])
+    assert stop.value.code == 0
+    assert "usage: mixtransfer " + name in capsys.readouterr().out
+
+
+def test_overview_and_unknown_commands(capsys):
+    assert main(["--help"]) == 0
+    assert "classify train" in capsys.readouterr().out
+    assert main(["clasify"]) == 2
+    assert "did you mean 'classify'?" in capsys.readouterr().err
+    assert main(["classify", "trian"]) == 2
+    assert "train, evaluate, predict" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense']); "
+    code += "print([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
+    assert answer.stdout.strip().endswith("[]"), answer.stdout + answer.stderr
