@@ -78,15 +78,15 @@ class MixConv2d(nn.ModuleList):
         smallest = 3 if dilated else 1
         if not kernel_sizes or any(k % 2 == 0 or k < smallest for k in kernel_sizes):
             raise ValueError(f"MixConv kernel sizes must be odd and at least {smallest}, not {tuple(kernel_sizes)}.")
-        self_dilated = dilated and stride == 1
+        spread = dilated and stride == 1
         splits = split_channels(channels, len(kernel_sizes), partition)
         super().__init__(
             create_conv2d_pad(
                 size,
                 size,
-                3 if self_dilated else k,
+                3 if spread else k,
                 stride=stride,
-                dilation=(k - 1) // 2 if self_dilated else 1,
+                dilation=(k - 1) // 2 if spread else 1,
                 groups=size,
                 padding=padding,
                 bias=bias,
@@ -99,7 +99,7 @@ class MixConv2d(nn.ModuleList):
         self.kernel_sizes = tuple(kernel_sizes)
         self.splits = splits
         self.stride = stride
-        self.dilated = self_dilated
+        self.dilated = spread
         self.padding = padding
         self.merged = merged
         for conv in self:

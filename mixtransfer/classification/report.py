@@ -66,7 +66,7 @@ def write_report(
     page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
 
     page.section("How it was made")
-    page.table(["", ""], [[key, value] for key, value in _circumstances(history).items()], sortable=False)
+    page.table(["", ""], [[key, value] for key, value in _circumstances(history).items()])
     page.code(yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True), "Resolved configuration")
     page.code("\n".join(f"{name} {number}" for name, number in package_versions().items()), "Versions")
     if dataset.skipped:

@@ -1,0 +1,111 @@
+"""Figures for reports, drawn without global state."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mixtransfer.files import write_atomic
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#d1762b", "#9aa5b1"
+LABELLED_CLASSES = 40
+
+
+def learning_curves(history: Sequence[Mapping[str, float | None]]) -> Figure:
+    """Loss and validation accuracy by epoch.
+
+    Args:
+        history: Rows with ``epoch`` and, where known, ``train_loss``, ``val_loss`` and ``val_top1`` (a fraction).
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    for axes, key, label, colour in (
+        (loss, "train_loss", "training", BLUE),
+        (loss, "val_loss", "validation", ORANGE),
+        (accuracy, "val_top1", "validation", ORANGE),
+    ):
+        points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3.5, label=label)
+    loss.set(xlabel="epoch", ylabel="loss (nats)")
+    accuracy.set(xlabel="epoch", ylabel="top-1 accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in (loss, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _calm(axes)
+        if axes.lines:
+            axes.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Shares of each true class by predicted class.
+
+    Args:
+        matrix: Counts of (true, predicted), shape (classes, classes).
+    """
+    count = len(classes)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(2.2 + 0.24 * count, 4, 11))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, format=PercentFormatter(1, decimals=0))
+    bar.outline.set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true")
+    if count <= LABELLED_CLASSES:
+        size = 9 if count <= 20 else 7
+        axes.set_xticks(range(count), [_short(name) for name in classes], rotation=90, fontsize=size)
+        axes.set_yticks(range(count), [_short(name) for name in classes], fontsize=size)
+    if count <= 15:
+        for i, j in zip(*np.nonzero(matrix), strict=True):
+            axes.text(
+                j, i, matrix[i, j], ha="center", va="center", fontsize=8, color="w" if shares[i, j] > 0.5 else "k"
+            )
+    return figure
+
+
+def calibration(bins: Sequence[tuple[float, float, int]]) -> Figure:
+    """Accuracy against confidence, over a histogram of the confidences.
+
+    Args:
+        bins: Mean confidence, accuracy and number of images of each bin.
+    """
+    figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    confidence, accuracy, counts = (np.array(part) for part in zip(*bins, strict=True))
+    error = float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
+    upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=4, label=f"error {100 * error:.1f} %")
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    upper.legend(frameon=False)
+    lower.bar(confidence, counts, width=0.05, color=GREY)
+    lower.set(xlabel="confidence", ylabel="images")
+    for axes in (upper, lower):
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _calm(axes)
+    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write each figure as ``<name>.png`` (150 dpi) into a folder, which is made if need be."""
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=150, bbox_inches="tight")
+        write_atomic(folder / f"{name}.png", data.getvalue())
+
+
+def _calm(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _short(name: str, most: int = 22) -> str:
+    """A tick label; dollar signs would begin a formula."""
+    name = name.replace("$", r"\$")
+    return name if len(name) <= most else name[: most - 1] + "…"
