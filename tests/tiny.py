@@ -9,4 +9,4 @@ TINY = {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32
 
 def tiny(data: Path, output: Path, **changes) -> TrainOptions:
     """Options of a training of a few seconds from scratch."""
-    return TrainOptions(**{"data": str(data), "output": str(output), "batch_size": 8, "lr": 3e-3, **TINY, **changes})
+    return TrainOptions(**{"data": str(data), "output": str(output), "batch_size": 8, "lr": 5e-4, **TINY, **changes})

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import lightning as L
 import numpy as np
 
 from mixtransfer.classification.datamodule import ClassificationData
@@ -10,7 +9,7 @@ from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
-from mixtransfer.classification.trainer import hardware, predict_examples, quieten
+from mixtransfer.classification.trainer import make_trainer, predict_examples, quieten
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import load_dataset
@@ -60,7 +59,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
         dataset, trained.preprocessing, Augment("none", trained.preprocessing.size),
         options.batch_size, options.workers,
     )  # fmt: skip
-    trainer = L.Trainer(enable_checkpointing=False, **hardware(options))
+    trainer = make_trainer(options, enable_checkpointing=False)
     parts = [predict_examples(trainer, module, data, part) for part in chosen]
     predictions = Predictions(
         np.concatenate([part.probabilities for part in parts]),

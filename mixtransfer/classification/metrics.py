@@ -103,7 +103,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 def proportion(hits: np.ndarray) -> Estimate:
     """The share of true values with its Wilson interval (Wilson, JASA 1927)."""
     interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return Estimate(float(hits.mean()), interval.low, interval.high)
+    return Estimate(float(hits.mean()), float(interval.low), float(interval.high))
 
 
 def mean_class_accuracy(confusion: np.ndarray) -> float:

@@ -70,11 +70,11 @@ class TrainOptions:
     lr: float | Literal["find"] | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.05
-    layer_decay: float = 0.75
+    layer_decay: float = 0.8
     warmup_epochs: float = 1.0
     fit_head: bool | None = None
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
-    augment: Literal["none", "crop", "crop-flip", "standard", "strong"] = "crop-flip"
+    augment: Literal["none", "crop", "crop-flip", "standard", "strong"] = "standard"
     min_crop: float = 0.3
     label_smoothing: float = 0.1
     mixup: float = 0.0

@@ -1,7 +1,6 @@
 """`classify train`: from options to a Run."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,8 +10,7 @@ import lightning as L
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -23,7 +21,7 @@ from mixtransfer.classification.head import fit_head, pooled_features
 from mixtransfer.classification.metrics import best_temperature, score
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.trainer import hardware, predict_examples, processes, quieten
+from mixtransfer.classification.trainer import make_trainer, predict_examples, processes, quieten
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.load import load_dataset
@@ -80,8 +78,11 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     preprocessing = Preprocessing.of(model, options.image_size)
     if run is None and main:
         run = Run.create(_output(options), options)
-    session = _Session(run, options, dataset, model, preprocessing, say)
-    return session.run_to_end()
+    try:
+        return _Session(run, options, dataset, model, preprocessing, say).run_to_end()
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
+        again = f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""
+        raise Interrupted(f"Interrupted. {again}") from stop
 
 
 class _Session:
@@ -120,8 +121,6 @@ class _Session:
             trainer.validate(self.module, self.data, verbose=False)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         trainer.fit(self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True)
-        if trainer.state.status == TrainerStatus.INTERRUPTED:
-            raise Interrupted("the training was interrupted")
         return self._finish(trainer, history, best)
 
     def _trainer(self, history: History, best: BestModel, steps: int) -> L.Trainer:
@@ -129,31 +128,19 @@ class _Session:
         # The best model is written before averaging swaps the weights back; the checkpoint comes last.
         callbacks = [best, history]
         if options.ema:
-            callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.1 * steps, 5000))))
+            callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.15 * steps, 5000))))
         if options.patience:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
-        if self.run:
-            callbacks.append(
-                ModelCheckpoint(self.run.folder, filename="last", enable_version_counter=False, save_top_k=1)
-            )
-        else:
-            callbacks.append(ModelCheckpoint(None, filename="last", enable_version_counter=False, save_top_k=1))
-        # A log file or a pipe gets the line an epoch that the history says, and no bar.
-        callbacks.append(TQDMProgressBar(refresh_rate=int(sys.stdout.isatty())))
-        return L.Trainer(
-            callbacks=callbacks,
-            max_epochs=options.epochs,
-            gradient_clip_val=options.clip_grad or None,
-            **hardware(options),
-        )
+        folder = self.run and self.run.folder  # the other processes are told by the first
+        callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
+        return make_trainer(options, callbacks, max_epochs=options.epochs, gradient_clip_val=options.clip_grad or None)
 
     def _tune(self) -> None:
         """Find the batch size and the learning rate where the options ask for it."""
         options = self.options
         if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
             return
-        quiet = L.Trainer(max_epochs=1, enable_checkpointing=False, **hardware(replace(options, devices=1)))
-        tuner = Tuner(quiet)
+        tuner = Tuner(make_trainer(replace(options, devices=1), max_epochs=1, enable_checkpointing=False))
         self.module.lr = 1e-3 if options.lr == "find" else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
@@ -262,7 +249,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: torch.nn.Module
         raise UserError(f"--image-size is {options.image_size}; it must lie between 16 and 2048.")
     if not 0 < options.min_crop <= 1:
         raise UserError(f"--min-crop is {options.min_crop}; it must lie between 0 and 1.")
-    epochs = options.epochs or (30 if scratch else int(np.clip(round(300 / images**0.5), 5, 20)))
+    epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
     lr = options.lr or default_lr(options.optimizer, scratch)
     frozen = not scratch and images < 5000
     return replace(
@@ -274,7 +261,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: torch.nn.Module
         batch_norm={"auto": "frozen" if frozen else "train"}.get(options.batch_norm, options.batch_norm),
         layer_decay=1.0 if scratch else options.layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
-        augment="crop" if dataset.name == "digits" and options.augment == "crop-flip" else options.augment,
+        augment="crop" if dataset.name == "digits" and options.augment == "standard" else options.augment,
     )
 
 
@@ -284,7 +271,7 @@ def _can_fit_head(model: torch.nn.Module) -> bool:
 
 def default_lr(optimizer: str, scratch: bool) -> float:
     """The peak learning rate of the head for batches of 32."""
-    return {"adamw": (1e-3, 2e-3), "sgd": (0.02, 0.05)}[optimizer][scratch]
+    return {"adamw": (2e-3, 2e-3), "sgd": (0.02, 0.05)}[optimizer][scratch]
 
 
 def _reopen(options: TrainOptions) -> tuple[Run, TrainOptions]:

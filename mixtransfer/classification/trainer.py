@@ -2,10 +2,14 @@
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.metrics import Predictions
@@ -14,29 +18,31 @@ from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
 
 
-def hardware(options: HardwareOptions) -> dict:
-    """Arguments of ``lightning.Trainer`` that follow from the options and the machine."""
+def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:
+    """A Trainer as the options and the machine ask for; ``settings`` go to ``lightning.Trainer``."""
     precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if options.precision == "auto":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         chosen = "bf16-mixed" if bf16 else "32-true"
     else:
         chosen = precision[options.precision]
-    several = processes(options) > 1
     devices = options.devices
     if devices == "auto" and not torch.cuda.is_available():
         devices = 1
-    return {
-        "precision": chosen,
-        "devices": devices,
-        "num_nodes": options.num_nodes,
-        "accelerator": "auto",
-        "strategy": "ddp" if several else "auto",
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "logger": False,
-        "enable_model_summary": False,
-    }
+    # A log file or a pipe gets no progress bar.
+    bar = TQDMProgressBar(refresh_rate=int(sys.stdout.isatty()))
+    return L.Trainer(
+        callbacks=[*callbacks, bar],
+        precision=chosen,
+        devices=devices,
+        num_nodes=options.num_nodes,
+        strategy="ddp" if processes(options) > 1 else "auto",
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 def processes(options: HardwareOptions) -> int:
