@@ -41,9 +41,9 @@ class Examples:
             raise UserError(f"{source} {error}: mend or remove it, then go on with --resume.") from error
 
     def name(self, index: int) -> str:
-        """What to call the image in a report: its path, or its position."""
+        """What to call the image in a report: its folder and file, or its position."""
         source = self.images[index]
-        return str(source) if isinstance(source, Path) else f"image {index}"
+        return f"{source.parent.name}/{source.name}" if isinstance(source, Path) else f"image {index}"
 
     def subset(self, positions: np.ndarray) -> "Examples":
         if isinstance(self.images, np.ndarray):

@@ -45,7 +45,7 @@ class Page:
 
     def figure(self, figure: Figure, caption: str) -> None:
         """A matplotlib figure as inline SVG; the caption is its text alternative."""
-        self._add("figure", svg=Markup(_svg(figure)), caption=caption)
+        self._add("figure", svg=Markup(_svg(figure)), width=round(110 * figure.get_figwidth()), caption=caption)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
         """A table; a column whose cells all begin like numbers is aligned to the right."""
