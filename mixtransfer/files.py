@@ -15,7 +15,7 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
     path = Path(path)
     if isinstance(data, str):
         data = data.encode("utf-8")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -27,3 +27,9 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what ``write_atomic`` leaves in a folder when its process is killed."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)

@@ -7,19 +7,13 @@ from collections.abc import Callable
 
 import lightning as L
 import psutil
-import safetensors.torch
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from mixtransfer.classification.metrics import best_temperature, log_loss
+from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import Classifier
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
-
-
-def model_bytes(model: torch.nn.Module) -> bytes:
-    """A network's state as the contents of a safetensors file."""
-    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
 
 
 class BestModel(Callback):

@@ -51,6 +51,11 @@ class Predictions:
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return cls(exponentials / exponentials.sum(axis=1, keepdims=True), labels)
 
+    def at_temperature(self, temperature: float) -> "Predictions":
+        """With logits divided by ``temperature``."""
+        logits = np.log(np.maximum(self.probabilities, 1e-12))
+        return Predictions.from_logits(logits / temperature, self.labels)
+
     @property
     def predicted(self) -> np.ndarray:
         return self.probabilities.argmax(axis=1)
@@ -86,10 +91,9 @@ def best_temperature(predictions: Predictions) -> tuple[float, float]:
     That log loss tells how well the classes are told apart, apart from how boldly: it can compare networks
     trained with different label smoothing, and on few images it is less noisy than accuracy.
     """
-    logits = np.log(np.maximum(predictions.probabilities, 1e-12))
 
     def loss(log_temperature: float) -> float:
-        return log_loss(Predictions.from_logits(logits / np.exp(log_temperature), predictions.labels))
+        return log_loss(predictions.at_temperature(np.exp(log_temperature)))
 
     found = minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded")
     return float(np.exp(found.x)), float(found.fun)

@@ -1,9 +1,10 @@
-"""Opening a trained classifier from its Run; nothing pickled is read."""
+"""Saving a classifier's weights, and opening it from its Run; nothing pickled is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
@@ -42,3 +43,9 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{run.weights} is damaged or belongs to another model.") from error
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
+
+
+def model_bytes(model: nn.Module, **more: torch.Tensor) -> bytes:
+    """A network's state, and further tensors by name, as the contents of a safetensors file."""
+    state = {**model.state_dict(), **more}
+    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()})

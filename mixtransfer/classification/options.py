@@ -29,7 +29,8 @@ class TrainOptions:
         data_root: Where named datasets live, or are downloaded to.
         epochs: Passes over the training set; by default 5 to 20, more for smaller sets (30 from scratch).
         batch_size: Images a step and device; auto finds the largest that fits on a GPU.
-        image_size: Side of the input in pixels; by default the one the weights were trained with.
+        image_size: Side of the input in pixels; by default the one the weights were trained with, or 8/7 of it
+            where cross-validation on frozen features says that this tells the classes apart better.
         lr: Peak learning rate of the head; by default by optimizer and start, and find runs a range test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).

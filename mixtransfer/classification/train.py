@@ -15,10 +15,14 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
-from mixtransfer.classification.callbacks import BestModel, History, model_bytes
+from mixtransfer.classification.blend import SHARES, Start, mixture
+from mixtransfer.classification.callbacks import BestModel, History
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.head import fit_head, pooled_features
-from mixtransfer.classification.metrics import best_temperature, score
+from mixtransfer.classification.defaults import resolve
+from mixtransfer.classification.head import best_strength, fit_head, pooled_features
+from mixtransfer.classification.image_size import choose_image_size
+from mixtransfer.classification.metrics import Predictions, best_temperature, score
+from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, processes, quieten
@@ -27,14 +31,11 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
-
-# Shares of the fine-tuned weights to choose from; the rest is the pretrained network with its fitted head.
-BLEND_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Say = Callable[[str], None]
 
@@ -56,6 +57,8 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     run = None
     if options.resume:
         run, options = _reopen(options)
+        if main:
+            remove_unfinished(run.folder)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
@@ -75,10 +78,13 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         drop_rate=options.dropout,
     )
     options = resolve(options, dataset, model)
-    preprocessing = Preprocessing.of(model, options.image_size)
     if run is None and main:
         run = Run.create(_output(options), options)
     try:
+        if options.image_size is None:
+            options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
+            run.write_config(options)
+        preprocessing = Preprocessing.of(model, options.image_size)
         return _Session(run, options, dataset, model, preprocessing, say).run_to_end()
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
         again = f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""
@@ -158,32 +164,32 @@ class _Session:
             self.run.write_config(self.options)
 
     def _fit_head(self, trainer: L.Trainer) -> None:
+        """Set the head to the logistic regression on frozen features, and keep this start for the blend."""
         device = trainer.strategy.root_device
         classifier = self.module.to(device)
-        features = {
-            part: pooled_features(
+        train, val = (
+            pooled_features(
                 classifier.model,
                 classifier.normalize,
-                self.data.evaluation_loader(getattr(self.dataset, part)),
+                self.data.evaluation_loader(examples),
                 device,
-                flip=part == "train" and self.options.augment not in ("none", "crop"),
-                title=f"Features of {part}",
+                flip=self.options.augment not in ("none", "crop"),
+                title=f"Features of {len(examples)} images",
             )
-            for part in ("train", "val")
-        }
-        fit_head(classifier.model.get_classifier(), features["train"], features["val"], self.options.class_weights)
-        write_atomic(self.run.start, model_bytes(classifier.model))
+            for examples in (self.dataset.train, self.dataset.val)
+        )
+        balanced = self.options.class_weights == "balanced"
+        strength = best_strength(train, val[: len(self.dataset.val)], balanced)
+        fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
+        Start.save(self.run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
 
     def _finish(self, trainer: L.Trainer, history: History, best: BestModel) -> Run:
         """Choose the final weights on validation, test them once, and write what came of it."""
-        share = self._blend(trainer)
-        results = {
-            part: predict_examples(trainer, self.module, self.data, examples)
-            for part, examples in (("validation", self.dataset.val), ("test", self.dataset.test))
-        }
+        share, validated = self._blend(trainer)
+        tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run:
             return Run(Path())
-        scores = {part: score(predictions) for part, predictions in results.items()}
+        scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
             training={
@@ -195,83 +201,43 @@ class _Session:
         )
         from mixtransfer.classification.report import write_report
 
-        write_report(self.run, self.options, self.dataset, results["test"], scores, history.rows)
+        write_report(self.run, self.options, self.dataset, tested, scores, history.rows)
         self.run.start.unlink(missing_ok=True)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
         return self.run
 
-    def _blend(self, trainer: L.Trainer) -> float:
-        """Set the module to the best mixture of the fine-tuned weights and those before fine-tuning.
+    def _blend(self, trainer: L.Trainer) -> tuple[float, Predictions]:
+        """Set the module to the mixture of start and fine-tuned weights that is best on validation.
 
-        On few images fine-tuning can lose what the pretrained features knew; a straight line between the two
-        networks often holds a better one than either end (Wortsman et al., CVPR 2022). The share is chosen on
-        validation, and so is the temperature, which is folded into the head.
+        The temperature that calibrates it there is folded into the head.
 
         Returns:
-            The share of the fine-tuned weights.
+            The share of the fine-tuned weights, and the validation predictions that it was chosen by.
         """
         main = self.run is not None
         tuned = safetensors.torch.load_file(self.run.weights) if main else None
-        start = safetensors.torch.load_file(self.run.start) if main and self.run.start.exists() else None
-        shares = trainer.strategy.broadcast(BLEND_SHARES if start else (1.0,))
+        start = Start.load(self.run.start, self.module.model) if main and self.run.start.exists() else None
         tried = []
-        for share in shares:
-            self._load_everywhere(trainer, tuned and _mixture(start, tuned, share))
+        for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
+            self._load_everywhere(trainer, mixture(start.judged, tuned, share) if start else tuned)
             predictions = predict_examples(trainer, self.module, self.data, self.dataset.val)
             temperature, loss = best_temperature(predictions)
-            tried.append((loss, share, temperature))
-        _, share, temperature = min(tried)
-        self._load_everywhere(trainer, tuned and _mixture(start, tuned, share))
-        head = self.module.model.get_classifier()
+            tried.append((loss, share, temperature, predictions))
+        _, share, temperature, predictions = min(tried, key=lambda entry: entry[0])
+        self._load_everywhere(trainer, mixture(start.used, tuned, share) if start else tuned)
         with torch.no_grad():
-            for parameter in head.parameters():
+            for parameter in self.module.model.get_classifier().parameters():
                 parameter /= temperature
         if main:
             write_atomic(self.run.weights, model_bytes(self.module.model))
-        return share
+        return share, predictions.at_temperature(temperature)
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:
         """Load what the first process has into the network of every process."""
         if trainer.world_size > 1:
             state = trainer.strategy.broadcast(state)
         self.module.model.load_state_dict(state)
-
-
-def resolve(options: TrainOptions, dataset: ImageDataset, model: torch.nn.Module) -> TrainOptions:
-    """Fill in every option left to us, and check those given against the data."""
-    images, scratch = len(dataset.train), options.weights == "none"
-    if options.epochs is not None and options.epochs < 1:
-        raise UserError(f"--epochs is {options.epochs}; it must be at least 1.")
-    if options.batch_size != "auto" and options.batch_size < 1:
-        raise UserError(f"--batch-size is {options.batch_size}; it must be at least 1.")
-    if options.image_size is not None and not 16 <= options.image_size <= 2048:
-        raise UserError(f"--image-size is {options.image_size}; it must lie between 16 and 2048.")
-    if not 0 < options.min_crop <= 1:
-        raise UserError(f"--min-crop is {options.min_crop}; it must lie between 0 and 1.")
-    epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
-    lr = options.lr or default_lr(options.optimizer, scratch)
-    frozen = not scratch and images < 5000
-    return replace(
-        options,
-        epochs=epochs,
-        lr=lr,
-        image_size=options.image_size or Preprocessing.of(model).size,
-        fit_head=_can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head),
-        batch_norm={"auto": "frozen" if frozen else "train"}.get(options.batch_norm, options.batch_norm),
-        layer_decay=1.0 if scratch else options.layer_decay,
-        warmup_epochs=min(options.warmup_epochs, epochs / 2),
-        augment="crop" if dataset.name == "digits" and options.augment == "standard" else options.augment,
-    )
-
-
-def _can_fit_head(model: torch.nn.Module) -> bool:
-    return isinstance(model.get_classifier(), torch.nn.Linear)
-
-
-def default_lr(optimizer: str, scratch: bool) -> float:
-    """The peak learning rate of the head for batches of 32."""
-    return {"adamw": (2e-3, 2e-3), "sgd": (0.02, 0.05)}[optimizer][scratch]
 
 
 def _reopen(options: TrainOptions) -> tuple[Run, TrainOptions]:
@@ -315,15 +281,6 @@ def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor 
         return None
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
-
-
-def _mixture(start: dict | None, tuned: dict, share: float) -> dict:
-    if start is None or share == 1:
-        return tuned
-    return {
-        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
-        for name, value in tuned.items()
-    }
 
 
 def _median(values: list[float | None]) -> float | None:

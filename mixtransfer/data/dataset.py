@@ -50,6 +50,13 @@ class Examples:
             return Examples(self.images[positions], self.labels[positions])
         return Examples([self.images[i] for i in positions], self.labels[positions])
 
+    def joined(self, other: "Examples") -> "Examples":
+        """These and the others of the same kind, in this order."""
+        labels = np.concatenate([self.labels, other.labels])
+        if isinstance(self.images, np.ndarray):
+            return Examples(np.concatenate([self.images, other.images]), labels)
+        return Examples([*self.images, *other.images], labels)
+
 
 @dataclass(frozen=True)
 class ImageDataset:

@@ -35,13 +35,19 @@ class Preprocessing:
 
     @classmethod
     def of(cls, model: nn.Module, size: int | None = None) -> "Preprocessing":
-        """What a timm model's own data configuration says; ``size`` overrides its input size."""
+        """What a timm model's own data configuration says.
+
+        Args:
+            size: Overrides the input size. A larger one leaves less of a margin around the central crop, as timm's
+                own configurations for larger test sizes do.
+        """
         from timm.data import resolve_model_data_config
 
         config = resolve_model_data_config(model)
+        native = config["input_size"][-1]
         return cls(
-            size=size or config["input_size"][-1],
-            crop=config["crop_pct"],
+            size=size or native,
+            crop=max(config["crop_pct"], 0.95) if size and size > native else config["crop_pct"],
             interpolation=config["interpolation"] if config["interpolation"] in _RESAMPLING else "bicubic",
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),

@@ -17,7 +17,7 @@ def test_central_view_and_normalization_equal_timm(name, size):
     image = Image.effect_noise(size, 60).convert("RGB")
     expected = create_transform(**resolve_model_data_config(model))(image)
     preprocessing = Preprocessing.of(model)
-    view = torch.from_numpy(preprocessing.central_view(image)).permute(2, 0, 1)[None]
+    view = torch.tensor(preprocessing.central_view(image)).permute(2, 0, 1)[None]
     torch.testing.assert_close(Normalize(preprocessing)(view)[0], expected, atol=1e-5, rtol=0)
 
 
