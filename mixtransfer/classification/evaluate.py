@@ -9,7 +9,7 @@ from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
-from mixtransfer.classification.trainer import make_trainer, predict_examples, quieten
+from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import load_dataset
@@ -41,7 +41,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the model does not know.
     """
-    quieten()
+    prepare_process()
     trained = open_classifier(options.run)
     recorded = TrainOptions(**Run.open(options.run).read_config())
     dataset = load_dataset(

@@ -18,6 +18,7 @@ from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import is_image_name, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.errors import UserError
+from mixtransfer.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
     Raises:
         UserError: The run cannot be used, or a pattern matches nothing.
     """
+    keep_freed_memory()
     trained = open_classifier(options.run)
     paths = find_images(options.images)
     if options.top < 1:

@@ -25,7 +25,7 @@ from mixtransfer.classification.metrics import Predictions, best_temperature, sc
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.trainer import make_trainer, predict_examples, processes, quieten
+from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process, processes
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.load import load_dataset
@@ -50,7 +50,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    quieten()
+    prepare_process()
     main = rank_zero_only.rank in (None, 0)
     if not main:
         say = _nothing

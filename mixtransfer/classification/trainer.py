@@ -16,6 +16,7 @@ from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
+from mixtransfer.memory import keep_freed_memory
 
 
 def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:
@@ -62,8 +63,9 @@ def predict_examples(
     return module.take_predictions()
 
 
-def quieten() -> None:
-    """Silence Lightning's advice; what a user needs to know, this package says."""
+def prepare_process() -> None:
+    """Silence Lightning's advice (what a user needs to know, this package says), and be quick on the CPU."""
+    keep_freed_memory()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
