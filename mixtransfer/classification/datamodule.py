@@ -83,40 +83,24 @@ def default_workers() -> int:
     return min(8, cores) if torch.cuda.is_available() else min(2, cores)
 
 
-class ClassificationData(L.LightningDataModule):
-    """The loaders of a classification dataset.
+class EvaluationData(L.LightningDataModule):
+    """Loaders of central views.
 
-    In a data-parallel run each process gets its share of every split; evaluation shares are not padded, so that
-    gathered results hold every image once.
+    In a data-parallel run each process gets its share; the shares are not padded, so that gathered results hold
+    every image once.
 
     Attributes:
         tested: The examples that ``trainer.test`` sees.
     """
 
-    def __init__(
-        self,
-        dataset: ImageDataset,
-        preprocessing: Preprocessing,
-        augment: Augment,
-        batch_size: int = 32,
-        workers: int | None = None,
-        seed: int = 0,
-    ):
+    def __init__(self, preprocessing: Preprocessing, batch_size: int = 32, workers: int | None = None):
         super().__init__()
-        self.dataset, self.preprocessing, self.augment = dataset, preprocessing, augment
-        self.batch_size, self.seed = batch_size, seed
-        self.tested = dataset.test
+        self.preprocessing, self.batch_size = preprocessing, batch_size
         self.workers = default_workers() if workers is None else workers
+        self.tested: Examples | None = None
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def train_dataloader(self) -> DataLoader:
-        batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
-        return self._loader(TrainingViews(self.dataset.train, self.augment), batch_sampler=batches, keep=True)
-
-    def val_dataloader(self) -> DataLoader:
-        return self.evaluation_loader(self.dataset.val, keep=True)
 
     def test_dataloader(self) -> DataLoader:
         return self.evaluation_loader(self.tested)
@@ -137,3 +121,26 @@ class ClassificationData(L.LightningDataModule):
             persistent_workers=keep and self.workers > 0,
             **kwargs,
         )
+
+
+class ClassificationData(EvaluationData):
+    """The loaders of a training."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        preprocessing: Preprocessing,
+        augment: Augment,
+        batch_size: int = 32,
+        workers: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(preprocessing, batch_size, workers)
+        self.dataset, self.augment, self.seed = dataset, augment, seed
+
+    def train_dataloader(self) -> DataLoader:
+        batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
+        return self._loader(TrainingViews(self.dataset.train, self.augment), batch_sampler=batches, keep=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.evaluation_loader(self.dataset.val, keep=True)

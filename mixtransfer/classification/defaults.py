@@ -6,6 +6,7 @@ import numpy as np
 from torch import nn
 
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.trainer import processes
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
@@ -28,7 +29,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
     frozen = not scratch and images < FROZEN_BATCH_NORM_BELOW
-    chooses_size = fit_head and options.devices in (1, "auto") and options.num_nodes == 1
+    chooses_size = fit_head and processes(options) == 1
     return replace(
         options,
         epochs=epochs,

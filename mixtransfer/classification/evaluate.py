@@ -1,18 +1,20 @@
 """`classify evaluate`: the scores of a Run's model on labelled images."""
 
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
-from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples
-from mixtransfer.data.load import load_dataset
+from mixtransfer.data.load import list_images, load_dataset
+from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
@@ -43,31 +45,40 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     """
     prepare_process()
     trained = open_classifier(options.run)
-    recorded = TrainOptions(**Run.open(options.run).read_config())
+    examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))
+    examples = _with_labels_of(examples, classes, trained.classes)
+    module = Classifier(trained.model, trained.preprocessing)
+    data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
+    trainer = make_trainer(options, enable_checkpointing=False)
+    predictions = predict_examples(trainer, module, data, examples)
+    if not trainer.is_global_zero:
+        return None
+    return Evaluation(predictions, score(predictions), trained.classes)
+
+
+def _chosen_examples(options: EvaluateOptions, recorded: TrainOptions) -> tuple[Examples, list[str]]:
+    """The images to score, labelled in the order of the class names that come with them."""
+    data = options.data or recorded.data
+    if data not in NAMED_DATASETS and not _same_path(data, recorded.data):
+        listed = list_images(data)
+        if options.split == "all" or options.split is None and not listed.is_split:
+            parts, _ = listed.usable()
+            return reduce(Examples.joined, parts.values()), listed.classes
     dataset = load_dataset(
-        options.data or recorded.data,
+        data,
         options.data_root or recorded.data_root,
         recorded.val_fraction,
         recorded.test_fraction,
         recorded.split_seed,
     )
-    examples = {"test": dataset.test, "val": dataset.val, "train": dataset.train}
-    chosen = list(examples.values()) if options.split == "all" else [examples[options.split]]
-    chosen = [_with_labels_of(part, dataset.classes, trained.classes) for part in chosen]
-    module = Classifier(trained.model, trained.preprocessing)
-    data = ClassificationData(
-        dataset, trained.preprocessing, Augment("none", trained.preprocessing.size),
-        options.batch_size, options.workers,
-    )  # fmt: skip
-    trainer = make_trainer(options, enable_checkpointing=False)
-    parts = [predict_examples(trainer, module, data, part) for part in chosen]
-    predictions = Predictions(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )
-    if not trainer.is_global_zero:
-        return None
-    return Evaluation(predictions, score(predictions), trained.classes)
+    parts = {"test": dataset.test, "val": dataset.val, "train": dataset.train}
+    if options.split == "all":
+        return reduce(Examples.joined, parts.values()), dataset.classes
+    return parts[options.split or "test"], dataset.classes
+
+
+def _same_path(data: str, other: str) -> bool:
+    return Path(data).resolve() == Path(other).resolve()
 
 
 def _with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:

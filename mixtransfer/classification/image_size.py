@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import cross_validated_loss, places_in_class, pooled_features
-from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 
@@ -33,7 +32,7 @@ def choose_image_size(model: nn.Module, dataset: ImageDataset, workers: int | No
     losses = {}
     for size in (native, larger):
         preprocessing = Preprocessing.of(model, size)
-        data = ClassificationData(dataset, preprocessing, Augment("none", size), workers=workers)
+        data = EvaluationData(preprocessing, workers=workers)
         features = pooled_features(
             model, Normalize(preprocessing).to(device), data.evaluation_loader(examples), device,
             flip=False, title=f"Features at {size} px",

@@ -102,7 +102,8 @@ class EvaluateOptions:
     Args:
         run: The run.
         data: An image folder, a CSV manifest or a dataset's name; by default what the run was trained on.
-        split: The part to score; all takes every image of DATA.
+        split: The part to score; by default the test part, or all images of DATA that is not split. all takes
+            every image, in whatever part.
         data_root: Where named datasets live; by default as in training.
         batch_size: Images at a time and device.
         workers: Image-loading processes; by default by the machine.
@@ -114,7 +115,7 @@ class EvaluateOptions:
 
     run: str
     data: str | None = None
-    split: Literal["test", "val", "train", "all"] = "test"
+    split: Literal["test", "val", "train", "all"] | None = None
     data_root: str | None = None
     batch_size: int = 32
     workers: int | None = None

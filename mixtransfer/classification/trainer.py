@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import HardwareOptions
@@ -54,9 +54,7 @@ def processes(options: HardwareOptions) -> int:
     return devices * options.num_nodes
 
 
-def predict_examples(
-    trainer: L.Trainer, module: Classifier, data: ClassificationData, examples: Examples
-) -> Predictions:
+def predict_examples(trainer: L.Trainer, module: Classifier, data: EvaluationData, examples: Examples) -> Predictions:
     """What the module says of labelled examples, in their order, whatever the number of processes."""
     data.tested = examples
     trainer.test(module, data, verbose=False)

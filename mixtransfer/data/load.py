@@ -4,8 +4,9 @@ import difflib
 from pathlib import Path
 
 from mixtransfer.data.dataset import ImageDataset
-from mixtransfer.data.folder import read_folder
-from mixtransfer.data.manifest import read_manifest
+from mixtransfer.data.folder import list_folder
+from mixtransfer.data.listed import ListedImages
+from mixtransfer.data.manifest import list_manifest
 from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.errors import UserError
 
@@ -33,11 +34,20 @@ def load_dataset(
     """
     if data in NAMED_DATASETS:
         return read_named(data, Path(data_root), val_fraction, split_seed)
+    return list_images(data).dataset(val_fraction, test_fraction, split_seed, check)
+
+
+def list_images(data: str) -> ListedImages:
+    """List the labelled images of a folder or manifest.
+
+    Raises:
+        UserError: It does not exist, or lists nothing that can be used.
+    """
     path = Path(data)
     if path.is_dir():
-        return read_folder(path, val_fraction, test_fraction, split_seed, check)
+        return list_folder(path)
     if path.is_file() and path.suffix.lower() == ".csv":
-        return read_manifest(path, val_fraction, test_fraction, split_seed, check)
+        return list_manifest(path)
     if path.is_file():
         raise UserError(f"{data} is a file but not a CSV manifest: give an image folder or a .csv file.")
     near = difflib.get_close_matches(data, NAMED_DATASETS, n=1)

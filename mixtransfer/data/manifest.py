@@ -3,14 +3,11 @@
 import csv
 from pathlib import Path
 
-from mixtransfer.data.dataset import ImageDataset
-from mixtransfer.data.folder import SPLIT_NAMES, assemble
+from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.errors import UserError
 
 
-def read_manifest(
-    manifest: Path, val_fraction: float, test_fraction: float, split_seed: int, check: bool = True
-) -> ImageDataset:
+def list_manifest(manifest: Path) -> ListedImages:
     """Read a CSV file with the columns ``path`` and ``label`` and, if it is already split, ``split``.
 
     Paths are relative to the manifest's folder and may not leave it.
@@ -43,7 +40,7 @@ def read_manifest(
         split: ([p for p, _, s in rows if s == split], [index[label] for _, label, s in rows if s == split])
         for split in splits
     }
-    return assemble(manifest.stem, manifest, classes, parts, val_fraction, test_fraction, split_seed, check)
+    return ListedImages(manifest.stem, manifest, classes, parts)
 
 
 def _read_row(manifest: Path, line: int, row: dict[str, str | None]) -> tuple[Path, str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mixtransfer.data.dataset import Examples, ImageDataset, with_validation
-from mixtransfer.data.folder import read_folder
+from mixtransfer.data.folder import list_folder
 from mixtransfer.errors import UserError
 
 NAMED_DATASETS = ("cifar10", "cifar100", "pets", "food101", "digits")
@@ -25,7 +25,7 @@ def read_named(name: str, data_root: Path, val_fraction: float, split_seed: int)
     if name == "digits":
         return _digits(val_fraction, split_seed)
     if name in ("cifar10", "cifar100") and (data_root / name / "train").is_dir():
-        return read_folder(data_root / name, val_fraction, test_fraction=0.2, split_seed=split_seed)
+        return list_folder(data_root / name).dataset(val_fraction, 0.2, split_seed, check=True)
     train, test = _torchvision_splits(name, data_root)
     return with_validation(name, list(train.classes), _examples(train), _examples(test), val_fraction, split_seed)
 

@@ -1,0 +1,13 @@
+"""`mixtransfer demo`, shortened."""
+
+import json
+
+from mixtransfer.cli import main
+
+
+def test_demo_needs_nothing_and_ends_with_a_run(tmp_path, capsys):
+    assert main(["demo", "--epochs", "1", "--output", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "mixtransfer classify train path/to/images" in out and str(tmp_path / "run" / "report.html") in out
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert "top1" in json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
