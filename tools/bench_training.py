@@ -18,6 +18,7 @@ from collections.abc import Callable
 import timm
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.module import Classifier
@@ -28,8 +29,11 @@ from mixtransfer.memory import keep_freed_memory
 CLASSES = 10
 
 
-def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: str) -> Callable[[], None]:
     model = timm.create_model(backbone, num_classes=CLASSES).train()
+    if batch_norm == "frozen":
+        for module in model.modules():
+            module.train(not isinstance(module, nn.BatchNorm2d))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
     inputs = images.contiguous().float().sub(127).div(64)
 
@@ -42,9 +46,9 @@ def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor) -> Cal
     return step
 
 
-def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: str) -> Callable[[], None]:
     model = create_backbone(backbone, weights="none", num_classes=CLASSES)
-    options = TrainOptions(backbone=backbone, weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm="train")
+    options = TrainOptions(backbone=backbone, weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm=batch_norm)
     module = Classifier(model, Preprocessing.of(model, images.shape[-1]), options).train()
     optimizer = module.configure_optimizers()["optimizer"]
 
@@ -57,11 +61,13 @@ def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor) -> Calla
     return step
 
 
-def measure(backbone: str, image_size: int, batch_size: int, rounds: int, steps: int) -> dict:
+def measure(backbone: str, image_size: int, batch_size: int, batch_norm: str, rounds: int, steps: int) -> dict:
     """Medians over alternating rounds: images/s of both, and the ratio ours / plain."""
     images = torch.randint(0, 256, (batch_size, image_size, image_size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     labels = torch.randint(0, CLASSES, (batch_size,))
-    contenders = {"plain": plain_step(backbone, images, labels), "ours": our_step(backbone, images, labels)}
+    contenders = {
+        name: step(backbone, images, labels, batch_norm) for name, step in (("plain", plain_step), ("ours", our_step))
+    }
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     for step in contenders.values():
         step()
@@ -74,7 +80,8 @@ def measure(backbone: str, image_size: int, batch_size: int, rounds: int, steps:
             speeds[name].append(batch_size * steps / (time.perf_counter() - start))
     ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
     return {
-        "backbone": backbone, "image_size": image_size, "batch_size": batch_size, "torch": torch.__version__,
+        "backbone": backbone, "image_size": image_size, "batch_size": batch_size, "batch_norm": batch_norm,
+        "torch": torch.__version__,
         "plain_images_per_second": round(statistics.median(speeds["plain"]), 1),
         "ours_images_per_second": round(statistics.median(speeds["ours"]), 1),
         "ratio": round(statistics.median(ratios), 3),
@@ -87,6 +94,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mixnet_s")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-norm", choices=("train", "frozen"), default="train")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=4, help="training steps a round")
     parser.add_argument("--keep-freed-memory", action="store_true")

@@ -45,7 +45,7 @@ def models(options: ModelsOptions) -> None:
         )
     Console().print(table)
     print("MACs:  multiply-adds of the convolutions and the classifier.")
-    print("top-1: ImageNet, 224 px, of the weights that --weights imagenet loads (timm's results-imagenet.csv).")
+    print("top-1: ImageNet, 224 px, of timm's weights, which --weights imagenet loads (its results-imagenet.csv).")
     print("paper: params M / MACs M / top-1 % of the MixConv paper's Table 2; ~ read off its Figure 4.")
     print("Sources, and why counts differ from published ones: mixtransfer models --json")
 

@@ -11,6 +11,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torchvision.transforms import v2
 
+from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -36,6 +37,7 @@ class Classifier(L.LightningModule):
         total_steps: int = 1,
     ):
         super().__init__()
+        fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
         self.normalize = Normalize(preprocessing)
         self.options, self.total_steps = options, total_steps

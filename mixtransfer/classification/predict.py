@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.classification.datamodule import default_workers
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
@@ -48,6 +49,7 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
     if options.top < 1:
         raise UserError(f"--top is {options.top}; it must be at least 1.")
     device = _device(options.device)
+    fold_batch_norm(trained.model)
     model = trained.model.to(device, memory_format=torch.channels_last)
     normalize = Normalize(trained.preprocessing).to(device)
     loader = DataLoader(

@@ -1,7 +1,6 @@
 """`classify train`: from options to a Run."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -104,7 +103,6 @@ class _Session:
         say: Say,
     ):
         self.run, self.options, self.dataset, self.say = run, options, dataset, say
-        self.start = time.perf_counter()
         augment = Augment(options.augment, preprocessing.size, options.min_crop)
         batch_size = 32 if options.batch_size == "auto" else options.batch_size
         self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
@@ -202,7 +200,6 @@ class _Session:
         from mixtransfer.classification.report import write_report
 
         write_report(self.run, self.options, self.dataset, tested, scores, history.rows)
-        self.run.start.unlink(missing_ok=True)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
         return self.run
@@ -231,6 +228,7 @@ class _Session:
                 parameter /= temperature
         if main:
             write_atomic(self.run.weights, model_bytes(self.module.model))
+            self.run.start.unlink(missing_ok=True)  # or a resumed run would blend once more
         return share, predictions.at_temperature(temperature)
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:

@@ -1,0 +1,94 @@
+"""Batch norm that keeps its statistics, folded into the convolution before it at every step.
+
+A batch norm in evaluation mode is a scale and a shift for each channel. Taken into the convolution's weights and
+bias they cost next to nothing, while on their own they read and write every activation once more, and once again
+backwards. Unlike a folding for export this keeps all parameters, so a network can be trained with it.
+"""
+
+from types import MethodType
+
+import torch
+import torch.nn.functional as F
+from timm.layers import BatchNormAct2d, pad_same
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.mixed_conv2d import MixedConv2d
+from torch import fx, nn
+
+from mixtransfer.backbones.mixconv import MixConv2d
+
+_Mixed = (MixConv2d, MixedConv2d)
+
+
+def fold_batch_norm(model: nn.Module) -> int:
+    """Have each convolution do the work of the batch norm after it, whenever that is in evaluation mode.
+
+    Outputs and gradients stay the same up to rounding, and so do parameters, buffers and their names. In training
+    mode the batch norm does its own work as before. Networks that torch.fx cannot trace stay as they are.
+
+    Returns:
+        The number of batch norms that are folded.
+    """
+    try:
+        graph = _Tracer().trace(model)
+    except Exception:  # tracing runs the network's own code, which may fail in any way
+        return 0
+    calls = [node.target for node in graph.nodes if node.op == "call_module"]
+    modules = dict(model.named_modules())
+    folded = 0
+    for node in graph.nodes:
+        if node.op != "call_module" or not _foldable(modules[node.target]) or len(node.users) != 1:
+            continue
+        (user,) = node.users
+        if user.op != "call_module" or calls.count(node.target) > 1 or calls.count(user.target) > 1:
+            continue
+        conv, norm = modules[node.target], modules[user.target]
+        if type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.affine and norm.track_running_stats:
+            conv.batch_norm = (norm,)  # in a tuple it does not become a submodule
+            conv.forward, norm.forward = MethodType(_convolve_and_normalize, conv), MethodType(_activate, norm)
+            folded += 1
+    return folded
+
+
+class _Tracer(fx.Tracer):
+    """Sees convolutions and batch norms as single operations."""
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        whole = isinstance(module, (nn.Conv2d, *_Mixed, nn.modules.batchnorm._BatchNorm))
+        return whole or super().is_leaf_module(module, qualified_name)
+
+
+def _foldable(module: nn.Module) -> bool:
+    if isinstance(module, _Mixed):
+        return not getattr(module, "merged", False) and all(_foldable(conv) for conv in module.children())
+    if type(module) is nn.Conv2d:
+        return module.padding_mode == "zeros"
+    return type(module) is Conv2dSame
+
+
+def _convolve_and_normalize(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    (norm,) = conv.batch_norm
+    if norm.training:
+        return type(conv).forward(conv, x)
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return _convolve(conv, x, scale, norm.bias - norm.running_mean * scale)
+
+
+def _activate(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if norm.training:
+        return type(norm).forward(norm, x)
+    return norm.act(norm.drop(x)) if isinstance(norm, BatchNormAct2d) else x
+
+
+def _convolve(conv: nn.Module, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """``scale * conv(x) + shift`` in one convolution; both of shape (channels out,)."""
+    if isinstance(conv, _Mixed):
+        convs = list(conv.children())
+        widths = [c.out_channels for c in convs]
+        parts = zip(x.split(conv.splits, dim=1), scale.split(widths), shift.split(widths), strict=True)
+        return torch.cat([_convolve(c, *part) for c, part in zip(convs, parts, strict=True)], dim=1)
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    bias = shift if conv.bias is None else torch.addcmul(shift, conv.bias, scale)
+    padding = conv.padding
+    if isinstance(conv, Conv2dSame):
+        x, padding = pad_same(x, conv.kernel_size, conv.stride, conv.dilation), 0
+    return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
