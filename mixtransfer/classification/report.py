@@ -87,7 +87,7 @@ def _summary(dataset: ImageDataset, options: TrainOptions) -> str:
 
 def _tile(name: str, estimate: Estimate) -> tuple[str, str, str]:
     interval = f"95 % interval {100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"
-    return SCORE_NAMES[name], f"{100 * estimate.value:.1f} %", interval
+    return SCORE_NAMES[name], f"{100 * estimate.value:.2f} %", interval
 
 
 def _class_row(row: dict) -> list:
@@ -119,9 +119,10 @@ def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tu
 
 def _circumstances(history: list[dict]) -> dict[str, str]:
     seconds = sum(row["seconds"] or 0 for row in history)
-    memory = [row["rss_mb"] for row in history]
+    epochs = [row for row in history if row["epoch"] > 0]
     return {
         **{key.capitalize(): value for key, value in machine().items()},
-        "Training time": f"{seconds / 60:.1f} minutes for {sum(row['epoch'] > 0 for row in history)} epochs",
-        "Resident memory": f"{memory[0]:.0f} MB after the first row, {memory[-1]:.0f} MB after the last",
+        "Training time": f"{seconds / 60:.1f} minutes for {len(epochs)} epochs",
+        "Resident memory": f"{epochs[0]['rss_mb']:.0f} MB after the first epoch, {epochs[-1]['rss_mb']:.0f} MB "
+        "after the last",
     }
