@@ -1,5 +1,7 @@
 """Augmentation of training images with albumentations."""
 
+import random
+
 import albumentations as A
 import cv2
 import numpy as np
@@ -30,7 +32,9 @@ class Augment:
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """A view of ``image``, uint8 (height, width, 3), as uint8 (size, size, 3)."""
-        self._compose.set_random_seed(seed)
+        # One generator for all transforms: set_random_seed would give each its own, all alike, so that a mirrored image
+        # would always have the same change of colour.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return self._compose(image=image)["image"]
 
 

@@ -28,6 +28,19 @@ def test_gentle_policies_never_mirror():
         assert any(view[0, -1, 0] < view[0, 0, 0] for view in views) is mirrors
 
 
+def test_changes_are_drawn_apart_from_one_another():
+    """Were all transforms seeded alike, the same images would always be mirrored and coloured."""
+    halves = np.zeros((64, 64, 3), np.uint8)
+    halves[:, 32:] = (100, 150, 200)
+    seen = set()
+    for seed in range(80):
+        view = Augment("standard", 32, min_area=1.0)(halves, seed).astype(int)
+        mirrored = view[16, 3].sum() > view[16, 28].sum()
+        bright = view[16, 3 if mirrored else 28]
+        seen.add((mirrored, bool(abs(bright - (100, 150, 200)).max() > 3)))
+    assert len(seen) == 4
+
+
 def test_unknown_policy():
     with pytest.raises(ValueError, match="not one of"):
         Augment("wild", 32)
