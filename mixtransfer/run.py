@@ -3,14 +3,18 @@
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+
+Options = TypeVar("Options")
 
 PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "pillow")
 
@@ -85,9 +89,13 @@ class Run:
             UserError: The folder does not hold one.
         """
         run = cls(Path(folder))
-        if not run.config.is_file():
+        if not cls.is_run(folder):
             raise UserError(f"{folder} is not a run: it has no config.yaml.")
         return run
+
+    @staticmethod
+    def is_run(folder: Path | str) -> bool:
+        return (Path(folder) / "config.yaml").is_file()
 
     def write_config(self, options: object) -> None:
         write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
@@ -113,6 +121,38 @@ class Run:
             return {}
 
 
+def new_folder(options: object) -> Path:
+    """The output folder that training options ask for, or the first free name under runs/."""
+    if options.output:
+        return Path(options.output)
+    name = f"{Path(options.data).stem}-{options.backbone}"
+    candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Options]:
+    """The run that ``options.resume`` names, and its own options.
+
+    Args:
+        options: As given on the command line.
+        machine_options: Those that hold as given now, because the machine may be another one.
+
+    Raises:
+        UserError: It is no run, or of another version or data.
+    """
+    run = Run.open(options.resume)
+    kind = type(options)
+    values = run.read_config()
+    if unknown := sorted(values.keys() - {field.name for field in fields(kind)}):
+        raise UserError(f"{run.config} has the key {unknown[0]!r}, which this version does not know.")
+    recorded = kind(**values)
+    if options.data is not None and options.data != recorded.data:
+        raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
+    default = kind()
+    given = {name: getattr(options, name) for name in machine_options}
+    return run, replace(recorded, **{k: v for k, v in given.items() if v != getattr(default, k)})
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """The contents of ``model.json``.
@@ -123,6 +163,7 @@ class ModelCard:
         classes: Class names in the order of the outputs.
         preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
         versions: Of the packages that wrote it.
+        details: What only this task needs.
     """
 
     task: str
@@ -130,6 +171,7 @@ class ModelCard:
     classes: list[str]
     preprocessing: dict
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    details: dict = field(default_factory=dict)
     format: int = 1
 
     def write(self, path: Path) -> None:

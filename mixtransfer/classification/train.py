@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -31,7 +31,7 @@ from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.run import ModelCard, Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
@@ -55,7 +55,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         say = _nothing
     run = None
     if options.resume:
-        run, options = _reopen(options)
+        run, options = reopen(options, MACHINE_OPTIONS)
         if main:
             remove_unfinished(run.folder)
         if "test" in run.read_metrics():
@@ -78,7 +78,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     )
     options = resolve(options, dataset, model)
     if run is None and main:
-        run = Run.create(_output(options), options)
+        run = Run.create(new_folder(options), options)
     try:
         if options.image_size is None:
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
@@ -236,29 +236,6 @@ class _Session:
         if trainer.world_size > 1:
             state = trainer.strategy.broadcast(state)
         self.module.model.load_state_dict(state)
-
-
-def _reopen(options: TrainOptions) -> tuple[Run, TrainOptions]:
-    run = Run.open(options.resume)
-    known = {field.name for field in fields(TrainOptions)}
-    values = run.read_config()
-    if unknown := sorted(values.keys() - known):
-        raise UserError(f"{run.config} has the key {unknown[0]!r}, which this version does not know.")
-    recorded = TrainOptions(**values)
-    if options.data is not None and options.data != recorded.data:
-        raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
-    default = TrainOptions()
-    changed = {k: getattr(options, k) for k in MACHINE_OPTIONS if getattr(options, k) != getattr(default, k)}
-    return run, replace(recorded, **changed)
-
-
-def _output(options: TrainOptions) -> Path:
-    """The folder asked for, or the first free name under runs/."""
-    if options.output:
-        return Path(options.output)
-    name = f"{Path(options.data).stem}-{options.backbone}"
-    candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
-    return next(path for path in candidates if not path.exists())
 
 
 def _describe(dataset: ImageDataset, say: Say) -> None:
