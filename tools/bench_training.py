@@ -24,7 +24,7 @@ from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.memory import keep_freed_memory
+from mixtransfer.device import keep_freed_memory
 
 CLASSES = 10
 

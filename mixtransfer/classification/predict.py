@@ -1,7 +1,6 @@
 """`classify predict`: classes of images, as they come."""
 
 import csv
-import glob
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,10 @@ from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.classification.datamodule import default_workers
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
-from mixtransfer.data.images import is_image_name, load_image
+from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.device import choose_device, keep_freed_memory
 from mixtransfer.errors import UserError
-from mixtransfer.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
     paths = find_images(options.images)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; it must be at least 1.")
-    device = _device(options.device)
+    device = choose_device(options.device)
     fold_batch_norm(trained.model)
     model = trained.model.to(device, memory_format=torch.channels_last)
     normalize = Normalize(trained.preprocessing).to(device)
@@ -76,28 +75,6 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
                     path,
                     [(trained.classes[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True)],
                 )
-
-
-def find_images(patterns: Sequence[str]) -> list[Path]:
-    """Files, folders (searched through and through) and globs to a list of files without repetition.
-
-    Raises:
-        UserError: One of them matches nothing.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if file.is_file() and is_image_name(file))
-        elif path.exists():
-            matches = [path]
-        else:
-            names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (a pattern may be absolute)
-            matches = sorted(Path(name) for name in names if Path(name).is_file())
-        if not matches:
-            raise UserError(f"{pattern} holds no images." if path.is_dir() else f"There is no file {pattern}.")
-        found.update(dict.fromkeys(matches))
-    return list(found)
 
 
 def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
@@ -147,14 +124,3 @@ class _Files(Dataset):
             return self.preprocessing.central_view(load_image(self.paths[index], self.preprocessing.min_side))
         except ValueError as error:
             return str(error)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used here; try cpu or auto.") from error
-    return device

@@ -16,7 +16,7 @@ from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
-from mixtransfer.memory import keep_freed_memory
+from mixtransfer.device import keep_freed_memory
 
 
 def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:

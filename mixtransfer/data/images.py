@@ -1,5 +1,6 @@
 """Decoding image files as people have them: any mode, any orientation, any size."""
 
+import glob
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
+
+from mixtransfer.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -111,4 +114,35 @@ def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, st
 
 def is_image_name(path: Path) -> bool:
     """Whether a file's name is that of an image; hidden files (``._x.jpg``) are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return has_suffix(path, IMAGE_SUFFIXES)
+
+
+def has_suffix(path: Path, suffixes: frozenset[str]) -> bool:
+    """Whether a file's name ends with one of ``suffixes``, in any case, and it is not hidden."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
+
+
+def find_images(patterns: Sequence[str], suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files, folders (searched through and through) and globs to a list of files without repetition.
+
+    Args:
+        patterns: What a person types.
+        suffixes: What a file in a folder must end with.
+
+    Raises:
+        UserError: One of them matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(file for file in path.rglob("*") if file.is_file() and has_suffix(file, suffixes))
+        elif path.exists():
+            matches = [path]
+        else:
+            names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (a pattern may be absolute)
+            matches = sorted(Path(name) for name in names if Path(name).is_file())
+        if not matches:
+            raise UserError(f"{pattern} holds no images." if path.is_dir() else f"There is no file {pattern}.")
+        found.update(dict.fromkeys(matches))
+    return list(found)
