@@ -4,14 +4,17 @@ On few images fine-tuning can lose what the pretrained features knew; a straight
 often holds a better one than either end (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
 
 from mixtransfer.classification.head import LinearHead
+from mixtransfer.classification.metrics import Predictions, log_losses
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.files import write_atomic
 
@@ -53,3 +56,17 @@ def mixture(start: State, tuned: State, share: float) -> State:
         name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
         for name, value in tuned.items()
     }
+
+
+def best_share(validated: Mapping[float, Predictions]) -> float:
+    """The share whose calibrated predictions on validation have the least log loss.
+
+    Any share must do better than 0, where that is among them, by more than the standard error of the difference: on
+    a few dozen images a smaller gain is chance, and the start has not been trained on them for epochs.
+    """
+    losses = {share: log_losses(predictions) for share, predictions in validated.items()}
+    if 0 in losses:
+        gains = {share: losses[0] - loss for share, loss in losses.items()}
+        errors = {share: gain.std() / np.sqrt(len(gain)) for share, gain in gains.items()}
+        losses = {s: loss for s, loss in losses.items() if s == 0 or gains[s].mean() > errors[s]}
+    return min(losses, key=lambda share: losses[share].mean())

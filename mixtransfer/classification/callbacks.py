@@ -1,4 +1,4 @@
-"""What happens beside the training steps: keeping the best weights, and the history."""
+"""What happens beside the training steps: keeping the weights, and the history."""
 
 import csv
 import io
@@ -16,15 +16,20 @@ from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
 
 
-class BestModel(Callback):
-    """Writes ``model.safetensors`` whenever an epoch does better on the validation part than those before.
+class KeptModel(Callback):
+    """Writes ``model.safetensors`` after each epoch, or only after those that do better than all before.
 
-    Better means a smaller log loss at the best temperature. The callback stands before weight averaging in the
-    list, so that it sees the averaged weights, which are the ones that were validated.
+    By default the last epoch's weights are kept: the learning rate has come to rest there, and which of many epochs
+    does best on a few validation images is mostly chance. Better means a smaller log loss at the best temperature.
+    The callback stands before weight averaging in the list, so that it sees the averaged weights, which are the ones
+    that were validated.
+
+    Attributes:
+        epoch: The epoch whose weights are kept; 0 is the fitted head.
     """
 
-    def __init__(self, run: Run | None):
-        self.run = run
+    def __init__(self, run: Run | None, best_only: bool):
+        self.run, self.best_only = run, best_only
         self.loss = float("inf")
         self.epoch = 0
 
@@ -32,13 +37,11 @@ class BestModel(Callback):
         predictions = module.take_predictions()
         top1 = float((predictions.predicted == predictions.labels).mean())
         module.log_dict({"val_top1": top1, "val_loss": log_loss(predictions)}, prog_bar=True)
-        if trainer.state.fn != "fit":  # the fitted head alone
-            self._write(trainer, module)
-        elif (loss := best_temperature(predictions)[1]) < self.loss:
+        loss = best_temperature(predictions)[1]
+        if trainer.state.fn == "fit" and self.best_only and loss >= self.loss:
+            return
+        if trainer.state.fn == "fit":  # not the fitted head alone
             self.loss, self.epoch = loss, trainer.current_epoch + 1
-            self._write(trainer, module)
-
-    def _write(self, trainer: L.Trainer, module: Classifier) -> None:
         if self.run and trainer.is_global_zero:
             write_atomic(self.run.weights, model_bytes(module.model))
 

@@ -79,10 +79,15 @@ class Predictions:
         return (self.probabilities > true[:, None]).sum(axis=1) < k
 
 
+def log_losses(predictions: Predictions) -> np.ndarray:
+    """Cross-entropy of each image in nats, shape (n,)."""
+    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    return -np.log(np.maximum(true, 1e-12))
+
+
 def log_loss(predictions: Predictions) -> float:
     """Mean cross-entropy in nats."""
-    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return float(-np.log(np.maximum(true, 1e-12)).mean())
+    return float(log_losses(predictions).mean())
 
 
 def best_temperature(predictions: Predictions) -> tuple[float, float]:

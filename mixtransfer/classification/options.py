@@ -17,8 +17,8 @@ class TrainOptions:
     """Fine-tune a backbone on labelled images.
 
     First a linear head is fitted on the frozen backbone's features, then the whole network is trained with
-    learning rates that shrink towards its input. The weights that do best on the validation part are kept, and
-    the test set is looked at once, at the end.
+    learning rates that shrink towards its input. Validation decides how much of that to keep, and the test set is
+    looked at once, at the end.
 
     Args:
         data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
@@ -48,7 +48,8 @@ class TrainOptions:
         class_weights: balanced weighs the loss of each class by the inverse of its frequency.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
-        patience: Stop after this many epochs without a better validation result; 0 never stops early.
+        patience: Stop after this many epochs without a better validation result, and keep the best one; 0 never
+            stops early.
         val_fraction: Share of each class set aside for validation, where the data has no such part.
         test_fraction: Share of each class set aside for the test, where the data is not split.
         split_seed: Seed of these splits, apart from the training's, so that runs share their test set.

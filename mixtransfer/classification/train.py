@@ -14,8 +14,8 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
-from mixtransfer.classification.blend import SHARES, Start, mixture
-from mixtransfer.classification.callbacks import BestModel, History
+from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
+from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
@@ -117,20 +117,21 @@ class _Session:
         images_a_step = self.data.batch_size * processes(options)
         steps = math.ceil(len(self.dataset.train) / images_a_step) * options.epochs
         self.module.total_steps = steps
-        history, best = History(run, len(self.dataset.train), self.say), BestModel(run)
-        trainer = self._trainer(history, best, steps)
+        history = History(run, len(self.dataset.train), self.say)
+        kept = KeptModel(run, best_only=options.patience > 0)
+        trainer = self._trainer(history, kept, steps)
         if not self.resumes and options.fit_head:
             if run:
                 self._fit_head(trainer)
             trainer.validate(self.module, self.data, verbose=False)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         trainer.fit(self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True)
-        return self._finish(trainer, history, best)
+        return self._finish(trainer, history, kept)
 
-    def _trainer(self, history: History, best: BestModel, steps: int) -> L.Trainer:
+    def _trainer(self, history: History, kept: KeptModel, steps: int) -> L.Trainer:
         options = self.options
-        # The best model is written before averaging swaps the weights back; the checkpoint comes last.
-        callbacks = [best, history]
+        # The model is written before averaging swaps the weights back; the checkpoint comes last.
+        callbacks = [kept, history]
         if options.ema:
             callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.15 * steps, 5000))))
         if options.patience:
@@ -181,7 +182,7 @@ class _Session:
         fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
         Start.save(self.run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
 
-    def _finish(self, trainer: L.Trainer, history: History, best: BestModel) -> Run:
+    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run:
         """Choose the final weights on validation, test them once, and write what came of it."""
         share, validated = self._blend(trainer)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
@@ -191,7 +192,7 @@ class _Session:
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
             training={
-                "best_epoch": best.epoch,
+                "kept_epoch": kept.epoch,
                 "fine_tuned_share": share,
                 "seconds": round(sum(row["seconds"] or 0 for row in history.rows), 1),
                 "images_per_second": _median([row["images_per_second"] for row in history.rows]),
@@ -215,21 +216,21 @@ class _Session:
         main = self.run is not None
         tuned = safetensors.torch.load_file(self.run.weights) if main else None
         start = Start.load(self.run.start, self.module.model) if main and self.run.start.exists() else None
-        tried = []
+        validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
             self._load_everywhere(trainer, mixture(start.judged, tuned, share) if start else tuned)
             predictions = predict_examples(trainer, self.module, self.data, self.dataset.val)
-            temperature, loss = best_temperature(predictions)
-            tried.append((loss, share, temperature, predictions))
-        _, share, temperature, predictions = min(tried, key=lambda entry: entry[0])
+            temperatures[share], _ = best_temperature(predictions)
+            validated[share] = predictions.at_temperature(temperatures[share])
+        share = best_share(validated)
         self._load_everywhere(trainer, mixture(start.used, tuned, share) if start else tuned)
         with torch.no_grad():
             for parameter in self.module.model.get_classifier().parameters():
-                parameter /= temperature
+                parameter /= temperatures[share]
         if main:
             write_atomic(self.run.weights, model_bytes(self.module.model))
             self.run.start.unlink(missing_ok=True)  # or a resumed run would blend once more
-        return share, predictions.at_temperature(temperature)
+        return share, validated[share]
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:
         """Load what the first process has into the network of every process."""

@@ -6,8 +6,9 @@ import timm
 import torch
 from tiny import tiny
 
-from mixtransfer.classification.blend import Start, mixture
+from mixtransfer.classification.blend import Start, best_share, mixture
 from mixtransfer.classification.head import LinearHead
+from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.train import train
 
 
@@ -18,6 +19,21 @@ def test_mixture_is_a_straight_line_between_two_networks():
         for name, value in mixed.items():
             if value.is_floating_point():
                 torch.testing.assert_close(value, (1 - share) * start[name] + share * tuned[name])
+
+
+def predictions(margins: np.ndarray) -> Predictions:
+    """Of two classes, the first of them true, from the difference of logits."""
+    return Predictions.from_logits(np.stack([margins, np.zeros_like(margins)], axis=1), np.zeros(len(margins), int))
+
+
+def test_fine_tuning_must_beat_chance():
+    """The same mean gain is taken when every image shows it, and not when it comes and goes."""
+    start = np.full(40, 1.0)
+    steady, erratic = start + 0.2, start + 0.2 + np.tile([1.5, -1.5], 20)
+    assert best_share({0.0: predictions(start), 0.5: predictions(steady)}) == 0.5
+    assert best_share({0.0: predictions(start), 1.0: predictions(erratic)}) == 0.0
+    assert best_share({0.5: predictions(steady), 1.0: predictions(steady + 1)}) == 1.0
+    assert best_share({1.0: predictions(erratic)}) == 1.0
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "resnet18", "test_resnet"])
