@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import DataLoader
@@ -94,7 +93,8 @@ def fit_head(features: Features, strength: float, balanced: bool = False) -> Lin
     mean, scale = features.x.mean(axis=0), features.x.std()
     regression = LogisticRegression(C=strength, max_iter=200, class_weight="balanced" if balanced else None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # an early stop is one more regularization
+        # That it stopped early (one more regularization), or that many classes have few images each.
+        warnings.simplefilter("ignore", UserWarning)
         regression.fit((features.x - mean) / scale, features.labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: scikit-learn keeps only the second one's score

@@ -44,8 +44,8 @@ def test_strength_is_the_one_that_validation_prefers():
     """Few features between many noisy labels want much regularization, clear classes little."""
     noise = Features(np.random.default_rng(0).normal(size=(80, 8)).astype(np.float32), np.arange(80) % 4)
     other = Features(np.random.default_rng(1).normal(size=(80, 8)).astype(np.float32), np.arange(80) % 4)
-    assert best_strength(noise, other) == 0.003
-    assert best_strength(blobs(4, 80, 2, seed=1), blobs(4, 80, 2, seed=2)) == 3.0
+    assert best_strength(noise, other) <= 0.01
+    assert best_strength(blobs(4, 80, 2, seed=1), blobs(4, 80, 2, seed=2)) >= 1.0
 
 
 def test_cross_validation_tells_features_apart():
