@@ -8,7 +8,7 @@ from tiny import tiny
 
 from mixtransfer.classification.blend import Start, best_share, mixture
 from mixtransfer.classification.head import LinearHead
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.metrics import Predictions, log_loss
 from mixtransfer.classification.train import train
 
 
@@ -26,14 +26,15 @@ def predictions(margins: np.ndarray) -> Predictions:
     return Predictions.from_logits(np.stack([margins, np.zeros_like(margins)], axis=1), np.zeros(len(margins), int))
 
 
-def test_fine_tuning_must_beat_chance():
-    """The same mean gain is taken when every image shows it, and not when it comes and goes."""
+def test_more_fine_tuning_is_kept_unless_validation_objects():
+    """The same mean loss more is too much when every image shows it, and not when it comes and goes."""
     start = np.full(40, 1.0)
-    steady, erratic = start + 0.2, start + 0.2 + np.tile([1.5, -1.5], 20)
-    assert best_share({0.0: predictions(start), 0.5: predictions(steady)}) == 0.5
-    assert best_share({0.0: predictions(start), 1.0: predictions(erratic)}) == 0.0
-    assert best_share({0.5: predictions(steady), 1.0: predictions(steady + 1)}) == 1.0
-    assert best_share({1.0: predictions(erratic)}) == 1.0
+    worse, erratic = start - 0.05, start + np.tile([1.3, -0.7], 20)
+    assert best_share({0.0: predictions(start), 0.5: predictions(worse)}) == 0.0
+    assert best_share({0.0: predictions(start), 0.5: predictions(start), 1.0: predictions(worse)}) == 0.5
+    assert best_share({0.0: predictions(start), 1.0: predictions(start + 0.1)}) == 1.0
+    assert log_loss(predictions(erratic)) > log_loss(predictions(start))
+    assert best_share({0.0: predictions(start), 1.0: predictions(erratic)}) == 1.0
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "resnet18", "test_resnet"])
