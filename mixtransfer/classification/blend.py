@@ -19,7 +19,7 @@ from mixtransfer.classification.model import model_bytes
 from mixtransfer.files import write_atomic
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights, to choose from
-TOLERANCE = 0.5  # standard errors
+TOLERANCE = 0.75  # standard errors
 
 State = dict[str, torch.Tensor]
 
@@ -62,7 +62,7 @@ def mixture(start: State, tuned: State, share: float) -> State:
 def best_share(validated: Mapping[float, Predictions]) -> float:
     """The largest share whose calibrated predictions on validation are nearly as good as the best share's.
 
-    Nearly: its log loss is larger by at most half the standard error of the difference. A few dozen images cannot
+    Nearly: its log loss is larger by less than ``TOLERANCE`` standard errors of the difference. A few dozen images cannot
     tell neighbouring shares apart; where they do not object, more fine-tuning did better on images held out.
     """
     losses = {share: log_losses(predictions) for share, predictions in validated.items()}
