@@ -1,7 +1,6 @@
 """Feeding images to Lightning: order and augmentation follow from the seed alone."""
 
 import math
-import os
 from collections.abc import Iterator
 
 import lightning as L
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.data.preprocessing import Preprocessing
 
 
@@ -38,9 +38,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return max(1, math.ceil(self.length / (self.batch_size * self.world)))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.length)
-        seeds = generator.integers(2**31, size=self.length)
+        order, seeds = epoch_order(self.length, self.seed, self.epoch)
         for batch in np.array_split(order[self.rank :: self.world], len(self)):
             yield [(int(i), int(seeds[i])) for i in batch]
 
@@ -75,12 +73,6 @@ def collate(items: list[tuple]) -> tuple[torch.Tensor, ...]:
     """Stack views to a uint8 tensor (n, 3, height, width) in channels_last order, without copying twice."""
     views, *numbers = zip(*items, strict=True)
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), *(torch.tensor(n) for n in numbers)
-
-
-def default_workers() -> int:
-    """Loading processes that keep training fed without crowding out a training on the CPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores) if torch.cuda.is_available() else min(2, cores)
 
 
 class EvaluationData(L.LightningDataModule):

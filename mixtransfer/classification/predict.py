@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mixtransfer.backbones.folding import fold_batch_norm
-from mixtransfer.classification.datamodule import default_workers
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import find_images, load_image
+from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device, keep_freed_memory
 from mixtransfer.errors import UserError

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from mixtransfer.errors import UserError
@@ -90,6 +90,14 @@ def _reason(path: Path | str, error: Exception) -> str:
         return "has more than 178 million pixels"
     text = " ".join(str(error).split())
     return "is truncated" if "truncated" in text.lower() else f"cannot be decoded ({text})"
+
+
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """Width and height that ``load_image`` gives, from the file's header."""
+    with Image.open(path) as image:
+        # Pillow gives a TIFF's size as it is displayed, any other's as it is stored.
+        turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return image.size[::-1] if turned else image.size
 
 
 def unusable_reason(path: Path | str) -> str | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixtransfer.data.images import find_unusable, is_image_name, load_image, unusable_reason
+from mixtransfer.data.images import find_unusable, is_image_name, load_image, unusable_reason, upright_size
 
 
 @pytest.fixture
@@ -65,6 +65,16 @@ def test_exif_orientation_is_applied(tmp_path, min_side):
     width, height = loaded.size
     assert height == 2 * width
     assert loaded.getpixel((width // 2, height // 4))[1] < 60 < loaded.getpixel((width // 2, 3 * height // 4))[1]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+def test_upright_size_is_that_of_the_decoded_image(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        Image.new("RGB", (30, 20)).save(path, exif=exif)
+        assert upright_size(path) == load_image(path).size
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

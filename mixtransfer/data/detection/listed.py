@@ -1,0 +1,198 @@
+"""Images and boxes as a source lists them, checked against the image files on the way to a dataset."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.data.detection.dataset import DetectionDataset, Record
+from mixtransfer.data.images import find_unusable, upright_size
+from mixtransfer.errors import UserError
+
+MOST_VALIDATION = 2000  # images; more make the choice of the best weights no better, only slower
+
+
+@dataclass(frozen=True)
+class ListedBoxes:
+    """What one part of a source lists, before any image is opened: m images, n annotations.
+
+    Attributes:
+        files: Image files, m.
+        image_ids: m whole numbers, each once.
+        sizes: Width and height in pixels as the source has them, or None where it says nothing; m.
+        image: Which image each annotation is of, as a position in ``files``; int64, shape (n,).
+        boxes: Corners x1, y1, x2, y2, float64, shape (n, 4), as they stand in the source: possibly outside the
+            image, empty or not finite.
+        labels, crowd, ids: See ``Record``; shape (n,).
+        area: NaN where the source has none: then the box's own; float64, shape (n,).
+        relative: Whether boxes are in shares of width and height instead of pixels.
+    """
+
+    files: list[Path]
+    image_ids: list[int]
+    sizes: list[tuple[int, int] | None]
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    ids: np.ndarray
+    area: np.ndarray
+    relative: bool = False
+
+    def only(self, kept: np.ndarray, **changes) -> "ListedBoxes":
+        """The same images with the annotations of the mask ``kept``, shape (n,)."""
+        chosen = {key: getattr(self, key)[kept] for key in ("image", "boxes", "labels", "crowd", "ids", "area")}
+        return replace(self, **{**chosen, **changes})
+
+
+@dataclass(frozen=True)
+class ListedDetection:
+    """A source's classes and its parts: "all", or "train" with "val" and "test" as far as present.
+
+    Attributes:
+        name: Short name, for titles and folder names.
+        source: The folder or file that lists them, for errors.
+        classes, category_ids: See ``DetectionDataset``.
+        parts: Name of the part → what it lists.
+    """
+
+    name: str
+    source: Path
+    classes: list[str]
+    category_ids: list[int]
+    parts: dict[str, ListedBoxes]
+
+    def dataset(self, val_fraction: float, test_fraction: float, split_seed: int) -> DetectionDataset:
+        """Open every image once, leave out what cannot be used, and split off the parts that are missing.
+
+        A part named val without one named test is the test part, since it is not there to choose by.
+
+        Raises:
+            UserError: There is no training part, a part has no usable image or no box, or the size that the source
+                gives an image is not the file's.
+        """
+        if not self.parts.keys() & {"all", "train"}:
+            raise UserError(
+                f"{self.source} has no training part, only {' and '.join(self.parts)}: add one, or give one file."
+            )
+        skipped: dict[Path, str] = {}
+        notes: list[str] = []
+        parts = {name: self._records(name, skipped, notes) for name in self.parts}
+        train = parts.get("all") or parts["train"]
+        for name in parts.keys() - {"all", "train"}:
+            if common := {record.file for record in train} & {record.file for record in parts[name]}:
+                notes.append(f"{len(common)} images are in both train and {name}, {min(common).name} for one.")
+        val, test = parts.get("val"), parts.get("test")
+        if val is not None and test is None:
+            val, test = None, val
+            notes.append("There is no test part: val is used as the test part, and validation comes out of train.")
+        if test is None:
+            train, test = _split_off(train, test_fraction, split_seed, self.source, "test")
+            notes.append(
+                f"No split was given: {len(test)} of {len(test) + len(train)} images were set aside as the test part "
+                f"(split seed {split_seed})."
+            )
+        if val is None:
+            train, val = _split_off(train, val_fraction, split_seed, self.source, "validation", MOST_VALIDATION)
+        used = {int(label) for record in train for label in record.targets[1]}
+        if unused := [name for label, name in enumerate(self.classes) if label not in used]:
+            notes.append(f"Classes without a box to train on: {len(unused)} of {len(self.classes)} ({_some(unused)}).")
+        return DetectionDataset(self.name, self.classes, self.category_ids, train, val, test, notes, skipped)
+
+    def _records(self, name: str, skipped: dict[Path, str], notes: list[str]) -> list[Record]:
+        part, where = self.parts[name], "" if name == "all" else f" in its {name} part"
+        if not part.files:
+            raise UserError(f"{self.source} lists no images{where}.")
+        unusable = find_unusable(part.files)
+        skipped.update(unusable)
+        usable = [i for i, file in enumerate(part.files) if file not in unusable]
+        if not usable:
+            file, reason = next(iter(unusable.items()))
+            raise UserError(f"{self.source} has no usable image{where}: {file} {reason}.")
+        sizes = np.ones((len(part.files), 2))
+        with ThreadPoolExecutor() as pool:  # a PNG's orientation may stand behind its pixels
+            for i, size in zip(usable, pool.map(upright_size, [part.files[i] for i in usable]), strict=True):
+                sizes[i] = size
+                _check_size(part.files[i], size, part.sizes[i], self.source)
+        part, found = _inside(part.only(np.isin(part.image, usable)), sizes)
+        notes += [note if name == "all" else f"{name}: {note}" for note in found]
+        members = np.split(
+            np.argsort(part.image, kind="stable"), np.cumsum(np.bincount(part.image, minlength=len(sizes)))
+        )
+        records = [
+            Record(
+                file=part.files[i],
+                image_id=part.image_ids[i],
+                width=int(sizes[i, 0]),
+                height=int(sizes[i, 1]),
+                boxes=part.boxes[members[i]].astype(np.float32),
+                labels=part.labels[members[i]],
+                crowd=part.crowd[members[i]],
+                area=part.area[members[i]],
+                ids=part.ids[members[i]],
+            )
+            for i in usable
+        ]
+        if all(record.crowd.all() for record in records):
+            raise UserError(
+                f"{self.source} has no box{where}: not one of its {len(records)} usable images has an object."
+            )
+        return records
+
+
+def _check_size(file: Path, size: tuple[int, int], listed: tuple[int, int] | None, source: Path) -> None:
+    if listed is None or tuple(listed) == size:
+        return
+    mend = "correct the size, or put the right image there"
+    if tuple(listed) == size[::-1]:
+        mend = "width and height are swapped; they and the boxes must be those of the image as EXIF turns it"
+    raise UserError(f"{file} is {size[0]}×{size[1]} pixels, but {source} says {listed[0]}×{listed[1]}: {mend}.")
+
+
+def _inside(part: ListedBoxes, sizes: np.ndarray) -> tuple[ListedBoxes, list[str]]:
+    """Clip the boxes to their images and drop those without area; the second value says what was done."""
+    bounds = np.tile(sizes[part.image], 2)
+    boxes = part.boxes * bounds if part.relative else part.boxes
+    finite = np.isfinite(boxes).all(axis=1)
+    boxes = np.where(finite[:, None], boxes, 0.0)
+    sized = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    clipped = np.clip(boxes, 0, bounds)
+    # float32 is what records hold: a box that vanishes in it has no area.
+    width, height = (np.diff(clipped[:, axis::2].astype(np.float32), axis=1)[:, 0] for axis in (0, 1))
+    kept = sized & (width > 0) & (height > 0)
+    beyond = kept & (np.abs(clipped - boxes).max(axis=1, initial=0) > 1)  # less is rounding
+    own_area = (clipped[:, 2] - clipped[:, 0]) * (clipped[:, 3] - clipped[:, 1])
+    area = np.where(np.isfinite(part.area), np.where(beyond, np.minimum(part.area, own_area), part.area), own_area)
+    notes = [
+        f"Boxes {what}: {mask.sum()} ({_some([f'annotation {i}' for i in part.ids[mask]])})."
+        for mask, what in (
+            (beyond, "that reach out of their image, clipped"),
+            (~finite, "with coordinates that are not finite numbers, left out"),
+            (finite & ~sized, "of zero or negative size, left out"),
+            (sized & ~kept, "outside their image, left out"),
+        )
+        if mask.any()
+    ]
+    return part.only(kept, boxes=clipped[kept], area=area[kept], relative=False), notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def _split_off(
+    records: list[Record], fraction: float, seed: int, source: Path, what: str, most: int | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Set aside a share of the images with objects and of those without, by seed, at most ``most`` of each."""
+    if not 0 < fraction < 1:
+        raise UserError(f"The {what} fraction is {fraction}; it must lie between 0 and 1.")
+    generator = np.random.default_rng(seed)
+    empty = np.array([record.crowd.all() for record in records])
+    boxed = generator.permutation(np.flatnonzero(~empty))
+    if len(boxed) < 2:
+        raise UserError(f"{source} has too few images with boxes to set a {what} part aside: add more.")
+    count = min(max(1, round(len(boxed) * fraction)), len(boxed) - 1, most or len(boxed))
+    without = generator.permutation(np.flatnonzero(empty))
+    aside = {*boxed[:count].tolist(), *without[: round(len(without) * fraction)][:most].tolist()}
+    return [r for i, r in enumerate(records) if i not in aside], [r for i, r in enumerate(records) if i in aside]

@@ -1,0 +1,77 @@
+"""From what a person types as DATA to a detection dataset."""
+
+import difflib
+from pathlib import Path
+
+from mixtransfer.data.detection.coco_layout import coco_files, list_coco, list_coco_file
+from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.detection.listed import ListedDetection
+from mixtransfer.data.detection.voc import FOLDERS, list_voc
+from mixtransfer.data.detection.yolo import list_yolo
+from mixtransfer.errors import UserError
+
+
+def load_detection_dataset(
+    data: str,
+    data_root: Path | str = "data",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> DetectionDataset:
+    """Load a detection dataset; every image file is decoded once, and the unusable ones are left out.
+
+    Args:
+        data: ``coco``, a folder in COCO's, Roboflow's, Pascal VOC's or YOLO's layout, a COCO JSON file, or a YOLO
+            ``data.yaml``.
+        data_root: Where ``coco`` lives, as detectron2 has it: ``coco/annotations/instances_{train,val}2017.json`` and
+            ``coco/{train,val}2017/``.
+        val_fraction: Share of the training images set aside for validation, at most 2,000, where the data has no such
+            part or has it in place of a test part (as COCO 2017, whose val2017 is what results are reported on).
+        test_fraction: Share of the images set aside as the test part, where the data is not split.
+        split_seed: Seed of these choices; it is not the training seed, so that runs share their parts.
+
+    Raises:
+        UserError: The path or name does not exist, or the data cannot be used.
+    """
+    return _listed(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
+
+
+def _listed(data: str, data_root: Path) -> ListedDetection:
+    if data == "coco":
+        return _list_coco2017(data_root / "coco")
+    path = Path(data)
+    if path.is_dir():
+        return _list_folder(path)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return list_coco_file(path)
+    if path.is_file() and path.suffix.lower() in (".yaml", ".yml"):
+        return list_yolo(path)
+    if path.is_file():
+        raise UserError(f"{data} is neither a COCO JSON file nor a YOLO data.yaml: give one, or the dataset's folder.")
+    near = "did you mean coco?" if difflib.get_close_matches(data, ["coco"]) else "give a path, or coco."
+    raise UserError(f"There is no dataset or folder {data!r}: {near}")
+
+
+def _list_coco2017(root: Path) -> ListedDetection:
+    files = [root / "annotations" / f"instances_{part}2017.json" for part in ("train", "val")]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"{path} is missing: give the folder that holds coco/annotations with --data-root.")
+    return list_coco(root, files)
+
+
+def _list_folder(root: Path) -> ListedDetection:
+    root = root.resolve()
+    if files := coco_files(root):
+        return list_coco(root, files)
+    for name in ("data.yaml", "data.yml"):
+        if (root / name).is_file():
+            return list_yolo(root / name)
+    if all((root / folder).is_dir() for folder in FOLDERS):
+        return list_voc(root)
+    if files := coco_files(root, ["*.json"]):
+        return list_coco(root, files)
+    raise UserError(
+        f"{root} is no detection dataset: it holds neither COCO files (annotations/*.json, "
+        "train/_annotations.coco.json), a YOLO data.yaml, nor Pascal VOC's JPEGImages and Annotations."
+    )
