@@ -10,10 +10,11 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt tools/install_detectron2.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --upgrade pip
 	$(VENV)/bin/pip install -c constraints.txt -e '.[dev]'
+	-$(VENV)/bin/python tools/install_detectron2.py  # without it all but `detect` works
 	touch $@
 
 demo: setup

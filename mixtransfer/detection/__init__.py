@@ -1,0 +1,1 @@
+"""Detection: SSDLite on detectron2."""

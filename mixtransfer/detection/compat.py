@@ -1,0 +1,75 @@
+"""detectron2 as it is installed: the only file that knows its versions.
+
+``tools/install_detectron2.py`` installs the official source, which compiles its operators, or where GitHub cannot be
+reached the Python files of v0.6 alone. SSDLite needs none of the operators, so both serve.
+"""
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
+
+from mixtransfer.errors import UserError
+
+HOW_TO_INSTALL = "install it with `python tools/install_detectron2.py`"
+
+
+def prepare_detectron2() -> None:
+    """Make ``import detectron2`` work. Call it before the first such import; more calls do nothing.
+
+    Raises:
+        UserError: detectron2 or a package that it needs is missing, or it is too broken to be imported.
+    """
+    if find_spec("detectron2") is None:
+        raise UserError(f"Detection needs detectron2, which is not installed: {HOW_TO_INSTALL}.")
+    try:
+        if not _compiled():
+            _complete_python_files()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # it still calls torch.jit.script
+            for module in ("config", "data", "engine", "evaluation", "modeling"):
+                import_module(f"detectron2.{module}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"detectron2 needs the package {error.name}, which is missing: {HOW_TO_INSTALL}.") from error
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"The installed detectron2 cannot be imported ({error}): {HOW_TO_INSTALL}.") from error
+
+
+def describe_detectron2() -> str:
+    """Which detectron2 is installed, such as "0.6, Python files only".
+
+    Raises:
+        UserError: None is, or it does not work.
+    """
+    prepare_detectron2()
+    try:
+        number = version("detectron2")
+    except PackageNotFoundError:  # on the path without being installed
+        number = sys.modules["detectron2"].__version__
+    return f"{number}, {'official source, compiled' if _compiled() else 'Python files only'}"
+
+
+def _compiled() -> bool:
+    operators = sys.modules.get("detectron2._C")
+    # The stand-in below has no spec.
+    return (find_spec("detectron2._C") if operators is None else operators.__spec__) is not None
+
+
+def _complete_python_files() -> None:
+    """Give the Python files of v0.6 what they import or use and no longer, or never, find."""
+    import numpy
+    from PIL import Image
+
+    if not hasattr(Image, "LINEAR"):  # removed in Pillow 10
+        Image.LINEAR = Image.BILINEAR
+    for alias in (bool, float, int):  # removed in NumPy 1.24
+        if alias.__name__ not in vars(numpy):
+            setattr(numpy, alias.__name__, alias)
+    # Deformable convolutions and rotated boxes import the operators, which only they use.
+    sys.modules.setdefault("detectron2._C", ModuleType("detectron2._C", "Stands in for the compiled operators."))
+    # The evaluator wants the compiled COCOeval; pycocotools' own gives the same numbers.
+    evaluation = ModuleType("detectron2.evaluation.fast_eval_api", "Stands in for the compiled COCOeval.")
+    evaluation.COCOeval_opt = import_module("pycocotools.cocoeval").COCOeval
+    sys.modules.setdefault("detectron2.evaluation.fast_eval_api", evaluation)
