@@ -1,0 +1,13 @@
+# SSDLite on MixNet-S, on COCO at 320 pixels
+#   mixtransfer detect train coco --config configs/detection/ssdlite_mixnet_s_coco.py --data-root DIR
+#
+# Target: none published for this backbone. By the same schedule torchvision's MobileNetV3-Large (0.583 GMACs) came to
+# box AP 21.3 on val2017.
+# Cost: 3.77M parameters, 0.636 GMACs an image; 77 million images, 0.15e18 multiply-adds with the backward pass.
+# At r training images/s that is 77 million / r seconds.
+# Measured with this recipe: not yet (needs GPUs and the dataset).
+
+from .common.model import model
+from .common.torchvision_660_epochs import optimizer, train
+
+model.backbone.name = "mixnet_s"

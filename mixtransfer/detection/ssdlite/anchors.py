@@ -1,0 +1,70 @@
+"""The default boxes of SSD (Liu et al., ECCV 2016, section 2.2)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class SSDAnchorGenerator(nn.Module):
+    """Anchors around the centres of each map's cells.
+
+    A map of h×w cells divides the image evenly, whatever its nominal stride: detectron2's ``DefaultAnchorGenerator``
+    steps by the stride, which at 64 and above puts centres outside the image. Scales go evenly from ``min_ratio`` of
+    the image at the finest level to ``max_ratio`` at the coarsest. Each cell has a square of its level's scale, one of
+    the geometric mean of this scale and the next, and for each aspect ratio a wide and a tall box. No side is longer
+    than the image's. Order and values are those of torchvision's ``DefaultBoxGenerator``.
+
+    Args:
+        aspect_ratios: Beside 1; the same on every level.
+        min_ratio, max_ratio: Scales relative to the image; the scale after the last is 1.
+        levels: Number of maps.
+    """
+
+    def __init__(
+        self,
+        aspect_ratios: Sequence[float] = (2, 3),
+        min_ratio: float = 0.2,
+        max_ratio: float = 0.95,
+        levels: int = 6,
+    ) -> None:
+        super().__init__()
+        step = (max_ratio - min_ratio) / (levels - 1)
+        scales = [min_ratio + step * level for level in range(levels)] + [1.0]
+        self.sizes = [_sizes(scale, after, aspect_ratios) for scale, after in zip(scales, scales[1:], strict=False)]
+
+    @property
+    def anchors_per_cell(self) -> int:
+        return len(self.sizes[0])
+
+    def forward(
+        self, map_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
+        """All anchors of an image: (n, 4) as x1, y1, x2, y2 in pixels, level by level, row by row, cell by cell.
+
+        Args:
+            map_sizes: Height and width of each map.
+            image_size: Height and width of the (padded) image that the maps were computed from.
+            device: Where the anchors are wanted.
+        """
+        centres, sizes = [], []
+        for (height, width), kinds in zip(map_sizes, self.sizes, strict=True):
+            y, x = torch.meshgrid(
+                (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
+            )
+            centres.append(torch.stack((x, y), -1).reshape(-1, 1, 2).expand(-1, len(kinds), -1).reshape(-1, 2))
+            sizes.append(torch.tensor(kinds).clamp(max=1).repeat(height * width, 1))
+        centre, half = torch.cat(centres), 0.5 * torch.cat(sizes)
+        image = torch.tensor([image_size[1], image_size[0]])
+        return torch.cat(((centre - half) * image, (centre + half) * image), 1).to(device)
+
+
+def _sizes(scale: float, after: float, aspect_ratios: Sequence[float]) -> list[tuple[float, float]]:
+    """Widths and heights of the anchors of a cell, relative to the image."""
+    between = math.sqrt(scale * after)
+    sizes = [(scale, scale), (between, between)]
+    for ratio in aspect_ratios:
+        long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+        sizes += [(long, short), (short, long)]
+    return sizes

@@ -1,0 +1,36 @@
+import detecting  # noqa: F401  skips without detectron2
+import pytest
+import torch
+from torchvision.ops import nms
+
+from mixtransfer.detection.ssdlite.postprocess import best_detections
+
+
+def plainly(scores, boxes, threshold, per_class, iou, limit):
+    """The definition, class by class over all candidates: (score, class, anchor), best first."""
+    found = []
+    for c in range(scores.shape[1]):
+        order = scores[:, c].argsort(descending=True)[:per_class]
+        order = order[scores[order, c] > threshold]
+        found += [(scores[a, c].item(), c, a.item()) for a in order[nms(boxes[order], scores[order, c], iou)]]
+    return sorted(found, reverse=True)[:limit]
+
+
+@pytest.mark.parametrize("extent", [10.0, 500.0])  # few overlap; nearly all do, so that many candidates are needed
+@pytest.mark.parametrize(("threshold", "per_class", "limit"), [(0.1, 400, 20), (0.9, 400, 300), (0.0, 15, 40)])
+def test_it_is_what_suppression_of_everything_leaves(extent, threshold, per_class, limit):
+    random = torch.Generator().manual_seed(0)
+    scores = torch.rand(400, 6, generator=random)
+    corners = 100 * torch.rand(400, 2, generator=random)
+    boxes = torch.cat((corners, corners + extent * (1 + torch.rand(400, 2, generator=random))), 1)
+    expected = plainly(scores, boxes, threshold, per_class, 0.5, limit)
+    found_boxes, found_scores, found_classes = best_detections(scores, boxes, threshold, per_class, 0.5, limit)
+    assert found_scores.tolist() == [score for score, _, _ in expected]
+    assert found_classes.tolist() == [c for _, c, _ in expected]
+    assert torch.equal(found_boxes, boxes[[a for _, _, a in expected]])
+
+
+def test_nothing_above_the_threshold():
+    boxes, scores, classes = best_detections(torch.zeros(5, 3), torch.rand(5, 4), 0.1, 10, 0.5, 2)
+    assert boxes.shape == (0, 4)
+    assert len(scores) == len(classes) == 0
