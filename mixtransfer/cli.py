@@ -19,12 +19,14 @@ class Verb:
         options: The class of its options, as "module:Class".
         run: The function that takes them and returns an exit code or None, as "module:function".
         positionals: Options given by position, with argparse's number of values.
+        recipes: The function that reads a --config file in Python, as "module:function".
     """
 
     help: str
     options: str
     run: str
     positionals: dict[str, str | None]
+    recipes: str | None = None
 
 
 VERBS: dict[str, Verb] = {
@@ -34,7 +36,7 @@ VERBS: dict[str, Verb] = {
     ),
     "models": Verb(
         "list the backbones with their measured and published size, cost and accuracy",
-        "mixtransfer.backbones.listing:ModelsOptions", "mixtransfer.backbones.listing:models", {},
+        "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
     ),
     "classify train": Verb(
         "fine-tune a backbone on your images",
@@ -49,6 +51,25 @@ VERBS: dict[str, Verb] = {
     "classify predict": Verb(
         "classify image files, folders and globs",
         "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        {"run": None, "images": "+"},
+    ),
+    "detect demo": Verb(
+        "train a detector on embedded digits and photographs: no download, some minutes",
+        "mixtransfer.detection.options:DemoOptions", "mixtransfer.detection.commands:demo", {},
+    ),
+    "detect train": Verb(
+        "train an SSDLite detector on your images with boxes",
+        "mixtransfer.detection.options:TrainOptions", "mixtransfer.detection.commands:train",
+        {"data": "?"}, "mixtransfer.detection.recipes:read_recipe",
+    ),
+    "detect evaluate": Verb(
+        "score a run's detector: COCO's average precision",
+        "mixtransfer.detection.options:EvaluateOptions", "mixtransfer.detection.commands:evaluate",
+        {"run": None, "data": "?"},
+    ),
+    "detect predict": Verb(
+        "find objects in images and videos",
+        "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
         {"run": None, "images": "+"},
     ),
 }  # fmt: skip
@@ -67,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Options are parsed before anything heavy is imported, so that a typing error is answered at once.
         from mixtransfer.arguments import parse
 
-        options = parse(name, _load(verb.options), verb.positionals, rest)
+        options = parse(name, _load(verb.options), verb.positionals, _with_recipes(verb, rest))
         return _load(verb.run)(options) or 0
     except UserError as error:
         if debug:
@@ -108,6 +129,17 @@ def _verb(argv: list[str]) -> tuple[str | None, list[str]]:
         verbs = ", ".join(name.split()[1] for name in VERBS if name.startswith(argv[0] + " "))
         raise UserError(f"There is no command `{argv[0]} {argv[1]}`; {argv[0]} has {verbs}.")
     raise UserError(f"There is no command {argv[0]!r}{nearest(argv[0], {n.split()[0] for n in VERBS})}")
+
+
+def _with_recipes(verb: Verb, words: list[str]) -> list[str]:
+    """The arguments with each recipe in Python replaced by what it says, in YAML."""
+    import yaml
+
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    for i, word in enumerate(words):
+        if i and words[i - 1] == "--config" and word.endswith(".py") and verb.recipes:
+            words[i] = yaml.safe_dump(_load(verb.recipes)(word))
+    return words
 
 
 def nearest(name: str, known: Sequence[str] | set[str]) -> str:

@@ -209,10 +209,10 @@ class ModelCard:
         return card
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of what influences a result."""
+def package_versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Installed versions of what influences a result, and of ``more`` packages."""
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -1,17 +1,15 @@
 """The page and figures of a classification run."""
 
-from dataclasses import asdict
-
 import numpy as np
-import yaml
 
 from mixtransfer.classification.metrics import SCORE_NAMES, Estimate, Predictions, calibration_bins, per_class
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.errors import UserError
 from mixtransfer.report import figures
+from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.page import Page
-from mixtransfer.run import Run, machine, package_versions
+from mixtransfer.run import Run
 
 WORST_SHOWN = 24
 
@@ -65,12 +63,7 @@ def write_report(
     page.section("Calibration", "When the model says 80 %, is it right four times out of five?")
     page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
 
-    page.section("How it was made")
-    page.table(["", ""], [[key, value] for key, value in _circumstances(history).items()])
-    page.code(yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True), "Resolved configuration")
-    page.code("\n".join(f"{name} {number}" for name, number in package_versions().items()), "Versions")
-    if dataset.skipped:
-        page.code("\n".join(f"{path}: {why}" for path, why in dataset.skipped.items()), "Files left out")
+    add_circumstances(page, options, _facts(history), dataset.skipped)
     page.write(run.report)
 
 
@@ -117,11 +110,10 @@ def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tu
     return items
 
 
-def _circumstances(history: list[dict]) -> dict[str, str]:
+def _facts(history: list[dict]) -> dict[str, str]:
     seconds = sum(row["seconds"] or 0 for row in history)
     epochs = [row for row in history if row["epoch"] > 0]
     return {
-        **{key.capitalize(): value for key, value in machine().items()},
         "Training time": f"{seconds / 60:.1f} minutes for {len(epochs)} epochs",
         "Resident memory": f"{epochs[0]['rss_mb']:.0f} MB after the first epoch, {epochs[-1]['rss_mb']:.0f} MB "
         "after the last",

@@ -20,25 +20,75 @@ def learning_curves(history: Sequence[Mapping[str, float | None]]) -> Figure:
     Args:
         history: Rows with ``epoch`` and, where known, ``train_loss``, ``val_loss`` and ``val_top1`` (a fraction).
     """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for axes, key, label, colour in (
-        (loss, "train_loss", "training", BLUE),
-        (loss, "val_loss", "validation", ORANGE),
-        (accuracy, "val_top1", "validation", ORANGE),
-    ):
-        points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3.5, label=label)
-    loss.set(xlabel="epoch", ylabel="loss (nats)")
-    accuracy.set(xlabel="epoch", ylabel="top-1 accuracy")
+    loss = {"train_loss": ("training", BLUE), "val_loss": ("validation", ORANGE)}
+    figure, (_, accuracy) = _curves(history, "epoch", loss, {"val_top1": ("validation", ORANGE)})
+    accuracy.set(ylabel="top-1 accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for axes in (loss, accuracy):
+    return figure
+
+
+def detector_curves(history: Sequence[Mapping[str, float | None]]) -> Figure:
+    """Training losses and validation average precision by iteration.
+
+    Args:
+        history: Rows with ``iteration``, ``loss_cls``, ``loss_box_reg``, and ``AP`` and ``AP50`` in percent.
+    """
+    loss = {"loss_cls": ("classes", BLUE), "loss_box_reg": ("boxes", GREY)}
+    figure, (_, precision) = _curves(history, "iteration", loss, {"AP": ("AP", ORANGE), "AP50": ("AP50", BLUE)})
+    precision.set(ylabel="validation AP (%)")
+    return figure
+
+
+def precision_recall(precision: np.ndarray, most: int = 200) -> Figure:
+    """Precision by recall, a thin line for each class and their mean.
+
+    Args:
+        precision: At recalls 0, 0.01 … 1, shape (101, classes); NaN for a class without objects.
+    """
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    recall = np.linspace(0, 1, len(precision))
+    known = precision[:, ~np.isnan(precision).any(axis=0)]
+    for line in known.T[:most]:
+        axes.plot(recall, line, color=GREY, linewidth=0.8, alpha=0.5)
+    if known.size:
+        axes.plot(recall, known.mean(axis=1), color=BLUE, linewidth=2, label="mean of the classes")
+        axes.legend(frameon=False)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _calm(axes)
+    return figure
+
+
+def counts(values: Mapping[str, int], label: str) -> Figure:
+    """A horizontal bar for each name, the first on top."""
+    figure = Figure(figsize=(6, 0.6 + 0.36 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh([_short(name) for name in values], list(values.values()), color=BLUE)
+    axes.bar_label(bars, padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel=label)
+    _calm(axes)
+    return figure
+
+
+def _curves(history: Sequence[Mapping[str, float | None]], x: str, *panels: Mapping[str, tuple[str, str]]):
+    """A figure with two panels over ``x``, the first of losses; each column has its label and colour."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    both = figure.subplots(1, 2)
+    for axes, columns in zip(both, panels, strict=True):
+        for key, (label, colour) in columns.items():
+            points = [(row[x], row[key]) for row in history if row.get(key) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3.5, label=label)
+        axes.set(xlabel=x)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _calm(axes)
         if axes.lines:
             axes.legend(frameon=False)
-    return figure
+    both[0].set(ylabel="loss (nats)" if x == "epoch" else "loss")
+    return figure, both
 
 
 def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:

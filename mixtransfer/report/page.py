@@ -52,9 +52,9 @@ class Page:
         numeric = [all(_is_numeric(row[i]) for row in rows) for i in range(len(columns))]
         self._add("table", columns=columns, rows=rows, caption=caption, numeric=numeric)
 
-    def gallery(self, items: Sequence[tuple[Image.Image | np.ndarray, str]]) -> None:
-        """Small pictures (RGB, uint8) with a caption each."""
-        self._add("gallery", items=[(_jpeg(image), caption) for image, caption in items])
+    def gallery(self, items: Sequence[tuple[Image.Image | np.ndarray, str]], side: int = THUMBNAIL) -> None:
+        """Small pictures (RGB, uint8), with a longest side of ``side`` pixels and a caption each."""
+        self._add("gallery", items=[(_jpeg(image, side), caption) for image, caption in items], side=side)
 
     def code(self, text: str, summary: str) -> None:
         """Text as it is, folded away under ``summary``."""
@@ -83,10 +83,10 @@ def _svg(figure: Figure) -> str:
     return re.sub(r'^<svg([^>]*?) (?:width|height)="[^"]*"([^>]*?) (?:width|height)="[^"]*"', r"<svg\1\2", svg, count=1)
 
 
-def _jpeg(image: Image.Image | np.ndarray) -> str:
+def _jpeg(image: Image.Image | np.ndarray, side: int) -> str:
     """A thumbnail as the base64 text of a JPEG."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image.copy()
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.thumbnail((side, side))
     data = io.BytesIO()
     image.convert("RGB").save(data, "JPEG", quality=85)
     return base64.b64encode(data.getvalue()).decode("ascii")

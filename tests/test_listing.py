@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from mixtransfer.backbones import list_backbones
 from mixtransfer.cli import main
 
@@ -26,3 +28,13 @@ def test_table_of_one_family(capsys, monkeypatch):
 def test_unknown_family_gets_the_known_ones(capsys):
     assert main(["models", "--family", "mixnets"]) == 2
     assert "mobilenetv1" in capsys.readouterr().err
+
+
+def test_detectors_beside_table_1(capsys):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    assert main(["models", "--task", "detect", "--family", "mobilenetv2", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    row = rows["mobilenetv2_100.mixconv357"]
+    assert row["paper"]["ap"] == 0.223 and row["note"] and 3e6 < row["params"] < 4e6
+    assert main(["models", "--task", "detect", "--family", "mobilenetv2"]) == 0
+    assert "22.3" in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""The `detect` verbs as the command line runs them: call, then print."""
+
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from mixtransfer.detection.options import DemoOptions, EvaluateOptions, PredictOptions, TrainOptions
+from mixtransfer.run import Run
+
+
+def train(options: TrainOptions) -> int:
+    from mixtransfer.detection.train import train as train_run
+
+    print_run(train_run(options))
+    return 0
+
+
+def print_run(run: Run) -> None:
+    """The table at the end of a training, and where things are."""
+    print_scores(run.read_metrics()["test"], f"Test, {run.folder}")
+    print(f"Report:  {run.report}")
+    print(f"Predict: mixtransfer detect predict {run.folder} IMAGE… --output drawn")
+
+
+def evaluate(options: EvaluateOptions) -> int:
+    from mixtransfer.detection.evaluate import evaluate as evaluate_run
+
+    scores = evaluate_run(options).to_dict()
+    if options.json:
+        print(json.dumps(scores, ensure_ascii=False))
+    else:
+        print_scores(scores, f"{options.run}, {options.split} part")
+    return 0
+
+
+def predict(options: PredictOptions) -> int:
+    from mixtransfer.detection.predict import Predictor, print_found
+    from mixtransfer.detection.predict import predict as predict_run
+
+    predictor = Predictor(options.run, options.device, options.threshold)
+    form = "json" if options.json else options.format
+
+    def say(sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+
+    if not print_found(predict_run(options, predictor), predictor, form, say):
+        say("error: None of the images can be used.")
+        return 2
+    return 0
+
+
+def demo(options: DemoOptions) -> int:
+    """Train on handwritten digits pasted on photographs, and draw what is found."""
+    from mixtransfer.detection.demo import run_demo
+
+    print_run(run_demo(options))
+    return 0
+
+
+def print_scores(scores: dict, title: str, most: int = 30) -> None:
+    """COCO's average precisions, and those of each class."""
+    print(f"{title}: average precision as COCO has it, in %")
+    table = Table()
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    per_class = scores["classes"]
+    for name, value in scores.items():
+        if name != "classes":
+            table.add_row(name, _percent(value))
+    for name, value in sorted(per_class.items(), key=lambda entry: entry[1] or 0, reverse=True)[:most]:
+        table.add_row(f"AP {name}", _percent(value))
+    Console().print(table)
+    if len(per_class) > most:
+        print(f"… and {len(per_class) - most} more classes, in the report.")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

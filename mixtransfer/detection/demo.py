@@ -1,0 +1,37 @@
+"""`detect demo`: the main job on images made from data that comes with a dependency."""
+
+from pathlib import Path
+
+from mixtransfer.data.detection.demo import write_digits_on_photos
+from mixtransfer.detection.options import DemoOptions, PredictOptions, TrainOptions
+from mixtransfer.detection.predict import Predictor, predict
+from mixtransfer.detection.train import train
+from mixtransfer.run import Run
+
+SHOWN = 6
+
+
+def run_demo(options: DemoOptions) -> Run:
+    """Make the images, train, and draw the detections on some of the test images into ``detections/`` of the run."""
+    print(f"MixNet-S from scratch on {options.images} photographs with handwritten digits (scikit-learn's).")
+    data = Path(options.data_root) / f"digits-on-photos-{options.images}-{options.seed}"
+    if not data.exists():
+        write_digits_on_photos(data, options.images, options.images // 4, options.seed)
+    run = train(
+        TrainOptions(
+            data=str(data),
+            weights="none",
+            augment="crop",
+            batch_size=8,
+            iterations=options.iterations,
+            eval_every=max(1, options.iterations // 4),
+            seed=options.seed,
+            output=options.output,
+        )
+    )
+    images = [str(path) for path in sorted((data / "test").glob("*.jpg"))[:SHOWN]]
+    drawn = run.folder / "detections"
+    for _ in predict(PredictOptions(str(run.folder), images, str(drawn)), Predictor(str(run.folder))):
+        pass
+    print(f"Pictures: {drawn}")
+    return run

@@ -1,0 +1,48 @@
+"""`detect evaluate`: the scores of a Run's detector on images with boxes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.data.detection.dataset import DetectionDataset, Record
+from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.detection.inference import detect
+from mixtransfer.detection.model import TrainedDetector, open_detector
+from mixtransfer.detection.options import EvaluateOptions, TrainOptions
+from mixtransfer.detection.scores import CocoScores, coco_scores
+from mixtransfer.device import choose_device, keep_freed_memory
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+
+
+def evaluate(options: EvaluateOptions) -> CocoScores:
+    """Score a run's detector.
+
+    Raises:
+        UserError: The run or the data cannot be used, or the data has a class that the detector does not know.
+    """
+    keep_freed_memory()
+    trained = open_detector(options.run)
+    recorded = TrainOptions(**Run.open(options.run).read_config())
+    dataset = load_detection_dataset(
+        options.data or recorded.data,
+        options.data_root or recorded.data_root,
+        recorded.val_fraction,
+        recorded.test_fraction,
+        recorded.split_seed,
+    )
+    records = _with_labels_of(getattr(dataset, options.split), dataset, trained)
+    model = trained.model.to(choose_device(options.device))
+    found = detect(model, records, trained.size, options.batch_size, options.workers)
+    return coco_scores(records, found, trained.classes, trained.category_ids)
+
+
+def _with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
+    """The same boxes, labelled in the detector's order of classes."""
+    if dataset.classes == trained.classes:
+        return records
+    if unknown := sorted(set(dataset.classes) - set(trained.classes)):
+        raise UserError(f"The detector does not know the class {unknown[0]!r} of {Path(dataset.name)}.")
+    order = np.array([trained.classes.index(name) for name in dataset.classes])
+    return [replace(record, labels=order[record.labels]) for record in records]

@@ -1,0 +1,151 @@
+"""Feeding a detector: what an iteration sees follows from the seed and its number alone."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.loading import default_workers, epoch_order
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances
+
+
+class IterationBatches(Sampler[list[tuple[int, int]]]):
+    """Endless batches of (position, seed of its augmentation) for one process of a data-parallel training.
+
+    Permutations of all examples follow one another, one an epoch; iteration k takes the k-th stretch of
+    ``batch_size`` times ``world`` of them, of which each process gets its share. Every batch is full: one that reaches
+    the end of an epoch goes on in the next.
+
+    Args:
+        length: Number of examples.
+        batch_size: Of one process.
+        rank, world: This process and the number of processes.
+        start: The first iteration to give.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0):
+        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
+        self.start = start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        at_once = self.batch_size * self.world
+        epoch, order, seeds = -1, None, None
+        for iteration in itertools.count(self.start):
+            batch = []
+            for place in range(iteration * at_once + self.rank, (iteration + 1) * at_once, self.world):
+                if place // self.length != epoch:
+                    epoch = place // self.length
+                    order, seeds = epoch_order(self.length, self.seed, epoch)
+                index = int(order[place % self.length])
+                batch.append((index, int(seeds[index])))
+            yield batch
+
+
+class TrainingLoader:
+    """Endless batches of dicts with ``image`` and ``instances``, as detectron2's trainers take them.
+
+    Args:
+        records: What to train on.
+        augment: How.
+        batch_size, seed, rank, world, start: See ``IterationBatches``.
+        workers: Loading processes.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        augment: DetectionAugment,
+        batch_size: int,
+        seed: int = 0,
+        workers: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+    ):
+        batches = IterationBatches(len(records), batch_size, seed, rank, world, start)
+        views = _TrainingViews(records, TrainingMapper(augment))
+        self._loader = _loader(views, workers, batch_sampler=batches)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        return ([add_instances(example) for example in _apart(*batch)] for batch in self._loader)
+
+
+class EvaluationLoader:
+    """Batches of dicts with ``image``, in order, this process's share of them; ``len`` says how many.
+
+    Args:
+        records: What to evaluate on.
+        size: Side of the square in pixels.
+        batch_size: The largest batch.
+        rank, world: This process and the number of processes; each takes every world-th record.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        size: int,
+        batch_size: int = 8,
+        workers: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        views = _EvaluationViews(records[rank::world], EvaluationMapper(size))
+        self._loader = _loader(views, workers, batch_size=batch_size)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        return (_apart(*batch) for batch in self._loader)
+
+
+class _TrainingViews(Dataset):
+    """An item is asked for by (position, seed)."""
+
+    def __init__(self, records: Sequence[Record], mapper: TrainingMapper):
+        self.records, self.mapper = records, mapper
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        index, seed = key
+        return self.mapper(self.records[index], seed)
+
+
+class _EvaluationViews(Dataset):
+    def __init__(self, records: Sequence[Record], mapper: EvaluationMapper):
+        self.records, self.mapper = records, mapper
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.mapper(self.records[index])
+
+
+def _loader(views: Dataset, workers: int | None, **batches) -> DataLoader:
+    return DataLoader(
+        views,
+        num_workers=default_workers() if workers is None else workers,
+        collate_fn=_together,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread,
+        **batches,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _together(examples: list[dict[str, Any]]) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    """One tensor of all images, channels last: one piece of shared memory a batch instead of one an image."""
+    images = torch.stack([example.pop("image").permute(1, 2, 0) for example in examples])
+    return images.permute(0, 3, 1, 2), examples
+
+
+def _apart(images: torch.Tensor, rest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**example, "image": image} for example, image in zip(rest, images, strict=True)]

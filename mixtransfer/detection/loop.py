@@ -1,0 +1,257 @@
+"""The training loop of one process, on detectron2's: steps, averaging, evaluation, checkpoints, progress."""
+
+import contextlib
+import csv
+import io
+import math
+import time
+from typing import Any
+
+import psutil
+import torch
+from detectron2.engine import TrainerBase, create_ddp_model, hooks
+from detectron2.utils import comm
+from detectron2.utils.events import TensorboardXWriter
+from safetensors.torch import save as to_safetensors
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.detection.inference import detect
+from mixtransfer.detection.loader import TrainingLoader
+from mixtransfer.detection.model import build_detector, load_detector_weights
+from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.scores import coco_scores
+from mixtransfer.errors import UserError
+from mixtransfer.files import remove_unfinished, write_atomic
+from mixtransfer.run import Run
+
+CHECKPOINT_EVERY = 200  # iterations
+
+
+def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
+    """Train to the end, from the run's checkpoint if it has one."""
+    trainer = DetectionTrainer(run, options, dataset)
+    with contextlib.suppress(FileNotFoundError):
+        trainer.load_state_dict(torch.load(run.checkpoint, map_location="cpu", weights_only=True))
+    trainer.train(trainer.next_iteration, options.iterations)
+
+
+class DetectionTrainer(TrainerBase):
+    """Optimizer steps over a dataset; a hook evaluates, keeps the best weights and the checkpoint."""
+
+    def __init__(self, run: Run, options: TrainOptions, dataset: DetectionDataset):
+        super().__init__()
+        self.run, self.options, self.dataset = run, options, dataset
+        self.rank, self.world = comm.get_rank(), comm.get_world_size()
+        self.next_iteration = 0
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(options.seed)
+        self.model = _start(run, options, dataset).to(device)
+        decay = 1 - 1 / max(2, min(0.1 * options.iterations, 2000))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if options.ema else None
+        self.parallel = create_ddp_model(self.model, broadcast_buffers=True) if self.world > 1 else self.model
+        self.optimizer = _optimizer(self.model, options)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _share_of_peak(options))
+        self.dtype = _dtype(options.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.device = device
+        writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
+        self.register_hooks([Keeper(run, options), hooks.PeriodicWriter(writers, period=20) if writers else None])
+
+    def before_train(self) -> None:
+        options = self.options
+        loader = TrainingLoader(
+            self.dataset.train,
+            DetectionAugment(options.augment, options.image_size),
+            max(1, options.batch_size // self.world),
+            options.seed,
+            options.workers,
+            self.rank,
+            self.world,
+            start=self.start_iter,
+        )
+        self.batches = iter(loader)
+        super().before_train()
+
+    def run_step(self) -> None:
+        self.parallel.train()
+        batch = next(self.batches)
+        with torch.autocast(self.device.type, self.dtype or torch.float32, enabled=self.dtype is not None):
+            losses = self.parallel(batch)
+            loss = sum(losses.values())
+        self.losses = {name: value.item() for name, value in losses.items()}
+        if not math.isfinite(sum(self.losses.values())):
+            raise UserError(
+                f"The loss is not finite in iteration {self.iter + 1}: resume with a smaller --lr, "
+                "or look for boxes that are wrong."
+            )
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.options.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.lr = self.scheduler.get_last_lr()[0]
+        self.scheduler.step()
+        if self.average:
+            self.average.update_parameters(self.model)
+        self.storage.put_scalars(total_loss=sum(self.losses.values()), lr=self.lr, **self.losses)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose weights are judged and kept."""
+        return self.average.module if self.average else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        parts |= {"scheduler": self.scheduler, "scaler": self.scaler, "keeper": self._hooks[0]}
+        state = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {**state, "next_iteration": self.iter + 1}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.next_iteration = state["next_iteration"]
+        self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler), ("scaler", self.scaler)):
+            part.load_state_dict(state[name])
+        self._hooks[0].load_state_dict(state["keeper"])
+
+
+class Keeper(hooks.HookBase):
+    """Evaluates on the validation part, keeps the best weights, the history and the checkpoint, and shows progress.
+
+    ``metrics.csv`` gets a row an evaluation: iteration, loss, loss_cls and loss_box_reg (means since the last row), lr,
+    AP and AP50 (percent), seconds, images_per_second (of the training part) and rss_mb (resident memory of the main
+    process).
+    """
+
+    def __init__(self, run: Run, options: TrainOptions):
+        self.run, self.options = run, options
+        self.best = -1.0
+        self.rows: list[dict[str, float]] = []
+        self._losses: list[dict[str, float]] = []
+
+    def before_train(self) -> None:
+        self._since = time.perf_counter()
+        self._evaluating = 0.0
+        if self.trainer.rank == 0:
+            remove_unfinished(self.run.folder)
+        self._bar = tqdm(
+            total=self.options.iterations, initial=self.trainer.start_iter, desc="Training", leave=False,
+            disable=None if self.trainer.rank == 0 else True,
+        )  # fmt: skip
+
+    def after_step(self) -> None:
+        trainer, done = self.trainer, self.trainer.iter + 1
+        self._losses.append(trainer.losses)
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{sum(trainer.losses.values()):.3f}", refresh=False)
+        last = done == self.options.iterations
+        if last or done % self.options.eval_every == 0:
+            self._evaluate(done)
+        if trainer.rank == 0 and (last or done % CHECKPOINT_EVERY == 0 or done % self.options.eval_every == 0):
+            file = io.BytesIO()
+            torch.save(trainer.state_dict(), file)
+            write_atomic(self.run.checkpoint, file.getvalue())
+
+    def after_train(self) -> None:
+        self._bar.close()
+
+    def _evaluate(self, done: int) -> None:
+        trainer, options = self.trainer, self.options
+        trained = time.perf_counter() - self._since
+        model, records = trainer.evaluated.eval(), trainer.dataset.val
+        found = detect(
+            model, records, options.image_size, options.batch_size, options.workers,
+            trainer.rank, trainer.world, progress=trainer.rank == 0,
+        )  # fmt: skip
+        found = [one for share in comm.gather(found) for one in share]
+        if trainer.rank == 0:
+            scores = coco_scores(records, found, trainer.dataset.classes, trainer.dataset.category_ids)
+            self._keep(done, scores, trained)
+        comm.synchronize()
+        self._since = time.perf_counter()
+
+    def _keep(self, done: int, scores, trained: float) -> None:
+        steps = len(self._losses)
+        means = {name: sum(step[name] for step in self._losses) / steps for name in self._losses[0]}
+        self._losses.clear()
+        row = {
+            "iteration": done,
+            "loss": sum(means.values()),
+            **means,
+            "lr": self.trainer.lr,
+            "AP": scores.ap["AP"],
+            "AP50": scores.ap["AP50"],
+            "seconds": time.perf_counter() - self._since,
+            "images_per_second": steps * self.options.batch_size / trained,
+            "rss_mb": psutil.Process().memory_info().rss / 2**20,
+        }
+        self.rows.append(row)
+        tqdm.write(
+            f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
+            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s"
+        )
+        if (row["AP"] or 0.0) > self.best:
+            self.best = row["AP"] or 0.0
+            state = {k: v.detach().cpu().contiguous() for k, v in self.trainer.evaluated.state_dict().items()}
+            write_atomic(self.run.weights, to_safetensors(state))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in self.rows)
+        write_atomic(self.run.folder / "metrics.csv", text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.rows = state["best"], state["rows"]
+
+
+def read_history(run: Run) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv``."""
+    with (run.folder / "metrics.csv").open() as file:
+        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Module:
+    """A detector with the weights that training starts from."""
+    from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
+    resumes = run.checkpoint.exists()
+    weights = "none" if from_run or resumes else options.weights
+    model = build_detector(options.backbone, weights, len(dataset.classes), options.tap, options.loss)
+    if from_run and not resumes:
+        new = load_detector_weights(model, options.weights)
+        print(f"Started from {options.weights}" + (": its class head is made anew." if new else "."))
+    return model
+
+
+def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    decayed, others = [], []
+    for parameter in model.parameters():
+        (decayed if parameter.ndim > 1 else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, options.lr, momentum=0.9)
+    return torch.optim.AdamW(groups, options.lr)
+
+
+def _share_of_peak(options: TrainOptions):
+    def share(step: int) -> float:
+        rise = min(1.0, (step + 1) / (options.warmup + 1))
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.iterations)))
+
+    return share
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that autocast computes in, or None for 32 bits."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    return {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]

@@ -1,0 +1,146 @@
+"""The options of the `detect` verbs: their interface, their help and what config.yaml records."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class TrainOptions:
+    """Train an SSDLite detector on images with boxes.
+
+    The weights that do best on the validation part are kept; a test part, if the data has one, is looked at once, at
+    the end.
+
+    Args:
+        data: A folder in COCO's, Roboflow's, Pascal VOC's or YOLO's layout, a COCO JSON file, or coco.
+        backbone: A name from `mixtransfer models`, or any timm model.
+        weights: Where to start: imagenet (the backbone's published weights), none (from scratch), a file of backbone
+            weights, or a run of `detect train`, whose class head is made anew if its classes are others.
+        output: The run's folder; by default a new one under runs/.
+        resume: A run to go on with after an interrupt; it brings its own configuration.
+        data_root: Where coco lives.
+        iterations: Optimizer steps; by default by the size of the training set.
+        batch_size: Images a step, over all devices.
+        image_size: Side of the square that images are warped to, in pixels.
+        tap: Where the map at stride 16 is taken: expanded (as torchvision), stage (cheaper), or auto.
+        loss: Of the classes: cross_entropy with hard negatives, or focal.
+        lr: Peak learning rate; by default by the optimizer.
+        optimizer: Optimizer.
+        weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
+        warmup: Iterations of linear warm-up before the cosine decay.
+        augment: none, crop (for writing and digits), crop-flip, or standard, which zooms out and varies colours too.
+        ema: Evaluate and keep an exponential moving average of the weights.
+        clip_grad: Largest norm of the gradient; 0 turns clipping off.
+        eval_every: Iterations between evaluations; by default a tenth of all.
+        val_fraction: Share of the training images set aside for validation, where the data has no such part.
+        test_fraction: Share of the images set aside for the test, where the data is not split.
+        split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
+        seed: Seed of the initialization, the order and the augmentation.
+        workers: Image-loading processes; by default by the machine.
+        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        devices: GPUs to use; auto takes all, or the CPU.
+        num_nodes: Machines to use.
+        machine_rank: Number of this machine, from 0.
+        dist_url: Where the machines meet, as tcp://HOST:PORT.
+    """
+
+    data: str | None = None
+    backbone: str = "mixnet_s"
+    weights: str = "imagenet"
+    output: str | None = None
+    resume: str | None = None
+    data_root: str = "data"
+    iterations: int | None = None
+    batch_size: int = 16
+    image_size: int = 320
+    tap: Literal["auto", "expanded", "stage"] = "auto"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    lr: float | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float | None = None
+    warmup: int = 100
+    augment: Literal["none", "crop", "crop-flip", "standard"] = "standard"
+    ema: bool = True
+    clip_grad: float = 5.0
+    eval_every: int | None = None
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    seed: int = 0
+    workers: int | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    machine_rank: int = 0
+    dist_url: str = "auto"
+
+
+@dataclass
+class EvaluateOptions:
+    """Score a run's detector on images with boxes: COCO's average precision, per class and by size.
+
+    Args:
+        run: The run.
+        data: A dataset as `detect train` takes it; by default what the run was trained on.
+        split: The part to score.
+        data_root: Where coco lives; by default as in training.
+        batch_size: Images at a time.
+        workers: Image-loading processes; by default by the machine.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+        json: Print the scores as JSON.
+    """
+
+    run: str
+    data: str | None = None
+    split: Literal["test", "val", "train"] = "test"
+    data_root: str | None = None
+    batch_size: int = 16
+    workers: int | None = None
+    device: str = "auto"
+    json: bool = False
+
+
+@dataclass
+class PredictOptions:
+    """Find objects with a run's detector, in images and videos.
+
+    Args:
+        run: The run.
+        images: Image files, folders, glob patterns, or video files.
+        output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
+        threshold: The smallest score to show.
+        format: table for people; json gives one object a line.
+        json: Short for --format json.
+        batch_size: Images at a time.
+        workers: Image-loading processes; by default by the machine.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+    """
+
+    run: str
+    images: list[str]
+    output: str | None = None
+    threshold: float = 0.4
+    format: Literal["table", "json"] = "table"
+    json: bool = False
+    batch_size: int = 8
+    workers: int | None = None
+    device: str = "auto"
+
+
+@dataclass
+class DemoOptions:
+    """Train a detector of handwritten digits on photographs, both from scikit-learn, and draw what it finds.
+
+    Args:
+        output: The run's folder; by default a new one under runs/.
+        data_root: Where the images are made.
+        iterations: Optimizer steps.
+        images: Number of images to make for training.
+        seed: Seed of images and training.
+    """
+
+    output: str | None = None
+    data_root: str = "data"
+    iterations: int = 400
+    images: int = 400
+    seed: int = 0

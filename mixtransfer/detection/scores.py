@@ -1,0 +1,108 @@
+"""COCO's average precision of detections, by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixtransfer.data.detection.coco import coco_json
+from mixtransfer.data.detection.dataset import Record
+
+SCORE_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector finds in one image: n objects, best first.
+
+    Attributes:
+        image_id: See ``Record``.
+        boxes: Corners x1, y1, x2, y2 in pixels of the image, float32, shape (n, 4).
+        scores: Between 0 and 1, float32, shape (n,).
+        labels: Positions in the detector's classes, int64, shape (n,).
+    """
+
+    image_id: int
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """Average precisions in percent; None where there is no box to find.
+
+    Attributes:
+        ap: AP (mean over IoU thresholds 0.5, 0.55 … 0.95), AP50, AP75, and APs, APm, APl of small (area below 32²),
+            medium and large (96² and more) objects.
+        per_class: AP of each class, by name.
+        precision: At IoU 0.5, for recalls 0, 0.01 … 1 and each class: shape (101, classes), NaN for a class without
+            boxes.
+    """
+
+    ap: dict[str, float | None]
+    per_class: dict[str, float | None]
+    precision: np.ndarray
+
+    def to_dict(self) -> dict:
+        """For ``metrics.json``."""
+        return {**self.ap, "classes": self.per_class}
+
+
+def coco_results(detections: Sequence[Detections], category_ids: Sequence[int]) -> list[dict]:
+    """Detections in COCO's results format, with the data's own category ids."""
+    results = []
+    for one in detections:
+        sizes = one.boxes[:, 2:] - one.boxes[:, :2]
+        for corner, size, score, label in zip(one.boxes[:, :2], sizes, one.scores, one.labels, strict=True):
+            results.append(
+                {
+                    "image_id": one.image_id,
+                    "category_id": category_ids[label],
+                    "bbox": [round(float(value), 2) for value in (*corner, *size)],
+                    "score": round(float(score), 5),
+                }
+            )
+    return results
+
+
+def coco_scores(
+    records: Sequence[Record], detections: Sequence[Detections], classes: list[str], category_ids: list[int]
+) -> CocoScores:
+    """Score detections as COCO does; crowd boxes are neither found nor missed.
+
+    Args:
+        records: The truth.
+        detections: Of the same images, in any order; an image without any may be absent.
+        classes, category_ids: See ``DetectionDataset``.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = coco_json(records, classes, category_ids)
+        truth.createIndex()
+        if results := coco_results(detections, category_ids):
+            found = truth.loadRes(results)
+        else:  # loadRes does not take an empty list
+            found = COCO()
+            found.dataset = {**truth.dataset, "annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"]  # (IoU thresholds, recalls, classes, areas, limits); -1: nothing to find
+    every = precision[:, :, :, 0, -1]
+    return CocoScores(
+        {name: _percent(value) for name, value in zip(SCORE_NAMES, evaluation.stats, strict=False)},
+        {name: _percent(every[:, :, i].mean()) for i, name in enumerate(classes)},
+        np.where(every[0] < 0, np.nan, every[0]),
+    )
+
+
+def _percent(value: float) -> float | None:
+    return None if value < 0 else float(100 * value)

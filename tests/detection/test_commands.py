@@ -1,0 +1,98 @@
+"""`detect evaluate` and `detect predict` as a user calls them, and recipes in Python."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import detecting  # noqa: F401  skips without detectron2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixtransfer.arguments import parse
+from mixtransfer.cli import VERBS, _with_recipes, main
+from mixtransfer.detection.options import TrainOptions
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs" / "detection").glob("*.py"))
+
+
+def answer(capsys, *argv: str) -> tuple[int, str, str]:
+    code = main(list(argv))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_evaluate_says_what_training_said(finished, capsys):
+    code, out, _ = answer(capsys, "detect", "evaluate", str(finished.folder), "--workers", "0", "--json")
+    assert code == 0 and json.loads(out) == finished.read_metrics()["test"]
+
+
+def test_evaluate_prints_a_table(finished, capsys):
+    code, out, _ = answer(capsys, "detect", "evaluate", str(finished.folder), "--workers", "0", "--split", "val")
+    assert code == 0 and "AP50" in out and "val part" in out
+
+
+@pytest.fixture
+def images(digits, tmp_path) -> Path:
+    folder = tmp_path / "some images"
+    shutil.copytree(digits / "test", folder)
+    (folder / "text.jpg").write_text("no image")
+    video = cv2.VideoWriter(str(folder / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 5.0, (160, 120))
+    for grey in (50, 100, 150):
+        video.write(np.full((120, 160, 3), grey, np.uint8))
+    video.release()
+    return folder
+
+
+def test_predict_draws_and_writes_coco_results(finished, images, tmp_path, capsys):
+    output = tmp_path / "drawn"
+    words = ["detect", "predict", str(finished.folder), str(images), "--output", str(output), "--threshold", "0"]
+    code, out, err = answer(capsys, *words, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(rows) == 6 + 3 and "text.jpg is not an image" in err and "images/s" in err
+    written = json.loads((output / "detections.json").read_text())
+    assert [row["path"] for row in rows] == [image["file_name"] for image in written["images"]]
+    assert len(written["annotations"]) == sum(len(row["objects"]) for row in rows) > 0
+    first = written["annotations"][0]
+    assert first.keys() >= {"image_id", "category_id", "bbox", "score"}
+    assert first["category_id"] in {category["id"] for category in written["categories"]}
+    drawn = sorted(path.name for path in output.glob("*.jpg"))
+    assert len(drawn) == 6 and Image.open(output / drawn[0]).size == (320, 320)
+    assert int(cv2.VideoCapture(str(output / "film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT)) == 3
+
+
+def test_predict_without_a_usable_image(finished, images, capsys):
+    code, _, err = answer(capsys, "detect", "predict", str(finished.folder), str(images / "text.jpg"))
+    assert code == 2 and "None of the images" in err
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_becomes_options(recipe):
+    verb = VERBS["detect train"]
+    words = _with_recipes(verb, ["coco", "--config", str(recipe), "--batch-size", "24"])
+    options = parse("detect train", TrainOptions, verb.positionals, words)
+    assert recipe.stem == f"ssdlite_{options.backbone.replace('.', '_')}_coco"
+    assert options.batch_size == 24 and options.iterations > 100_000 and options.optimizer == "sgd"
+
+
+def test_unreadable_recipe(tmp_path, capsys):
+    (tmp_path / "r.py").write_text("model = 1 / 0")
+    assert main(["detect", "train", "x", "--config", str(tmp_path / "r.py")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_other_runs_are_refused(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("{}")
+    (tmp_path / "model.json").write_text(
+        json.dumps({"task": "classification", "backbone": "mixnet_s", "classes": ["a"], "preprocessing": {}})
+    )
+    assert main(["detect", "predict", str(tmp_path), "x.jpg"]) == 2
+    assert "not one for detection" in capsys.readouterr().err
+
+
+def test_demo_makes_its_data_trains_and_draws(tmp_path, capsys):
+    words = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "run")]
+    assert main(["detect", "demo", "--iterations", "1", "--images", "8", *words]) == 0
+    assert str(tmp_path / "run" / "detections") in capsys.readouterr().out
+    assert len(list((tmp_path / "run" / "detections").glob("*.jpg"))) == 2

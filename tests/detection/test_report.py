@@ -1,0 +1,45 @@
+"""The detection report, and what is drawn in it."""
+
+import detecting  # noqa: F401  skips without detectron2
+import numpy as np
+import pytest
+from boxed import found, record
+from PIL import Image
+
+from mixtransfer.detection.coverage import anchor_coverage
+from mixtransfer.detection.drawing import draw_detections, draw_truth
+from mixtransfer.detection.model import build_detector
+
+
+def test_report_of_a_run_is_one_page(finished):
+    page = finished.report.read_text(encoding="utf-8")
+    for word in ("AP50", "What goes wrong", "Worst images", "Do the anchors fit?", "Resolved configuration"):
+        assert word in page
+    assert 'src="http' not in page and 'href="http' not in page
+    assert {path.stem for path in finished.figures.glob("*.png")} == {
+        "learning_curves", "precision_recall", "mistakes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(1, 1), (640, 20), (320, 240)])
+@pytest.mark.parametrize("box", [[-5, -5, 900, 900], [10, 10, 60, 50], [5, 5, 5, 5]])
+def test_boxes_are_drawn_on_images_of_any_size(size, box):
+    image = Image.new("RGB", size, "grey")
+    drawn = draw_detections(image, found(1, [box], [0.9], [0]), ["naïve ☃"])
+    assert drawn.size == size and image.getpixel((0, 0)) == (128, 128, 128)
+    assert draw_truth(image, np.array([box]), np.array([0]), ["cat"]).size == size
+
+
+def test_box_lies_where_the_object_is():
+    drawn = draw_detections(Image.new("RGB", (200, 200)), found(1, [[50, 60, 150, 140]], [0.9], [0]), ["cat"])
+    rows, columns = np.nonzero(np.asarray(drawn).sum(axis=2) > 0)
+    assert abs(columns.min() - 50) <= 2 and abs(columns.max() - 150) <= 2 and abs(rows.max() - 140) <= 2
+
+
+def test_coverage_of_boxes_by_anchors():
+    """A box of a fifth of the image is an anchor's size; a speck is nobody's."""
+    model = build_detector("mobilenetv3_small_050", "none", 2, "auto", "cross_entropy")
+    boxes = [[160, 120, 240, 180], [0, 0, 3, 3]]
+    assert anchor_coverage(model, [record(1, boxes, [0, 0]), record(2, [], [])], 320) == {
+        "all": 0.5, "small": 0.0, "medium": 1.0, "large": None,
+    }  # fmt: skip
