@@ -109,6 +109,22 @@ class Run:
             raise UserError(f"{self.config} does not hold a configuration.")
         return values
 
+    def load_weights(self, model) -> None:
+        """Load ``model.safetensors`` into a network that is like the one it was written from.
+
+        Raises:
+            UserError: It is missing, damaged, or of another network.
+        """
+        import safetensors.torch
+        from safetensors import SafetensorError
+
+        try:
+            model.load_state_dict(safetensors.torch.load_file(self.weights))
+        except FileNotFoundError:
+            raise UserError(f"{self.folder} holds no trained model yet: {self.weights.name} is missing.") from None
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"{self.weights} is damaged or belongs to another model.") from error
+
     def write_metrics(self, **parts: dict) -> None:
         """Add or replace parts ("validation", "test", …) of ``metrics.json``."""
         metrics = {**self.read_metrics(), **parts}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
@@ -36,12 +35,7 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{run.model} is not a model description: its preprocessing is not whole.") from error
     model = create_backbone(card.backbone, weights="none", num_classes=len(card.classes))
-    try:
-        model.load_state_dict(safetensors.torch.load_file(run.weights))
-    except FileNotFoundError:
-        raise UserError(f"{run.folder} holds no trained model yet: {run.weights.name} is missing.") from None
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{run.weights} is damaged or belongs to another model.") from error
+    run.load_weights(model)
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
 
 

@@ -27,6 +27,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process, processes
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
@@ -240,10 +241,7 @@ class _Session:
 
 
 def _describe(dataset: ImageDataset, say: Say) -> None:
-    for path, reason in list(dataset.skipped.items())[:20]:
-        say(f"Left out: {path} {reason}.")
-    if len(dataset.skipped) > 20:
-        say(f"… and {len(dataset.skipped) - 20} more files that cannot be used.")
+    tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)
     say(

@@ -3,7 +3,7 @@
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,6 +118,14 @@ def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, st
         reasons: Iterable[str | None] = pool.map(unusable_reason, paths, chunksize=64)
         bar = tqdm(reasons, "Checking images", len(paths), leave=False, disable=not progress or len(paths) < 2000)
         return {path: reason for path, reason in zip(paths, bar, strict=True) if reason is not None}
+
+
+def tell_skipped(skipped: Mapping[Path, str], say: Callable[[str], None], most: int = 20) -> None:
+    """Name the files that cannot be used, ``most`` of them one by one."""
+    for path, reason in list(skipped.items())[:most]:
+        say(f"Left out: {path} {reason}.")
+    if len(skipped) > most:
+        say(f"… and {len(skipped) - most} more files that cannot be used.")
 
 
 def is_image_name(path: Path) -> bool:

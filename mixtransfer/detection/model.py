@@ -65,12 +65,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run.model} is not a detector's description: {error} is missing or wrong.") from error
     model = build_detector(card.backbone, "none", len(card.classes), tap, loss)
-    try:
-        model.load_state_dict(safetensors.torch.load_file(run.weights))
-    except FileNotFoundError:
-        raise UserError(f"{run.folder} holds no trained model yet: {run.weights.name} is missing.") from None
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{run.weights} is damaged or belongs to another model.") from error
+    run.load_weights(model)
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 
 

@@ -11,6 +11,7 @@ import torch
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.data.images import tell_skipped
 from mixtransfer.detection.compat import describe_detectron2, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
@@ -129,10 +130,7 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
 
 
 def _describe(dataset: DetectionDataset, say: Say) -> None:
-    for path, reason in list(dataset.skipped.items())[:20]:
-        say(f"Left out: {path} {reason}.")
-    if len(dataset.skipped) > 20:
-        say(f"… and {len(dataset.skipped) - 20} more files that cannot be used.")
+    tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)
     say(

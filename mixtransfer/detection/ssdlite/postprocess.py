@@ -32,7 +32,7 @@ def best_detections(
     """
     num_classes = scores.shape[1]
     everything = scores.flatten()
-    count = 10 * limit
+    count = 3 * limit
     while True:
         count = min(count, len(everything))
         top, index = everything.topk(count)
