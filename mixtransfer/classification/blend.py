@@ -62,8 +62,8 @@ def mixture(start: State, tuned: State, share: float) -> State:
 def best_share(validated: Mapping[float, Predictions]) -> float:
     """The largest share whose calibrated predictions on validation are nearly as good as the best share's.
 
-    Nearly: its log loss is larger by less than ``TOLERANCE`` standard errors of the difference. A few dozen images cannot
-    tell neighbouring shares apart; where they do not object, more fine-tuning did better on images held out.
+    Nearly: its log loss is larger by less than ``TOLERANCE`` standard errors of the difference. A few dozen images
+    cannot tell neighbouring shares apart; where they do not object, more fine-tuning did better on images held out.
     """
     losses = {share: log_losses(predictions) for share, predictions in validated.items()}
     best = min(losses.values(), key=np.mean)
