@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mixtransfer.data.detection.dataset import LARGE, SMALL, Record
-from mixtransfer.detection.errors import box_iou
+from mixtransfer.detection.mistakes import box_iou
 
 
 @torch.inference_mode()

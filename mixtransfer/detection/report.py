@@ -6,7 +6,7 @@ import numpy as np
 
 from mixtransfer.data.detection.dataset import DetectionDataset, Record, statistics
 from mixtransfer.detection.drawing import draw_detections, draw_truth
-from mixtransfer.detection.errors import KINDS, Mistakes, best_threshold, count_mistakes, judge
+from mixtransfer.detection.mistakes import KINDS, Mistakes, best_threshold, count_mistakes, judge
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import CocoScores, Detections
 from mixtransfer.errors import UserError

@@ -6,7 +6,7 @@ import torch
 from boxed import found, record
 from torchvision.ops import box_iou as torchvision_iou
 
-from mixtransfer.detection.errors import best_threshold, box_iou, count_mistakes, judge
+from mixtransfer.detection.mistakes import best_threshold, box_iou, count_mistakes, judge
 
 CAT = [100, 100, 200, 200]
 
