@@ -29,7 +29,7 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
     except ArgumentError as error:
         raise UserError(_sentence(str(error), cls)) from error
     for key, count in positionals.items():
-        if count == "?" and (given := values.pop(f"{key}_given")) is not None:
+        if count in ("?", "*") and (given := values.pop(f"{key}_given")):
             values[key] = given
     return cls(**{field.name: values[field.name] for field in fields(cls)})
 
@@ -45,10 +45,11 @@ def _parser(name: str, cls: type, positionals: dict[str, str | None]) -> Argumen
     )
     parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
     for key, count in positionals.items():
-        if count == "?":
-            # Positionals shadow a file's keys, so this one has a name of its own; see `parse`.
-            parser.add_argument(f"{key}_given", nargs="?", metavar=key.upper(), type=str | None, help=helps[key])
-            parser.add_argument(f"--{key}", type=str | None, default=None, help=SUPPRESS)
+        if count in ("?", "*"):
+            # Positionals shadow a file's keys, so these have a name of their own; see `parse`.
+            many = {"type": str} if count == "*" else {"type": str | None}
+            parser.add_argument(f"{key}_given", nargs=count, metavar=key.upper(), help=helps[key], **many)
+            parser.add_argument(f"--{key}", type=hints[key], default=[] if count == "*" else None, help=SUPPRESS)
         elif count == "+":
             parser.add_argument(key, nargs="+", metavar=key.upper().removesuffix("S"), help=helps[key])
         else:

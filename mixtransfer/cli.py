@@ -53,6 +53,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
         {"run": None, "images": "+"},
     ),
+    "compare": Verb(
+        "compare backbones on your data: accuracy, size, latency, with their uncertainty",
+        "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
+        {"data": "*"},
+    ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
         "mixtransfer.detection.options:DemoOptions", "mixtransfer.detection.commands:demo", {},

@@ -120,7 +120,8 @@ def measured_detector(spec: BackboneSpec) -> dict:
     from mixtransfer.detection.compat import prepare_detectron2
 
     prepare_detectron2()
-    from mixtransfer.detection.ssdlite.cost import TABLE_1, TABLE_1_NOTE, detector_cost
+    from mixtransfer.detection.ssdlite.cost import detector_cost
+    from mixtransfer.detection.table_1 import TABLE_1, TABLE_1_NOTE
 
     paper = TABLE_1.get(spec.name)
     return {

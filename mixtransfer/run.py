@@ -25,7 +25,8 @@ class Run:
 
     It holds ``config.yaml`` (the resolved configuration), ``model.safetensors`` and ``model.json`` (all that is
     needed to use the model), ``last.ckpt`` (to resume), ``metrics.csv`` (a row an epoch), ``metrics.json``,
-    ``report.html`` and ``figures/``.
+    ``report.html`` and ``figures/``, and what was answered to the test images: ``test_predictions.csv`` of a
+    classifier, ``test_detections.json`` of a detector.
     """
 
     folder: Path
@@ -54,6 +55,14 @@ class Run:
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
+
+    @property
+    def test_predictions(self) -> Path:
+        return self.folder / "test_predictions.csv"
+
+    @property
+    def test_detections(self) -> Path:
+        return self.folder / "test_detections.json"
 
     @property
     def report(self) -> Path:

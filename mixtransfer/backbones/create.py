@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
-from mixtransfer.backbones.replace import replace_depthwise, use_mixconv
+from mixtransfer.backbones.replace import depthwise_layers, replace_depthwise, use_mixconv
 from mixtransfer.backbones.weights import (
     fetch_published,
     hub_error,
@@ -73,10 +73,19 @@ def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict
     use_mixconv(model, merged)
     if spec.kernel_sizes:
         try:
-            replace_depthwise(model, spec.kernel_sizes, spec.partition, spec.dilated, merged=merged)
+            layers = None if spec.layer is None else [_layer(model, spec.layer)]
+            replace_depthwise(model, spec.kernel_sizes, spec.partition, spec.dilated, layers, merged)
         except ValueError as error:
             raise UserError(f"The variant {spec.name} cannot be had, choose another: {error}") from error
     return model
+
+
+def _layer(model: nn.Module, number: int) -> str:
+    """The name of a depthwise layer, by its number from 1."""
+    names = list(depthwise_layers(model))
+    if number > len(names):
+        raise ValueError(f"it has {len(names)} depthwise layers.")
+    return names[number - 1]
 
 
 def _whole(spec: BackboneSpec, timm_kwargs: dict[str, Any]) -> nn.Module:

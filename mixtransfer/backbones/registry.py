@@ -29,6 +29,7 @@ class BackboneSpec:
         kernel_sizes: Of a variant, the depthwise kernels, one a MixConv group; None if the network is timm's own.
         partition: Of a variant, "equal" or "exponential" groups.
         dilated: Whether a variant's kernels are dilated 3×3 ones.
+        layer: The only depthwise layer of a variant that differs, from 1; None if all do.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BackboneSpec:
     kernel_sizes: tuple[int, ...] | None = None
     partition: str = "equal"
     dilated: bool = False
+    layer: int | None = None
 
 
 def list_backbones(family: str | None = None) -> list[BackboneSpec]:
@@ -75,7 +77,7 @@ def backbone_spec(name: str) -> BackboneSpec:
     if suffix.startswith(("mixconv", "depthwise")):
         raise UserError(
             f"The variant {suffix!r} is not one: write kernels as mixconv357 (odd, rising, 3 to 15) or depthwise7x7, "
-            "with -exponential or -dilated after mixconv."
+            "with -exponential or -dilated after mixconv, and @5 at the end for the fifth layer only."
         )
     tags = timm.list_pretrained(f"{base}.*") if timm.is_model(base) else []
     names = tags or dict.fromkeys([*REGISTRY, *timm.list_models()])
@@ -100,7 +102,8 @@ def _varied(base: BackboneSpec, suffix: str, variant: Variant) -> BackboneSpec:
         base,
         name=f"{base.name}.{suffix}",
         weights_tag=None,
-        description=f"{base.name} with {what}{', dilated 3×3' if variant.dilated else ''}; no published weights.",
+        description=f"{base.name} with {what}{', dilated 3×3' if variant.dilated else ''}"
+        f"{f' in depthwise layer {variant.layer}' if variant.layer else ''}; no published weights.",
         published=None,
         paper=FIGURE_4.get((base.name, variant)),
         note="",

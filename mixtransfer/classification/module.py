@@ -15,6 +15,7 @@ from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.errors import UserError
 
 
 class Classifier(L.LightningModule):
@@ -88,13 +89,19 @@ class Classifier(L.LightningModule):
     test_step = validation_step
 
     def take_predictions(self) -> Predictions:
-        """The predictions of the evaluation that has just run, of all processes, in the order of the examples."""
+        """The predictions of the evaluation that has just run, of all processes, in the order of the examples.
+
+        Raises:
+            UserError: They are not numbers: the training diverged.
+        """
         logits, labels, positions = (torch.cat(parts).numpy() for parts in zip(*self._results, strict=True))
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             gathered = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(gathered, (logits, labels, positions))
             logits, labels, positions = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+        if not np.isfinite(logits).all():
+            raise UserError("The training diverged, the network's answers are no numbers any more: lower --lr.")
         order = np.argsort(positions)
         return Predictions.from_logits(logits[order], labels[order])
 

@@ -14,6 +14,7 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
@@ -202,6 +203,7 @@ class _Session:
         from mixtransfer.classification.report import write_report
 
         write_report(self.run, self.options, self.dataset, tested, scores, history.rows)
+        write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
         return self.run

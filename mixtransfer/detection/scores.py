@@ -78,21 +78,9 @@ def coco_scores(
         detections: Of the same images, in any order; an image without any may be absent.
         classes, category_ids: See ``DetectionDataset``.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = coco_json(records, classes, category_ids)
-        truth.createIndex()
-        if results := coco_results(detections, category_ids):
-            found = truth.loadRes(results)
-        else:  # loadRes does not take an empty list
-            found = COCO()
-            found.dataset = {**truth.dataset, "annotations": []}
-            found.createIndex()
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.evaluate()
+    truth = coco_json(records, classes, category_ids)
+    with _silent():
+        evaluation = _evaluated(truth, coco_results(detections, category_ids))
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"]  # (IoU thresholds, recalls, classes, areas, limits); -1: nothing to find
@@ -102,6 +90,58 @@ def coco_scores(
         {name: _percent(every[:, :, i].mean()) for i, name in enumerate(classes)},
         np.where(every[0] < 0, np.nan, every[0]),
     )
+
+
+def resampled_ap(truth: dict, results: list[dict], draws: np.ndarray) -> tuple[float, np.ndarray]:
+    """AP of a test set, and of others like it that are drawn from its images with replacement.
+
+    Args:
+        truth: A dataset in COCO's format.
+        results: Detections in COCO's format.
+        draws: Positions of images, in the order of their ids, shape (resamples, images).
+
+    Returns:
+        AP as a fraction, and AP of each resample, shape (resamples,); NaN where there is nothing to find.
+    """
+    with _silent():
+        evaluation = _evaluated(truth, results)
+        parameters = evaluation.params
+        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
+        parameters.maxDets = parameters.maxDets[-1:]
+        by_image = np.array(evaluation.evalImgs, dtype=object)
+        areas, images = len(evaluation._paramsEval.areaRng), len(evaluation._paramsEval.imgIds)
+        by_image = by_image.reshape(-1, areas, images)
+
+        def ap(chosen: np.ndarray) -> float:
+            evaluation.evalImgs = by_image[:, :, chosen].ravel().tolist()
+            evaluation.accumulate()
+            precision = evaluation.eval["precision"]
+            return float(precision[precision >= 0].mean()) if (precision >= 0).any() else float("nan")
+
+        return ap(np.arange(images)), np.array([ap(chosen) for chosen in draws])
+
+
+def _evaluated(truth: dict, results: list[dict]):
+    """pycocotools' evaluation, with each image matched and nothing accumulated yet."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    known = COCO()
+    known.dataset = truth
+    known.createIndex()
+    if results:
+        found = known.loadRes(results)
+    else:  # loadRes does not take an empty list
+        found = COCO()
+        found.dataset = {**truth, "annotations": []}
+        found.createIndex()
+    evaluation = COCOeval(known, found, "bbox")
+    evaluation.evaluate()
+    return evaluation
+
+
+def _silent():
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _percent(value: float) -> float | None:

@@ -1,5 +1,6 @@
 """`detect train`: from options to a Run, by detectron2's training loop."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import detector_card, open_detector
 from mixtransfer.detection.options import TrainOptions
-from mixtransfer.detection.scores import coco_scores
+from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.files import write_atomic
 from mixtransfer.run import Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -125,6 +127,7 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
         scores[part] = coco_scores(records, found[part], dataset.classes, dataset.category_ids)
     coverage = anchor_coverage(model, dataset.train, trained.size)
     write_report(run, options, dataset, found["test"], scores["test"], read_history(run), coverage)
+    write_atomic(run.test_detections, json.dumps(coco_results(found["test"], dataset.category_ids)))
     run.write_metrics(**{part: score.to_dict() for part, score in scores.items()})
     return run
 

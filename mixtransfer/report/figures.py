@@ -57,7 +57,7 @@ def precision_recall(precision: np.ndarray, most: int = 200) -> Figure:
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _calm(axes)
+    calm(axes)
     return figure
 
 
@@ -69,7 +69,7 @@ def counts(values: Mapping[str, int], label: str) -> Figure:
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
     axes.set(xlabel=label)
-    _calm(axes)
+    calm(axes)
     return figure
 
 
@@ -84,7 +84,7 @@ def _curves(history: Sequence[Mapping[str, float | None]], x: str, *panels: Mapp
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3.5, label=label)
         axes.set(xlabel=x)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        _calm(axes)
+        calm(axes)
         if axes.lines:
             axes.legend(frameon=False)
     both[0].set(ylabel="loss (nats)" if x == "epoch" else "loss")
@@ -136,7 +136,7 @@ def calibration(bins: Sequence[tuple[float, float, int]]) -> Figure:
     lower.set(xlabel="confidence", ylabel="images")
     for axes in (upper, lower):
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        _calm(axes)
+        calm(axes)
     upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
@@ -150,7 +150,8 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:
         write_atomic(folder / f"{name}.png", data.getvalue())
 
 
-def _calm(axes) -> None:
+def calm(axes) -> None:
+    """The house style: a light grid, no frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 

@@ -17,6 +17,8 @@ from mixtransfer.backbones.variants import Variant, parse_variant
         ("mixconv357-dilated", Variant((3, 5, 7), "equal", True)),
         ("mixconv357-exponential-dilated", Variant((3, 5, 7), "exponential", True)),
         ("depthwise7x7-dilated", Variant((7,), "equal", True)),
+        ("mixconv3579@5", Variant((3, 5, 7, 9), layer=5)),
+        ("depthwise9x9@12", Variant((9,), layer=12)),
     ],
 )
 def test_variants_are_read(suffix, expected):
@@ -27,7 +29,8 @@ def test_variants_are_read(suffix, expected):
     "suffix",
     [
         "", "mixconv", "mixconv53", "mixconv33", "mixconv31", "mixconv24", "mixconv17", "depthwise4x4", "depthwise1x1",
-        "depthwise3x5", "depthwise", "depthwise7x7-exponential", "mixconv357-other", "tv_in1k", "xmixconv35",
+        "depthwise3x5", "depthwise", "depthwise7x7-exponential", "mixconv357-other", "mixconv357@0", "mixconv357@",
+        "tv_in1k", "xmixconv35",
     ],
 )  # fmt: skip
 def test_what_is_no_variant(suffix):

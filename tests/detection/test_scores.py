@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pycocotools.coco import COCO  # noqa: E402
 from pycocotools.cocoeval import COCOeval  # noqa: E402
 
 from mixtransfer.data.detection.coco import coco_json  # noqa: E402
-from mixtransfer.detection.scores import SCORE_NAMES, coco_results, coco_scores  # noqa: E402
+from mixtransfer.detection.scores import SCORE_NAMES, coco_results, coco_scores, resampled_ap  # noqa: E402
 
 CLASSES, IDS = ["cat", "dog", "emu"], [3, 7, 20]
 
@@ -74,3 +75,22 @@ def test_perfect_detections_and_none(random_case):
 def test_results_have_the_datas_own_ids():
     (result,) = coco_results([found(9, [[10, 20, 40, 60]], [0.5], [2])], IDS)
     assert result == {"image_id": 9, "category_id": 20, "bbox": [10.0, 20.0, 30.0, 40.0], "score": 0.5}
+
+
+def test_ap_of_resampled_images_is_that_of_a_dataset_made_of_them(random_case):
+    """Each drawn image is written out again under an id of its own."""
+    records, detections = random_case
+    truth, results = coco_json(records, CLASSES, IDS), coco_results(detections, IDS)
+    draws = np.random.default_rng(1).integers(0, len(records), (3, len(records)))
+    whole, resampled = resampled_ap(truth, results, draws)
+    assert 100 * whole == pytest.approx(coco_scores(records, detections, CLASSES, IDS).ap["AP"])
+    by_id = {one.image_id: one for one in detections}
+    for chosen, value in zip(draws, resampled, strict=True):
+        copies = [replace(records[i], image_id=n + 1) for n, i in enumerate(chosen)]
+        copies = [replace(one, ids=np.arange(len(one.boxes)) + 100 * one.image_id) for one in copies]
+        again = [
+            replace(by_id[records[i].image_id], image_id=n + 1)
+            for n, i in enumerate(chosen)
+            if records[i].image_id in by_id
+        ]
+        assert 100 * value == pytest.approx(coco_scores(copies, again, CLASSES, IDS).ap["AP"])

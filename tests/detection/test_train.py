@@ -25,6 +25,7 @@ def test_run_holds_all_that_later_commands_need(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names >= {
         "config.yaml", "model.safetensors", "model.json", "last.ckpt", "metrics.csv", "metrics.json", "report.html",
+        "test_detections.json",
         "figures",
     }  # fmt: skip
     metrics = json.loads(finished.metrics.read_text())

@@ -3,10 +3,11 @@ import torch
 from detecting import TorchvisionBackbone, torchvision_ssdlite
 
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone, _extra_level
-from mixtransfer.detection.ssdlite.cost import TABLE_1, detector_cost, network_cost
+from mixtransfer.detection.ssdlite.cost import detector_cost, network_cost
 from mixtransfer.detection.ssdlite.head import _predictor
 from mixtransfer.detection.ssdlite.layers import conv_norm_relu6
 from mixtransfer.detection.ssdlite.model import build_ssdlite
+from mixtransfer.detection.table_1 import TABLE_1
 
 
 def test_torchvisions_published_cost():

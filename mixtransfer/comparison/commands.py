@@ -1,0 +1,124 @@
+"""`compare` as the command line runs it: train or read runs, compare, print."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mixtransfer.classification.metrics import Estimate
+from mixtransfer.comparison.options import CompareOptions
+from mixtransfer.comparison.report import write_comparison
+from mixtransfer.comparison.rows import SCORES, Row, gather
+from mixtransfer.comparison.study import Job, run_study
+from mixtransfer.comparison.verdict import Limit, verdict
+from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.run import ModelCard, Run
+
+
+def compare(options: CompareOptions) -> int:
+    if options.paper:
+        from mixtransfer.comparison.ledger import print_ledger
+
+        print_ledger(options.json)
+        return 0
+    limit = Limit.parse(options.limit) if options.limit else None
+    say = _silent if options.json else print
+    if options.data and all(Run.is_run(one) for one in options.data) and not _is_study(options.data):
+        folder, title, runs, failures = _given_runs(options)
+    else:
+        try:
+            folder, jobs = run_study(options, say)
+        except KeyboardInterrupt as stop:
+            raise Interrupted("Interrupted. The same command goes on.") from stop
+        title = f"Comparison on {Path(options.data[0]).name if options.data else folder.name}"
+        runs, failures = _by_backbone(jobs)
+    baseline = options.baseline
+    if baseline and baseline not in runs:
+        raise UserError(f"--baseline {baseline} is not among the backbones: {', '.join(runs)}.")
+    rows, reference = gather(runs, failures, options.task, baseline, options.rounds, say)
+    words = verdict(rows, reference, limit)
+    write_comparison(folder, options, title, rows, reference, words)
+    if options.json:
+        print((folder / "comparison.json").read_text(encoding="utf-8"), end="")
+    else:
+        _print(rows, reference, options.task, words, folder)
+    return 0 if any(row.runs for row in rows) else 2
+
+
+def _is_study(data: Sequence[str]) -> bool:
+    return len(data) == 1 and "seeds" in Run(Path(data[0])).read_config()
+
+
+def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]], dict[str, list[str]]]:
+    """Runs that exist already, by backbone; runs that differ in more than the seed get a name of their own."""
+    task = {"classify": "classification", "detect": "detection"}[options.task]
+    runs: dict[str, list[Run]] = {}
+    found: dict[str, tuple[dict, Run]] = {}
+    for folder in dict.fromkeys(options.data):
+        run = Run.open(folder)
+        card = ModelCard.read(run.model, task)
+        settings = {key: value for key, value in run.read_config().items() if key not in ("seed", "output", "resume")}
+        name = card.backbone
+        if name in found and found[name][0] != settings:
+            name = f"{card.backbone} ({run.folder.name})"
+        found.setdefault(name, (settings, run))
+        runs.setdefault(name, []).append(run)
+    if len(runs) < 2:
+        raise UserError("Give two or more runs of different backbones or settings, or a dataset.")
+    for its in runs.values():
+        its.sort(key=lambda run: run.read_config().get("seed", 0))
+    folder = Path(options.output or Path("runs") / "comparison")
+    if (folder / "config.yaml").exists():
+        raise UserError(f"{folder} holds a run or a study: choose another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, f"Comparison of {sum(map(len, runs.values()))} runs", runs, {}
+
+
+def _by_backbone(jobs: Sequence[Job]) -> tuple[dict[str, list[Run]], dict[str, list[str]]]:
+    runs: dict[str, list[Run]] = {}
+    failures: dict[str, list[str]] = {}
+    for job in jobs:
+        its = runs.setdefault(job.backbone, [])
+        if job.finished:
+            its.append(Run(job.folder))
+        elif job.failure.exists():
+            failures.setdefault(job.backbone, []).append(f"seed {job.seed}: {job.failure.read_text().strip()}")
+    return runs, failures
+
+
+def _print(rows: Sequence[Row], baseline: Row | None, task: str, words: Sequence[str], folder: Path) -> None:
+    _print_table(rows, baseline, task)
+    for row in rows:
+        for reason in row.failures:
+            print(f"{row.backbone} failed: {reason}")
+    for sentence in words:
+        print(sentence)
+    print(f"Report: {folder / 'report.html'}")
+
+
+def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
+    """What fits a terminal; the report has the rest."""
+    table = Table(caption="with 95 % intervals; ms: latency of one image in PyTorch, here", caption_justify="left")
+    table.add_column("backbone", no_wrap=True)
+    for column in (f"{SCORES[task]} %", f"less {baseline.backbone}" if baseline else "", "params M", "MACs M", "ms"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        cells = [_with_interval(row.score, ""), _with_interval(row.difference, "+")]
+        if row.cost:
+            latency = row.cost.latency.get("pytorch")
+            cells += [f"{row.cost.params / 1e6:.2f}", f"{row.cost.macs / 1e6:.0f}"]
+            cells.append(f"{1000 * latency.median:.1f}" if latency else "")
+        table.add_row(row.backbone, *cells)
+    Console().print(table)
+
+
+def _with_interval(estimate: Estimate | None, sign: str) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = (f"{100 * part:{sign}.1f}" for part in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,59 @@
+"""The paper's Figure 9 for the user's data: score against each cost, with intervals and the front."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mixtransfer.comparison.rows import Row
+from mixtransfer.comparison.verdict import front
+from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm
+
+# Label of the axis, and what to divide by.
+AXES = {
+    "macs": ("multiply-adds (millions)", 1e6),
+    "params": ("parameters (millions)", 1e6),
+    "size": ("size of the weights (MB)", 1e6),
+    "memory": ("memory for 16 images (MB)", 1e6),
+    "latency": ("latency of one image, PyTorch (ms)", 1e-3),
+    "latency onnxruntime": ("latency of one image, ONNX Runtime (ms)", 1e-3),
+    "latency openvino": ("latency of one image, OpenVINO (ms)", 1e-3),
+}
+
+
+def score_against_cost(
+    rows: Sequence[Row], name: str, cost: Callable[[Row], float | None], baseline: Row | None, score: str
+) -> Figure:
+    """A point with its 95 % interval for each backbone; the line joins those that no other beats.
+
+    Args:
+        name: A key of ``AXES``.
+        cost: See ``verdict.costs_of``.
+        score: Label of the vertical axis.
+    """
+    label, unit = AXES[name]
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    best = front(rows, cost)
+    axes.plot(
+        [cost(row) / unit for row in best], [row.score.value for row in best],
+        color=BLUE, alpha=0.5, linewidth=1.5, drawstyle="steps-post", zorder=1,
+    )  # fmt: skip
+    for row in rows:
+        if row.score is None or cost(row) is None:
+            continue
+        colour = ORANGE if row is baseline else BLUE if row in best else GREY
+        x, value = cost(row) / unit, row.score.value
+        axes.errorbar(
+            x, value, [[value - row.score.low], [row.score.high - value]],
+            fmt="o", color=colour, markersize=6, capsize=3, elinewidth=1.2, zorder=2,
+        )  # fmt: skip
+        axes.annotate(row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5)
+    values = [cost(row) for row in rows if row.score and cost(row)]
+    if values and max(values) > 8 * min(values):
+        axes.set_xscale("log")
+    axes.set(xlabel=label, ylabel=score)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.margins(x=0.18)
+    calm(axes)
+    return figure

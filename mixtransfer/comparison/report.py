@@ -1,0 +1,186 @@
+"""What a comparison writes: ``report.html``, ``comparison.json``, ``comparison.csv`` and the figures."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixtransfer.comparison.cost import BATCH
+from mixtransfer.comparison.figures import score_against_cost
+from mixtransfer.comparison.rows import SCORES, Row
+from mixtransfer.comparison.runtimes import NAMES
+from mixtransfer.comparison.verdict import costs_of, front
+from mixtransfer.files import write_atomic
+from mixtransfer.report.circumstances import add_circumstances
+from mixtransfer.report.figures import save_figures
+from mixtransfer.report.page import Page
+
+SCORE_TITLES = {"classify": "top-1 accuracy", "detect": "average precision"}
+
+
+def write_comparison(
+    folder: Path, options, title: str, rows: Sequence[Row], baseline: Row | None, verdict: Sequence[str]
+) -> None:
+    """Write everything into the study's folder.
+
+    Args:
+        options: ``CompareOptions``; the task decides what the score is called.
+        title: What was compared, for the page's heading.
+        verdict: Sentences.
+    """
+    task, name = options.task, baseline and baseline.backbone
+    objects = [row.to_dict(task, name) for row in rows]
+    costs = costs_of(rows)
+    for row, one in zip(rows, objects, strict=True):
+        one["on_front"] = {cost: row in front(rows, of) for cost, of in costs.items()}
+    drawn = {
+        f"score_against_{cost.replace(' ', '_')}": score_against_cost(rows, cost, of, baseline, SCORE_TITLES[task])
+        for cost, of in costs.items()
+    }
+    save_figures(drawn, folder / "figures")
+    _write_page(folder / "report.html", options, title, rows, baseline, verdict, drawn)
+    write_atomic(folder / "comparison.csv", _csv(objects))
+    # It comes last: where it is, the rest is whole.
+    write_atomic(folder / "comparison.json", json.dumps(objects, indent=2, ensure_ascii=False) + "\n")
+
+
+def _csv(objects: Sequence[dict]) -> str:
+    """Nested keys are joined by dots; lists and what is missing stay out of the way."""
+    flat = [dict(_flattened(one)) for one in objects]
+    columns = list(dict.fromkeys(key for one in flat for key in one))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flattened(value, prefix: str = ""):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flattened(part, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            for i, part in enumerate(value):
+                yield from _flattened(part, f"{prefix}.{i}")
+        else:
+            yield prefix, " ".join(map(str, value))
+    else:
+        yield prefix, "" if value is None else value
+
+
+def _write_page(path: Path, options, title, rows, baseline, verdict, drawn) -> None:
+    page = Page(title, _summary(rows, options))
+    for sentence in verdict:
+        page.note(sentence)
+    for row in rows:
+        for reason in row.failures:
+            page.warning(f"{row.backbone}: {reason}")
+    figures = list(drawn.values())
+    if figures:
+        page.section("Accuracy against cost" if options.task == "classify" else "Average precision against cost")
+        for name, figure in drawn.items():
+            page.figure(figure, f"{name.replace('_', ' ').capitalize()}; the line joins what nothing else beats.")
+    page.section("Scores", "Intervals of 95 %, over test images and, with several seeds, over trainings.")
+    page.table(*_score_table(rows, baseline, options.task))
+    if baseline and any(row.mcnemar for row in rows):
+        page.table(*_mcnemar_table(rows, baseline), "McNemar's exact test on the same test images, for each seed.")
+    page.section("Cost", _cost_words(rows))
+    page.table(*_cost_table(rows))
+    page.table(*_training_table(rows), "Training")
+    add_circumstances(page, options, {}, {}, ["onnxruntime", "openvino"])
+    page.write(path)
+
+
+def _summary(rows: Sequence[Row], options) -> str:
+    images = max((row.test_images for row in rows), default=0)
+    seeds = max((row.seeds for row in rows), default=0)
+    size = {row.cost.image_size for row in rows if row.cost}
+    pixels = f" at {' or '.join(map(str, sorted(size)))} pixels" if size else ""
+    return (
+        f"{len(rows)} backbones, {seeds} training{'s' * (seeds != 1)} each, tested on {images:,} images{pixels}. "
+        "Which weights a baseline starts from changes every comparison: they are in the configuration below."
+    )
+
+
+def _score_table(rows: Sequence[Row], baseline: Row | None, task: str) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows, in percent and points."""
+    against = f"less {baseline.backbone}" if baseline else "difference"
+    columns = ["backbone", f"{SCORES[task]} %", "interval", against, "interval", "by seed %"]
+    table = []
+    for row in rows:
+        if row.score is None:
+            table.append([row.backbone, "failed", "", "", "", ""])
+            continue
+        less = row.difference
+        table.append(
+            [
+                row.backbone,
+                f"{100 * row.score.value:.2f}",
+                f"{100 * row.score.low:.1f}–{100 * row.score.high:.1f}",
+                f"{100 * less.value:+.2f}" if less else "",
+                f"{100 * less.low:+.1f} to {100 * less.high:+.1f}" if less else "",
+                " ".join(f"{100 * value:.1f}" for value in row.by_seed),
+            ]
+        )
+    return columns, table
+
+
+def _mcnemar_table(rows: Sequence[Row], baseline: Row) -> tuple[list[str], list[list]]:
+    columns = ["backbone", "training", "only this is right", f"only {baseline.backbone} is right", "p"]
+    return columns, [
+        [row.backbone, i + 1, test.only_first, test.only_second, f"{test.p:.3g}"]
+        for row in rows
+        for i, test in enumerate(row.mcnemar)
+    ]
+
+
+def _runtimes(rows: Sequence[Row]) -> list[str]:
+    return [name for name in NAMES if any(row.cost and name in row.cost.latency for row in rows)]
+
+
+def _cost_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: sizes, and latency and throughput by runtime."""
+    runtimes = _runtimes(rows)
+    columns = ["backbone", "params M", "MACs M", "file MB", "memory MB"]
+    for runtime in runtimes:
+        columns += [f"{NAMES[runtime]} ms", f"{NAMES[runtime]} images/s"]
+    table = []
+    for row in rows:
+        if row.cost is None:
+            continue
+        cost = row.cost
+        cells = [row.backbone, f"{cost.params / 1e6:.2f}", f"{cost.macs / 1e6:.0f}", f"{cost.file_size / 1e6:.1f}"]
+        cells.append("" if cost.memory is None else f"{cost.memory / 1e6:.0f}")
+        for runtime in runtimes:
+            time, speed = cost.latency.get(runtime), cost.throughput.get(runtime)
+            cells.append(f"{1e3 * time.median:.1f} ({1e3 * time.low:.1f}–{1e3 * time.high:.1f})" if time else "–")
+            cells.append(f"{speed:.1f}" if speed else "–")
+        table.append(cells)
+    return columns, table
+
+
+def _cost_words(rows: Sequence[Row]) -> str:
+    if not _runtimes(rows):
+        return "Latency was not measured (--rounds 0)."
+    return (
+        f"Latency is of one image, throughput of {BATCH} at a time, measured in turns on this machine: medians, in "
+        "brackets from the 10th to the 90th percentile. Memory is what 16 images need in PyTorch, weights included."
+    )
+
+
+def _training_table(rows: Sequence[Row]) -> tuple[list[str], list[list]]:
+    columns = ["backbone", "training", "minutes", "images/s", "memory MB", "run"]
+    return columns, [
+        [
+            row.backbone,
+            i + 1,
+            f"{one['minutes']:.1f}",
+            f"{one['images_per_second']:.1f}" if one["images_per_second"] else "",
+            f"{one['memory_mb']:.0f}",
+            run.folder.name,
+        ]
+        for row in rows
+        for i, (run, one) in enumerate(zip(row.runs, row.training, strict=True))
+    ]

@@ -1,0 +1,47 @@
+"""Whether latencies repeat: `mixtransfer compare` measures them in turns, here twice, one after the other.
+
+    python tools/bench_latency.py --backbones mixnet_s,mobilenetv3_large_100,resnet50
+
+Prints for each backbone and runtime the medians of both measurements in milliseconds and their ratio, the largest
+deviation of a ratio from 1 in percent, and whether the order of the backbones is the same.
+"""
+
+import argparse
+import json
+from functools import partial
+
+import torch
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.comparison.latency import measure
+from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.device import keep_freed_memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", default="mixnet_s,mobilenetv3_large_100,efficientnet_lite0,resnet50")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    keep_freed_memory()
+    calls = {}
+    image = torch.randn(1, 3, options.image_size, options.image_size)
+    for name in options.backbones.split(","):
+        model = create_backbone(name, weights="none").eval()
+        for runtime in installed_runtimes():
+            calls[name, runtime] = partial(prepare(runtime, model, options.image_size, (1,))[1], image)
+    first, second = (
+        {key: 1000 * duration.median for key, duration in measure(calls, options.rounds).items()} for _ in range(2)
+    )
+    ratios = {key: second[key] / first[key] for key in calls}
+    result = {
+        "ms": {" ".join(key): [round(first[key], 2), round(second[key], 2), round(ratios[key], 3)] for key in calls},
+        "largest_deviation_percent": round(100 * max(abs(ratio - 1) for ratio in ratios.values()), 1),
+        "same_order": sorted(calls, key=first.get) == sorted(calls, key=second.get),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
