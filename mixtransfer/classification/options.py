@@ -86,7 +86,7 @@ class TrainOptions:
     ema: bool = True
     clip_grad: float = 1.0
     patience: int = 0
-    val_fraction: float = 0.15
+    val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
     seed: int = 0

@@ -33,10 +33,7 @@ def compare(options: CompareOptions) -> int:
             raise Interrupted("Interrupted. The same command goes on.") from stop
         title = f"Comparison on {Path(options.data[0]).name if options.data else folder.name}"
         runs, failures = _by_backbone(jobs)
-    baseline = options.baseline
-    if baseline and baseline not in runs:
-        raise UserError(f"--baseline {baseline} is not among the backbones: {', '.join(runs)}.")
-    rows, reference = gather(runs, failures, options.task, baseline, options.rounds, say)
+    rows, reference = gather(runs, failures, options.task, options.baseline, options.rounds, say)
     words = verdict(rows, reference, limit)
     write_comparison(folder, options, title, rows, reference, words)
     if options.json:
@@ -64,6 +61,8 @@ def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]
             name = f"{card.backbone} ({run.folder.name})"
         found.setdefault(name, (settings, run))
         runs.setdefault(name, []).append(run)
+    if options.baseline and options.baseline not in runs:
+        raise UserError(f"--baseline {options.baseline} is not among the runs' backbones: {', '.join(runs)}.")
     if len(runs) < 2:
         raise UserError("Give two or more runs of different backbones or settings, or a dataset.")
     for its in runs.values():

@@ -1,6 +1,6 @@
 """A study: the same training for every backbone and seed, each a Run of its own, of which none is done twice."""
 
-import sys
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.errors import UserError
+from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
 
@@ -76,6 +76,8 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     names = [name.strip() for name in options.backbones.split(",") if name.strip()]
     for name in names:
         backbone_spec(name)
+    if options.baseline and options.baseline not in names:
+        raise UserError(f"--baseline {options.baseline} is not among the backbones: {', '.join(names)}.")
     training = training_options(options)
     folder = _open(options, training.data)
     jobs = [
@@ -249,19 +251,20 @@ class _Workers:
 
 def train_in_child(_: int, task: str, options, threads: int, log: str | None) -> None:
     """What the process of a training does."""
-    if log:
-        sys.stdout = sys.stderr = open(log, "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115 (while it lives)
-    torch.set_num_threads(threads)
     if task == "classify":
         from mixtransfer.classification.train import train
     else:
         from mixtransfer.detection.train import train
-    from mixtransfer.errors import Interrupted
-
-    try:
-        train(options)
-    except Interrupted as stop:
-        raise KeyboardInterrupt from stop  # which the parent understands
+    torch.set_num_threads(threads)
+    with contextlib.ExitStack() as stack:
+        if log:
+            file = stack.enter_context(Path(log).open("a", encoding="utf-8", buffering=1))
+            stack.enter_context(contextlib.redirect_stdout(file))
+            stack.enter_context(contextlib.redirect_stderr(file))
+        try:
+            train(options)
+        except Interrupted as stop:
+            raise KeyboardInterrupt from stop  # which the parent understands
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from mixtransfer.errors import UserError
 def load_dataset(
     data: str,
     data_root: Path | str = "data",
-    val_fraction: float = 0.15,
+    val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
     check: bool = True,

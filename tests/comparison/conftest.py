@@ -1,0 +1,44 @@
+"""Studies of a few seconds, whose trainings run in the test's own process."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from comparison_words import LARGE, SMALL, TINY
+from folders import make_folder
+from torch.multiprocessing import ProcessRaisedException
+
+from mixtransfer.cli import main
+
+
+def _start_here(function, args, nprocs, start_method):
+    try:
+        function(0, *args)
+    except Exception:
+        raise ProcessRaisedException(traceback.format_exc(), 0, 0) from None
+
+
+@pytest.fixture(scope="session")
+def in_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.multiprocessing, "start_processes", _start_here)
+        yield
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory) -> Path:
+    """Three classes that differ by colour."""
+    root = tmp_path_factory.mktemp("animals") / "animals"
+    make_folder(root / "train", dict.fromkeys(("cat", "dog", "emu"), 12))
+    make_folder(root / "test", dict.fromkeys(("cat", "dog", "emu"), 10), seed=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def study(animals, in_process, tmp_path_factory) -> Path:
+    """Two backbones with two seeds, compared without latency."""
+    folder = tmp_path_factory.mktemp("studies") / "study"
+    words = ["compare", str(animals), "--backbones", f"{SMALL},{LARGE}", "--seeds", "2", "--rounds", "0", *TINY]
+    assert main([*words, "--output", str(folder)]) == 0
+    return folder

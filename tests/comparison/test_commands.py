@@ -1,0 +1,218 @@
+"""`compare` as a user calls it."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from comparison_words import LARGE, SMALL, TINY
+
+from mixtransfer.classification.answers import read_answers
+from mixtransfer.cli import main
+from mixtransfer.run import Run
+
+
+def answer(capsys, *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output and errors of `compare`."""
+    capsys.readouterr()
+    code = main(["compare", *map(str, words)])
+    return code, *capsys.readouterr()
+
+
+def runs(study):
+    return {path.name: Run(path) for path in (study / "runs").iterdir() if path.is_dir()}
+
+
+def test_a_study_has_a_run_for_each_backbone_and_seed(study):
+    assert set(runs(study)) == {f"{name}-seed{seed}" for name in (SMALL, LARGE) for seed in (0, 1)}
+    for name, run in runs(study).items():
+        assert run.read_config()["seed"] == int(name[-1]) and run.read_metrics()["test"]
+
+
+def test_comparison_json_has_an_object_a_backbone(study):
+    first, second = json.loads((study / "comparison.json").read_text())
+    assert (first["backbone"], second["backbone"]) == (SMALL, LARGE)
+    for one in (first, second):
+        hits = [run.read_metrics()["test"]["top1"]["value"] for run in map(Run, map(type(study), one["runs"]))]
+        assert one["by_seed"] == pytest.approx(hits) and one["test_images"] == 30
+        assert one["top1"]["value"] == pytest.approx(sum(hits) / 2)
+        assert one["top1"]["low"] <= one["top1"]["value"] <= one["top1"]["high"]
+    # Without resnet50 the one with the most multiply-adds is the baseline.
+    assert first["macs"] < second["macs"] and second["against_baseline"] is None
+    against = first["against_baseline"]
+    assert against["baseline"] == LARGE and len(against["mcnemar"]) == 2
+    assert against["difference"]["value"] == pytest.approx(first["top1"]["value"] - second["top1"]["value"])
+
+
+def test_comparison_csv_and_report_say_the_same(study):
+    objects = json.loads((study / "comparison.json").read_text())
+    with (study / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["backbone"] for row in rows] == [SMALL, LARGE]
+    assert [float(row["top1.value"]) for row in rows] == [one["top1"]["value"] for one in objects]
+    page = (study / "report.html").read_text()
+    for one in objects:
+        assert one["backbone"] in page and f"{100 * one['top1']['value']:.2f}" in page
+    assert "score_against_macs.png" in {path.name for path in (study / "figures").iterdir()}
+
+
+def test_what_is_finished_is_not_repeated(study, animals, capsys):
+    before = {name: run.weights.stat().st_mtime_ns for name, run in runs(study).items()}
+    words = [animals, "--backbones", f"{SMALL},{LARGE}", "--seeds", "2", "--rounds", "0", *TINY, "--output", study]
+    code, out, _ = answer(capsys, *words, "--json")
+    assert code == 0 and [one["backbone"] for one in json.loads(out)] == [SMALL, LARGE]
+    assert {name: run.weights.stat().st_mtime_ns for name, run in runs(study).items()} == before
+
+
+def test_another_study_in_the_same_folder_is_refused(study, animals, capsys):
+    words = [*TINY[:-6], "--image-size", "64", "--output", study]
+    code, _, err = answer(capsys, animals, "--backbones", SMALL, *words)
+    assert code == 2 and "holds a study whose --epochs is 1" in err or "--image-size is 32" in err
+    assert err.count("\n") == 1
+
+
+def test_runs_can_be_compared_without_training(study, tmp_path, capsys):
+    folders = [run.folder for run in runs(study).values()]
+    code, out, _ = answer(capsys, *folders, "--rounds", "0", "--baseline", SMALL, "--output", tmp_path / "both")
+    assert code == 0 and "Most accurate" in out
+    ours = {one["backbone"]: one for one in json.loads((tmp_path / "both" / "comparison.json").read_text())}
+    theirs = {one["backbone"]: one for one in json.loads((study / "comparison.json").read_text())}
+    assert {name: one["top1"] for name, one in ours.items()} == {name: one["top1"] for name, one in theirs.items()}
+    assert ours[LARGE]["against_baseline"]["baseline"] == SMALL
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: rows[:-1], "they have 30 and 29 test images"),
+        (lambda rows: [["other.jpg", *rows[0][1:]], *rows[1:]], "their test images differ"),
+        (lambda rows: [[rows[0][0], "zebra", *rows[0][2:]], *rows[1:]], "the class 'zebra' is in one test set only"),
+    ],
+)
+def test_runs_of_other_test_sets_are_refused(study, tmp_path, capsys, change, reason):
+    first, second = runs(study)[f"{LARGE}-seed0"], tmp_path / "other"
+    shutil.copytree(runs(study)[f"{SMALL}-seed0"].folder, second)
+    with Run(second).test_predictions.open() as file:
+        header, *rows = csv.reader(file)
+    with Run(second).test_predictions.open("w") as file:
+        csv.writer(file).writerows([header, *change(rows)])
+    code, _, err = answer(capsys, first.folder, second, "--rounds", "0", "--output", tmp_path / "both")
+    assert code == 2 and reason in err and "cannot be compared" in err and err.count("\n") == 1
+
+
+def test_a_backbone_that_fails_is_a_row_with_its_reason(study, animals, tmp_path, capsys):
+    """The weights fit the first backbone only."""
+    weights = ["--weights", runs(study)[f"{SMALL}-seed0"].weights, *TINY[2:]]
+    words = [animals, "--backbones", f"{SMALL},{LARGE}", "--seeds", "1", "--rounds", "0", *weights]
+    code, out, _ = answer(capsys, *words, "--output", tmp_path / "study")
+    good, bad = json.loads((tmp_path / "study" / "comparison.json").read_text())
+    assert code == 0 and good["top1"] and bad["top1"] is None
+    assert "seed 0" in bad["failures"][0] and f"{LARGE} failed" in out
+    assert "With one seed" in out
+
+
+def test_kill_9_in_the_middle_and_again(animals, tmp_path, capsys):
+    """The trainings end with the command, and the same command goes on where they were."""
+    words = [
+        str(animals),
+        "--backbones",
+        SMALL,
+        "--seeds",
+        "2",
+        "--rounds",
+        "0",
+        *TINY,
+        "--output",
+        str(tmp_path / "s"),
+    ]
+    words[words.index("--epochs") + 1] = "3"
+    process = subprocess.Popen([sys.executable, "-m", "mixtransfer", "compare", *words], stdout=subprocess.DEVNULL)
+    run = Run(tmp_path / "s" / "runs" / f"{SMALL}-seed0")
+    while not run.checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # its training gets a signal
+    code, out, _ = answer(capsys, *words)
+    assert code == 0 and len(runs(tmp_path / "s")) == 2
+    (one,) = json.loads((tmp_path / "s" / "comparison.json").read_text())
+    assert len(one["by_seed"]) == 2 and not one["failures"]
+
+
+def test_several_at_once_write_logs(animals, in_process, tmp_path, capsys):
+    words = [animals, "--backbones", SMALL, "--seeds", "1", "--jobs", "2", "--rounds", "0", *TINY]
+    code, out, _ = answer(capsys, *words, "--output", tmp_path / "s", "--json")
+    assert code == 0 and [one["backbone"] for one in json.loads(out)] == [SMALL]
+    assert "Epoch 1/1" in (tmp_path / "s" / "logs" / f"{SMALL}-seed0.txt").read_text()
+
+
+def test_a_budget_is_the_same_time_for_all(animals, in_process, tmp_path, capsys, monkeypatch):
+    """Steps that take twice as long leave half the epochs."""
+    from mixtransfer.comparison import budget
+
+    seconds = iter([0.6, 1.2])
+    monkeypatch.setattr(budget, "_seconds", lambda step: next(seconds))
+    words = [animals, "--backbones", f"{SMALL},{LARGE}", "--seeds", "1", "--rounds", "0", *TINY]
+    del words[words.index("--epochs") : words.index("--epochs") + 2]
+    code, _, _ = answer(capsys, *words, "--budget-minutes", "0.2", "--output", tmp_path / "s")
+    epochs = {name: run.read_config()["epochs"] for name, run in runs(tmp_path / "s").items()}
+    assert code == 0 and epochs == {f"{SMALL}-seed0": 4, f"{LARGE}-seed0": 2}
+
+
+def test_a_recipe_is_what_all_train_with(animals, in_process, tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"augment": "none", "epochs": 1, "optimizer": "sgd"}))
+    words = [animals, "--backbones", SMALL, "--seeds", "1", "--rounds", "0", *TINY, "--recipe", recipe]
+    assert answer(capsys, *words, "--output", tmp_path / "s")[0] == 0
+    config = runs(tmp_path / "s")[f"{SMALL}-seed0"].read_config()
+    assert config["augment"] == "none" and config["optimizer"] == "sgd"
+
+
+def test_latency_and_memory_are_measured(study, tmp_path, capsys):
+    folders = [runs(study)[f"{name}-seed0"].folder for name in (SMALL, LARGE)]
+    code, out, _ = answer(
+        capsys, *folders, "--rounds", "2", "--limit", "latency=10s", "--output", tmp_path / "both", "--task", "classify"
+    )
+    assert code == 0 and "Under 10 s on this machine: " in out
+    for one in json.loads((tmp_path / "both" / "comparison.json").read_text()):
+        for runtime, duration in one["latency"].items():
+            assert 0 < duration["low"] <= duration["median"] <= duration["high"] and one["throughput"][runtime] > 0
+        assert "pytorch" in one["latency"] and one["memory"] > one["file_size"] / 2
+        assert one["file_size"] == Run(type(tmp_path)(one["runs"][0])).weights.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "Say what to compare"),
+        (["missing", "--backbones", SMALL], "missing"),
+        (["DATA", "--backbones", "mobilenetv3_smal_050"], "did you mean"),
+        (["DATA", "--seeds", "0"], "--seeds is 0"),
+        (["DATA", "--limit", "speed=3"], "--limit 'speed=3' is not understood"),
+        (["DATA", "--limit", "latency=3MB"], "is not understood"),
+        (["DATA", "--budget-minutes", "1", "--epochs", "3"], "leave --epochs"),
+        (["DATA", "--iterations", "3"], "--iterations is no option of --task classify"),
+        (["DATA", "DATA"], "is one too many"),
+        (["DATA", "--recipe", "missing.yaml"], "--recipe missing.yaml is not a file"),
+        (["DATA", "--baseline", "resnet50", "--backbones", SMALL], "--baseline resnet50 is not among"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, reason, animals, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = answer(capsys, *[str(animals) if word == "DATA" else word for word in words])
+    assert code == 2 and reason in err and err.count("\n") == 1
+    assert not any((tmp_path / "runs").rglob("*-seed*"))
+
+
+def test_answers_are_those_of_the_metrics(study):
+    run = runs(study)[f"{SMALL}-seed0"]
+    answers = read_answers(run.test_predictions)
+    assert answers.hits.mean() == pytest.approx(run.read_metrics()["test"]["top1"]["value"])
+    assert set(answers.classes) == {"cat", "dog", "emu"} and len(set(answers.images)) == 30

@@ -1,0 +1,31 @@
+"""The ledger: what the README shows of it is current, and its numbers are the paper's."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mixtransfer.cli import main
+from mixtransfer.comparison.ledger import STUDIES, ledger, markdown
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_has_the_current_ledger():
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    assert markdown() in README, "python tools/write_ledger.py"
+
+
+def test_every_artefact_has_rows_and_a_command_that_is_there():
+    assert {entry.artefact for entry in ledger()} == set(STUDIES)
+    for _, command in STUDIES.values():
+        for path in re.findall(r"\S+/\S+\.(?:py|yaml)", command):
+            assert (Path(__file__).parents[2] / path).is_file()
+
+
+def test_size_of_mixnet_m_on_cifar10_is_the_papers(capsys):
+    """Section 3.5 of the paper: 3.49M parameters."""
+    assert main(["compare", "--paper", "--json"]) == 0
+    rows = {entry["row"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert rows["mixnet_m on cifar10"]["built"].startswith("3.49M")
