@@ -147,7 +147,9 @@ class _Session:
         options = self.options
         if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
             return
-        tuner = Tuner(make_trainer(replace(options, devices=1), max_epochs=1, enable_checkpointing=False))
+        folder = self.run and self.run.folder  # for what the tuner restores the weights from
+        alone = replace(options, devices=1)
+        tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
         self.module.lr = 1e-3 if options.lr == "find" else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
