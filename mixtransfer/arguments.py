@@ -5,14 +5,17 @@ import re
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
 
 from mixtransfer.errors import UserError
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def parse(name: str, cls: type[Options], positionals: dict[str, str | None], argv: Sequence[str]) -> Options:
@@ -34,9 +37,9 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
     return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def _parser(name: str, cls: type, positionals: dict[str, str | None]) -> ArgumentParser:
+def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, str | None]) -> ArgumentParser:
     described = docstring_parser.parse(cls.__doc__)
-    helps = {entry.arg_name: " ".join(entry.description.split()) for entry in described.params}
+    helps = {entry.arg_name: " ".join((entry.description or "").split()) for entry in described.params}
     hints = get_type_hints(cls)
     parser = ArgumentParser(
         prog=f"mixtransfer {name}",
@@ -77,7 +80,7 @@ def _with_dashes(word: str) -> str:
     return option.replace("_", "-").replace("--no-", "--no_").replace("--print-", "--print_") + equals + value
 
 
-def _sentence(message: str, cls: type) -> str:
+def _sentence(message: str, cls: "type[DataclassInstance]") -> str:
     """One sentence of what jsonargparse says over several lines."""
     names = [field.name for field in fields(cls)]
     flat = " ".join(message.split())

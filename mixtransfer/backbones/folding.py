@@ -6,6 +6,7 @@ backwards. Unlike a folding for export this keeps all parameters, so a network c
 """
 
 from types import MethodType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ def _foldable(module: nn.Module) -> bool:
     return type(module) is Conv2dSame
 
 
-def _convolve_and_normalize(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _convolve_and_normalize(conv: Any, x: torch.Tensor) -> torch.Tensor:
     (norm,) = conv.batch_norm
     if norm.training:
         return type(conv).forward(conv, x)
@@ -79,7 +80,7 @@ def _activate(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return norm.act(norm.drop(x)) if isinstance(norm, BatchNormAct2d) else x
 
 
-def _convolve(conv: nn.Module, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def _convolve(conv: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """``scale * conv(x) + shift`` in one convolution; both of shape (channels out,)."""
     if isinstance(conv, _Mixed):
         convs = list(conv.children())
@@ -90,5 +91,5 @@ def _convolve(conv: nn.Module, x: torch.Tensor, scale: torch.Tensor, shift: torc
     bias = shift if conv.bias is None else torch.addcmul(shift, conv.bias, scale)
     padding = conv.padding
     if isinstance(conv, Conv2dSame):
-        x, padding = pad_same(x, conv.kernel_size, conv.stride, conv.dilation), 0
+        x, padding = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation)), 0
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)

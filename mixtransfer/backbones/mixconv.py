@@ -1,7 +1,8 @@
 """MixConv: one depthwise convolution with several kernel sizes (Tan & Le, BMVC 2019, section 3)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,12 @@ class MixConv2d(nn.ModuleList):
     Raises:
         ValueError: A kernel size is even, or there are fewer channels than groups.
     """
+
+    if TYPE_CHECKING:  # what the nn.Sequential holds
+
+        def __getitem__(self, index: int) -> nn.Conv2d: ...  # type: ignore[override]
+
+        def __iter__(self) -> Iterator[nn.Conv2d]: ...
 
     def __init__(
         self,
@@ -124,7 +131,8 @@ class MixConv2d(nn.ModuleList):
     def _forward_merged(self, x: torch.Tensor) -> torch.Tensor:
         size = max(self.kernel_sizes)
         weight = torch.cat([F.pad(conv.weight, [(size - conv.kernel_size[0]) // 2] * 4) for conv in self])
-        bias = torch.cat([conv.bias for conv in self]) if self[0].bias is not None else None
+        biases = [conv.bias for conv in self if conv.bias is not None]
+        bias = torch.cat(biases) if biases else None
         padding = get_padding(size, self.stride)
         if self.padding == "same" and self.stride > 1:
             x, padding = pad_same(x, [size, size], [self.stride, self.stride]), 0

@@ -89,8 +89,9 @@ def backbone_spec(name: str) -> BackboneSpec:
 def _unlisted(name: str, base: str, tag: str) -> BackboneSpec:
     import timm
 
-    tag = tag or (timm.get_pretrained_cfg(base).tag if timm.models.is_model_pretrained(base) else None)
+    published = timm.get_pretrained_cfg(base) if timm.models.is_model_pretrained(base) else None
     family = timm.model_entrypoint(base).__module__.rpartition(".")[2]
+    tag = tag or (published.tag or "" if published else "")
     return BackboneSpec(name, family, base, tag or None, description="A timm model without an entry in the registry.")
 
 

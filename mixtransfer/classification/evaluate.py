@@ -58,8 +58,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
 
 def _chosen_examples(options: EvaluateOptions, recorded: TrainOptions) -> tuple[Examples, list[str]]:
     """The images to score, labelled in the order of the class names that come with them."""
-    data = options.data or recorded.data
-    if data not in NAMED_DATASETS and not _same_path(data, recorded.data):
+    data = options.data or str(recorded.data)
+    if data not in NAMED_DATASETS and not _same_path(data, str(recorded.data)):
         listed = list_images(data)
         if options.split == "all" or options.split is None and not listed.is_split:
             parts, _ = listed.usable()

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 class HardwareOptions(Protocol):
     """The options that say what to run on."""
 
-    precision: str
-    devices: int | str
+    precision: Literal["auto", "32", "bf16", "16"]
+    devices: int | Literal["auto"]
     num_nodes: int
 
 

@@ -49,7 +49,7 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
         raise UserError(f"--top is {options.top}; it must be at least 1.")
     device = choose_device(options.device)
     fold_batch_norm(trained.model)
-    model = trained.model.to(device, memory_format=torch.channels_last)
+    model = trained.model.to(device).to(memory_format=torch.channels_last)
     normalize = Normalize(trained.preprocessing).to(device)
     loader = DataLoader(
         _Files(paths, trained.preprocessing),
@@ -95,7 +95,7 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
             print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
         classified += not prediction.error
         if form == "json":
-            answer = {"path": str(prediction.path)}
+            answer: dict[str, object] = {"path": str(prediction.path)}
             if prediction.error:
                 answer["error"] = prediction.error
             else:

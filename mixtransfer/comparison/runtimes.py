@@ -6,9 +6,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -53,11 +56,11 @@ def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, C
 def _onnxruntime(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
     import onnxruntime
 
-    calls = {}
+    calls: dict[int, Call] = {}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         file = Path(folder) / "model.onnx"
         images, dynamic = torch.zeros(2, 3, size, size), ({0: torch.export.Dim("batch")},)
-        names = {"input_names": ["images"], "output_names": ["logits"]}
+        names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
         torch.onnx.export(model, (images,), file, dynamo=True, dynamic_shapes=dynamic, verbose=False, **names)
         for batch in batches:
             settings = onnxruntime.SessionOptions()
@@ -65,8 +68,12 @@ def _onnxruntime(model: nn.Module, size: int, batches: Sequence[int]) -> dict[in
             settings.log_severity_level = 3
             settings.add_free_dimension_override_by_name("batch", batch)
             session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
-            calls[batch] = lambda images, session=session: session.run(None, {"images": images.numpy()})[0]
+            calls[batch] = partial(_run_session, session)
     return calls
+
+
+def _run_session(session: Any, images: torch.Tensor) -> np.ndarray:
+    return session.run(None, {"images": images.numpy()})[0]
 
 
 def _openvino(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
@@ -75,12 +82,16 @@ def _openvino(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, 
     with _quiet():
         converted = openvino.convert_model(model, example_input=torch.zeros(1, 3, size, size))
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    calls = {}
+    calls: dict[int, Call] = {}
     for batch in batches:
         converted.reshape([batch, 3, size, size])
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
-        calls[batch] = lambda images, compiled=compiled: compiled(images.numpy())[0]
+        calls[batch] = partial(_run_compiled, compiled)
     return calls
+
+
+def _run_compiled(compiled: Any, images: torch.Tensor) -> np.ndarray:
+    return compiled(images.numpy())[0]
 
 
 @contextmanager

@@ -90,6 +90,9 @@ def _central_box(width: int, height: int, crop_width: int, crop_height: int) -> 
 class Normalize(nn.Module):
     """uint8 images (n, 3, height, width) to the network's input, on the device, in one pass."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)

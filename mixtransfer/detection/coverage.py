@@ -1,17 +1,17 @@
 """Whether a detector's anchors fit the boxes of a dataset."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mixtransfer.data.detection.dataset import LARGE, SMALL, Record
 from mixtransfer.detection.mistakes import box_iou
 
 
 @torch.inference_mode()
-def anchor_coverage(model: nn.Module, records: Sequence[Record], size: int) -> dict[str, float | None]:
+def anchor_coverage(model: Any, records: Sequence[Record], size: int) -> dict[str, float | None]:
     """The share of boxes that some anchor overlaps by IoU 0.5 or more: of all, small, medium and large ones.
 
     Sizes are those of COCO, by area in the original image. A share is None where there is no such box.

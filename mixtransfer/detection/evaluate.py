@@ -26,7 +26,7 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     trained = open_detector(options.run)
     recorded = TrainOptions(**Run.open(options.run).read_config())
     dataset = load_detection_dataset(
-        options.data or recorded.data,
+        options.data or str(recorded.data),
         options.data_root or recorded.data_root,
         recorded.val_fraction,
         recorded.test_fraction,

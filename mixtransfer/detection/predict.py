@@ -108,7 +108,7 @@ def print_found(found: Iterator[Found], predictor: Predictor, form: str, say: Ca
     classes = predictor.trained.classes
     start = time.perf_counter()
     for one in found:
-        if one.error:
+        if one.detections is None:
             say(f"Left out: {one.path} {one.error}.")
             continue
         boxes, scores, labels = one.detections.boxes, one.detections.scores, one.detections.labels
@@ -154,7 +154,7 @@ def _video(path: Path, predictor: Predictor, target: Path | None) -> Iterator[Fo
             if target:
                 if writer is None:
                     rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-                    codec = cv2.VideoWriter_fourcc(*"mp4v")
+                    codec = cv2.VideoWriter.fourcc(*"mp4v")
                     writer = cv2.VideoWriter(str(target.with_suffix(".mp4")), codec, rate, image.size)
                 drawn = np.asarray(draw_detections(image, detections, predictor.trained.classes))
                 writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))

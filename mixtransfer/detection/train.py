@@ -53,7 +53,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
     _check(options)
     dataset = load_detection_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     options = resolve(options, dataset)

@@ -71,9 +71,9 @@ def read_coco(path: Path) -> CocoFile:
     _unique_ids(path, annotations, "annotation")
     for annotation in annotations:
         where = f"{path}: annotation {annotation['id']}"
-        image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-        if not isinstance(image, int) or image not in known:
-            raise UserError(f"{where} is of image {image!r}, which is not listed: take it out, or list the image.")
+        number, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
+        if not isinstance(number, int) or number not in known:
+            raise UserError(f"{where} is of image {number!r}, which is not listed: take it out, or list the image.")
         if not isinstance(category, int) or category not in categories:
             raise UserError(f"{where} has category {category!r}, which is not declared: add it to the categories.")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
@@ -146,7 +146,7 @@ def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
 
 
 def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
-    ids = [entry.get("id") for entry in entries]
+    ids: list[Any] = [entry.get("id") for entry in entries]
     for place, number in enumerate(ids):
         if type(number) is not int or abs(number) >= 2**63:
             raise UserError(f"{path}: {what} number {place + 1} has the id {number!r}, which is not a whole number.")
@@ -157,7 +157,7 @@ def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
 
 
 def _size(path: Path, image: dict) -> tuple[int, int] | None:
-    size = image.get("width"), image.get("height")
+    size: tuple[Any, Any] = image.get("width"), image.get("height")
     if size == (None, None):
         return None
     if not all(map(_is_number, size)):

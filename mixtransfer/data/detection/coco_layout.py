@@ -43,7 +43,7 @@ def list_coco(root: Path, files: list[Path]) -> ListedDetection:
             )
         if (part or "all") in named:
             raise UserError(
-                f"{path} and {named[part]} both are {part} by their names: rename one, or give one as DATA."
+                f"{path} and {named[part or 'all']} both are {part} by their names: rename one, or give one as DATA."
             )
         named[part or "all"] = path
     return _combined(root.name, root, {part: read_coco(path) for part, path in named.items()}, root)
