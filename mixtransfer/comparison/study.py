@@ -80,6 +80,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     if options.baseline and options.baseline not in names:
         raise UserError(f"--baseline {options.baseline} is not among the backbones: {', '.join(names)}.")
     training = training_options(options)
+    _check_data(training, options.task)
     folder = _open(options, training.data)
     jobs = [
         Job(name, seed, folder / "runs" / f"{name.replace('/', '-')}-seed{seed}")
@@ -122,6 +123,19 @@ def training_options(options: CompareOptions):
     if training.data is None:
         raise UserError("Say what to compare: mixtransfer compare DATA (a folder, a file or a name), or RUN RUN ….")
     return training
+
+
+def _check_data(training, task: str) -> None:
+    """Have data that cannot be used be an error now, not one of each training; named datasets are downloaded here."""
+    if task == "detect":
+        from mixtransfer.data.detection.load import list_detection
+
+        list_detection(training.data, Path(training.data_root))
+    else:
+        from mixtransfer.data.load import load_dataset
+
+        parts = (training.val_fraction, training.test_fraction, training.split_seed)
+        load_dataset(training.data, training.data_root, *parts, check=False)
 
 
 def _settings(training, backbone: str, options: CompareOptions, folder: Path) -> dict:

@@ -30,7 +30,7 @@ def test_train_and_test_folders_keep_their_test_set(tmp_path):
     make_folder(tmp_path / "d" / "test", {"a": 3, "b": 3})
     dataset = load_dataset(str(tmp_path / "d"))
     assert len(dataset.test) == 6 and all("test" in name for name in names(dataset.test))
-    assert len(dataset.val) == 4 and all("train" in name for name in names(dataset.val))
+    assert len(dataset.val) == 2 and all("train" in name for name in names(dataset.val))
 
 
 def test_all_three_folders_are_taken_as_they_are(tmp_path):

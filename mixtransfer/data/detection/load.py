@@ -33,10 +33,15 @@ def load_detection_dataset(
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
-    return _listed(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
+    return list_detection(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
 
 
-def _listed(data: str, data_root: Path) -> ListedDetection:
+def list_detection(data: str, data_root: Path) -> ListedDetection:
+    """List the images and boxes of a detection dataset, without opening an image; see ``load_detection_dataset``.
+
+    Raises:
+        UserError: It does not exist, or lists nothing that can be used.
+    """
     if data == "coco":
         return _list_coco2017(data_root / "coco")
     path = Path(data)
