@@ -83,6 +83,7 @@ VERBS: dict[str, Verb] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file shows progress as it comes, too
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

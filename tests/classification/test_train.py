@@ -3,22 +3,24 @@
 import csv
 import json
 import math
+import os
 import resource
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
 import safetensors.torch
 import torch
 import yaml
+from processes import Command, words_of
 from tiny import tiny
 
 from mixtransfer.classification.evaluate import evaluate
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.classification.train import train
+from mixtransfer.cli import main
 from mixtransfer.errors import UserError
 
 
@@ -96,63 +98,46 @@ def test_imagenet_weights_transfer(colours, tmp_path):
     assert run.read_metrics()["test"]["top1"]["value"] > 0.9
 
 
-def command(options: TrainOptions, **more) -> list[str]:
-    given = {k: v for k, v in {**asdict(options), **more}.items() if v is not None and k != "data"}
-    arguments = [
-        word
-        for key, value in given.items()
-        for word in (f"--{key}", str(value).lower() if value is True or value is False else str(value))
-    ]
-    return [sys.executable, "-m", "mixtransfer", "classify", "train", options.data, *arguments]
+def resume(run, before=None) -> Command:
+    return Command("classify", "train", "--resume", run, before=before)
 
 
-def resume(run, *more: str, **kwargs) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "mixtransfer", "classify", "train", "--resume", str(run), *more]
-    return subprocess.run(words, capture_output=True, text=True, **kwargs)
+def limit_file_size():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_interrupted_training_resumes_to_the_same_result(colours, finished, tmp_path, how):
+def test_interrupted_training_resumes_to_the_same_result(colours, finished, tmp_path, how, capsys):
     output = tmp_path / "r"
-    process = subprocess.Popen(
-        command(tiny(colours, output)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("Epoch 2/3"):
-            break
-    process.send_signal(how)
-    rest = process.communicate()[0]
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    command = Command("classify", "train", *words_of(tiny(colours, output)))
+    command.wait_for("Epoch 2/3")
+    os.kill(command.process.pid, how)
+    assert command.end() == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
-        assert f"--resume {output}" in rest
+        assert f"--resume {output}" in command.errors
     assert "test" not in json.loads(
         (output / "metrics.json").read_text() if (output / "metrics.json").exists() else "{}"
     )
     done = resume(output)
-    assert done.returncode == 0, done.stderr
+    assert done.end() == 0, done.errors
     ended = json.loads((output / "metrics.json").read_text())
     assert ended["test"] == finished.read_metrics()["test"]
-    assert "is finished already" in resume(output).stdout
+    assert main(["classify", "train", "--resume", str(output)]) == 0
+    assert "is finished already" in capsys.readouterr().out
 
 
 def test_full_disk_leaves_the_previous_checkpoint(colours, tmp_path):
     """A limit on file size stands for the full disk: the checkpoint cannot be written, and nothing is lost."""
     output = tmp_path / "r"
-    process = subprocess.Popen(command(tiny(colours, output, epochs=30)), stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("Epoch 2/30"):
-            break
-    process.kill()
-    process.communicate()
+    command = Command("classify", "train", *words_of(tiny(colours, output, epochs=30)))
+    command.wait_for("Epoch 2/30")
+    command.process.kill()
+    command.end()
     before = (output / "last.ckpt").read_bytes()
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    failed = resume(output, preexec_fn=limit)
-    assert failed.returncode == 2 and "Traceback" not in failed.stderr
-    assert failed.stderr.strip().splitlines()[-1].startswith("error: ")
+    failed = resume(output, before=limit_file_size)
+    assert failed.end() == 2 and "Traceback" not in failed.errors
+    assert failed.errors.strip().splitlines()[-1].startswith("error: ")
     assert (output / "last.ckpt").read_bytes() == before
     assert not [path for path in output.iterdir() if path.name.startswith(".")]
 
@@ -169,9 +154,11 @@ def test_two_processes_evaluate_to_the_same_numbers(colours, finished):
     assert alone["top1"] == pytest.approx(finished.read_metrics()["test"]["top1"])
 
 
-def test_two_processes_train(colours, finished, tmp_path):
-    options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights))
-    done = subprocess.run(command(options, devices=2), capture_output=True, text=True)
+def test_two_processes_of_torchrun_train(colours, finished, tmp_path):
+    options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights), devices=2)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*torchrun, "-m", "mixtransfer", "classify", "train", *words_of(options)]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     again = evaluate(EvaluateOptions(str(tmp_path / "r"), workers=0))
@@ -227,15 +214,9 @@ def test_file_that_breaks_while_training_is_named(colours, tmp_path):
     from folders import make_folder
 
     folder = make_folder(tmp_path / "d", {"a": 8, "b": 8})
-    process = subprocess.Popen(
-        command(tiny(folder, tmp_path / "r", epochs=200, workers=1)),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("Epoch 1/"):
-            for path in folder.rglob("*.jpg"):
-                path.write_text("gone")
-            break
-    _, errors = process.communicate()
-    assert process.returncode == 2
-    assert "is not an image" in errors.strip().splitlines()[-1] and str(folder) in errors
+    command = Command("classify", "train", *words_of(tiny(folder, tmp_path / "r", epochs=200, workers=1)))
+    command.wait_for("Epoch 1/")
+    for path in folder.rglob("*.jpg"):
+        path.write_text("gone")
+    assert command.end() == 2
+    assert "is not an image" in command.errors.strip().splitlines()[-1] and str(folder) in command.errors

@@ -3,9 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
-from dataclasses import asdict
 
 import detecting  # noqa: F401  skips without detectron2
 import pytest
@@ -13,6 +10,7 @@ import safetensors.torch
 import torch
 from coco_sets import make_coco
 from detect_tiny import tiny
+from processes import Command, words_of
 
 from mixtransfer.cli import main
 from mixtransfer.detection.model import open_detector
@@ -45,15 +43,10 @@ def test_same_seed_same_weights_whatever_the_workers(digits, finished, tmp_path)
 
 def test_killed_training_resumes_to_the_same_weights(digits, finished, tmp_path):
     options = tiny(digits, tmp_path / "r")
-    words = [f"--{k.replace('_', '-')}={str(v).lower() if isinstance(v, bool) else v}"
-             for k, v in asdict(options).items() if v is not None and k != "data"]  # fmt: skip
-    command = [sys.executable, "-m", "mixtransfer", "detect", "train", options.data, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in process.stdout:
-        if line.startswith("Iteration 3/6"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    command = Command("detect", "train", *words_of(options))
+    command.wait_for("Iteration 3/6")
+    command.process.kill()
+    assert command.end() == -signal.SIGKILL
     assert main(["detect", "train", "--resume", options.output]) == 0
     same, first = (
         safetensors.torch.load_file(path) for path in (tmp_path / "r" / "model.safetensors", finished.weights)
