@@ -16,6 +16,7 @@ from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 
 
@@ -43,6 +44,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the model does not know.
     """
+    check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, devices=AT_LEAST_1, num_nodes=AT_LEAST_1)
     prepare_process()
     trained = open_classifier(options.run)
     examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))

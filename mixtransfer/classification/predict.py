@@ -18,7 +18,7 @@ from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device, keep_freed_memory
-from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,10 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
     Raises:
         UserError: The run cannot be used, or a pattern matches nothing.
     """
+    check_ranges(options, top=AT_LEAST_1, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
     keep_freed_memory()
     trained = open_classifier(options.run)
     paths = find_images(options.images)
-    if options.top < 1:
-        raise UserError(f"--top is {options.top}; it must be at least 1.")
     device = choose_device(options.device)
     fold_batch_norm(trained.model)
     model = trained.model.to(device).to(memory_format=torch.channels_last)

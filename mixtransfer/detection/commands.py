@@ -13,7 +13,9 @@ from mixtransfer.run import Run
 def train(options: TrainOptions) -> int:
     from mixtransfer.detection.train import train as train_run
 
-    print_run(train_run(options))
+    run = train_run(options)
+    if run is not None:
+        print_run(run)
     return 0
 
 

@@ -38,8 +38,8 @@ class TrainOptions:
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
-        devices: GPUs to use; auto takes all, or the CPU.
-        num_nodes: Machines to use.
+        devices: GPUs to use (or processes, on the CPU); auto takes all.
+        num_nodes: Machines to use, each of which runs the command.
         machine_rank: Number of this machine, from 0.
         dist_url: Where the machines meet, as tcp://HOST:PORT.
     """

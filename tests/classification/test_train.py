@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import yaml
+from folders import make_folder
+from PIL import Image
 from processes import Command, words_of
 from tiny import tiny
 
@@ -57,6 +60,11 @@ def test_report_is_one_page_that_escapes_names(finished):
     page = finished.report.read_text(encoding="utf-8")
     assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "naïve ☃" in page
     assert 'src="http' not in page and 'href="http' not in page
+    for words in (
+        "95 % interval", "Most confidently wrong", "most often taken for", "Calibration", "Training time", "Processor",
+        "Resolved configuration", "label_smoothing: 0.1", f"torch {torch.__version__}",
+    ):  # fmt: skip
+        assert words in page, words
     assert {path.stem for path in finished.figures.glob("*.png")} == {
         "learning_curves", "confusion_matrix", "calibration",
     }  # fmt: skip
@@ -174,6 +182,10 @@ def test_two_processes_of_torchrun_train(colours, finished, tmp_path):
         ({"epochs": 0}, "--epochs is 0"),
         ({"image_size": 4}, "--image-size is 4"),
         ({"min_crop": 2.0}, "--min-crop is 2.0"),
+        ({"lr": 0.0}, "--lr is 0.0"),
+        ({"dropout": 1.5}, "--dropout is 1.5"),
+        ({"workers": -1}, "--workers is -1"),
+        ({"mixup": float("nan")}, "--mixup is nan"),
         ({"val_fraction": 1.5}, "validation fraction is 1.5"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -190,6 +202,37 @@ def test_a_folder_with_another_run_is_refused_untouched(colours, finished):
     with pytest.raises(UserError, match="holds another run"):
         train(tiny(colours, finished.folder))
     assert finished.weights.read_bytes() == before
+
+
+def test_an_output_that_cannot_be_a_folder(colours, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tiny(colours, tmp_path / "file" / "run"))
+
+
+def test_whatever_people_have_in_their_folders(tmp_path, capsys):
+    """What can be used is, what cannot is named in the output and in the report."""
+    folder = make_folder(tmp_path / "my images ☃", {"naïve name": 10, "two words": 10})
+    grey = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
+    rgb = Image.fromarray(np.stack([grey, grey.T, 255 - grey], axis=-1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb.save(folder / "naïve name" / "turned.jpg", exif=exif)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "naïve name" / "deep.png")
+    Image.fromarray(grey).save(folder / "naïve name" / "grey.png")
+    rgb.convert("CMYK").save(folder / "two words" / "cmyk.jpg")
+    rgb.quantize(16).save(folder / "two words" / "palette.png")
+    rgb.save(folder / "two words" / "moving.gif", save_all=True, append_images=[rgb.rotate(90)])
+    rgb.resize((1, 1)).save(folder / "two words" / "dot.png")
+    (folder / "two words" / "cut.jpg").write_bytes((folder / "two words" / "000.jpg").read_bytes()[:700])
+    (folder / "two words" / "empty.jpg").touch()
+    (folder / "two words" / "text.jpg").write_text("not an image")
+    output = tmp_path / "r"
+    assert main(["classify", "train", *words_of(tiny(folder, output, epochs=1))]) == 0
+    out, page = capsys.readouterr().out, (output / "report.html").read_text()
+    assert "27 images" in out.replace("18 images to train on, 3 to validate, 6 to test", "27 images"), out
+    for name, why in (("cut.jpg", "is truncated"), ("empty.jpg", "0 bytes"), ("text.jpg", "is not an image")):
+        assert name in out and why in page and name in page
 
 
 def test_weights_of_another_architecture(colours, finished, tmp_path):
@@ -211,8 +254,6 @@ def test_damaged_runs_are_named(finished, tmp_path):
 
 
 def test_file_that_breaks_while_training_is_named(colours, tmp_path):
-    from folders import make_folder
-
     folder = make_folder(tmp_path / "d", {"a": 8, "b": 8})
     command = Command("classify", "train", *words_of(tiny(folder, tmp_path / "r", epochs=200, workers=1)))
     command.wait_for("Epoch 1/")
