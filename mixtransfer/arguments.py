@@ -11,6 +11,7 @@ import docstring_parser
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
 
 from mixtransfer.errors import UserError
+from mixtransfer.help import HelpFormatter, metavar, usage, with_choices
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,10 +44,12 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
     hints = get_type_hints(cls)
     parser = ArgumentParser(
         prog=f"mixtransfer {name}",
+        usage=usage(name, positionals),
+        formatter_class=HelpFormatter,
         description=f"{described.short_description} {described.long_description or ''}".strip(),
         exit_on_error=False,
     )
-    parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
+    parser.add_argument("--config", action="config", metavar="FILE", help="A YAML file with any of these options.")
     for key, count in positionals.items():
         if count in ("?", "*"):
             # Positionals shadow a file's keys, so these have a name of their own; see `parse`.
@@ -65,10 +68,11 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
         if hints[field.name] is bool:
             parser.add_argument(option, action=ActionYesNo, nargs="?", default=default, help=helps[field.name])
         else:
-            metavar = None if get_origin(hints[field.name]) is Literal else field.name.split("_")[-1].upper()
-            parser.add_argument(
-                option, type=hints[field.name], default=default, metavar=metavar, help=helps[field.name]
-            )
+            kind = hints[field.name]
+            shown, text = metavar(field.name, kind), helps[field.name]
+            if "|" not in shown:
+                text = with_choices(text, kind)
+            parser.add_argument(option, type=kind, default=default, metavar=shown, help=text)
     return parser
 
 

@@ -22,6 +22,12 @@ def split_channels(channels: int, groups: int, partition: str = "equal") -> list
 
     Raises:
         ValueError: The partition is unknown, or a group would be left without a channel.
+
+    Examples:
+        >>> split_channels(32, 4)
+        [8, 8, 8, 8]
+        >>> split_channels(32, 4, "exponential")
+        [16, 8, 4, 4]
     """
     if partition not in PARTITIONS:
         raise ValueError(f"The partition {partition!r} is not one of {', '.join(PARTITIONS)}.")
@@ -61,6 +67,13 @@ class MixConv2d(nn.ModuleList):
 
     Raises:
         ValueError: A kernel size is even, or there are fewer channels than groups.
+
+    Examples:
+        >>> layer = MixConv2d(32, [3, 5, 7], stride=2)
+        >>> layer.splits
+        [12, 10, 10]
+        >>> layer(torch.zeros(1, 32, 56, 56)).shape
+        torch.Size([1, 32, 28, 28])
     """
 
     if TYPE_CHECKING:  # what the nn.Sequential holds

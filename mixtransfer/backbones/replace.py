@@ -50,6 +50,11 @@ def replace_depthwise(
     Raises:
         ValueError: Nothing to replace, an unknown layer name, fewer channels than groups, or a layer whose padding or
             dilation the new kernels could not keep.
+
+    Examples:
+        >>> block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 16, 1))
+        >>> replace_depthwise(block, [3, 5])[0].kernel_sizes
+        (3, 5)
     """
     use_mixconv(model, merged)
     found = depthwise_layers(model)
@@ -68,7 +73,12 @@ def replace_depthwise(
 
 
 def depthwise_layers(model: nn.Module) -> dict[str, nn.Conv2d | MixConv2d]:
-    """The depthwise layers of a model by name, in order; a MixConv counts as one layer."""
+    """The depthwise layers of a model by name, in order; a MixConv counts as one layer.
+
+    Examples:
+        >>> list(depthwise_layers(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8))))
+        ['1']
+    """
     found: dict[str, nn.Conv2d | MixConv2d] = {}
     for name, layer in model.named_modules():
         inside_mixconv = isinstance(found.get(name.rpartition(".")[0]), MixConv2d)

@@ -25,6 +25,10 @@ class Preprocessing:
         interpolation: Name of the resampling filter.
         mean: Mean of each RGB channel, of values in 0…1.
         std: Standard deviation likewise.
+
+    Examples:
+        >>> Preprocessing(size=96).central_view(Image.new("RGB", (640, 480))).shape
+        (96, 96, 3)
     """
 
     size: int = 224

@@ -37,7 +37,7 @@ class TrainOptions:
         split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
-        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
         devices: GPUs to use (or processes, on the CPU); auto takes all.
         num_nodes: Machines to use, each of which runs the command.
         machine_rank: Number of this machine, from 0.
