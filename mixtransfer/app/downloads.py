@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import zipfile
 
 from mixtransfer.app.answers import Answers, above, top
@@ -56,8 +57,14 @@ def as_zip(drawn: dict[tuple[str, str], bytes]) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
         for (model, image), content in drawn.items():
-            archive.writestr(f"{model.strip('./').replace('/', '-')}/{image}.jpg", content)
+            suffix = "" if image.lower().endswith((".jpg", ".jpeg")) else ".jpg"
+            archive.writestr(f"{_plain(model)}/{_plain(image)}{suffix}", content)
     return data.getvalue()
+
+
+def _plain(name: str) -> str:
+    """A name that stays in its folder, wherever it is unpacked."""
+    return re.sub(r'[/\\:*?"<>|]', "-", name).lstrip(".-") or "unnamed"
 
 
 def _described(seen, classes: list[str], threshold: float) -> dict:

@@ -50,6 +50,7 @@ def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path)
         answers=answers,
         left_out=answers.left_out,
         task=task,
+        threshold=threshold,
         columns=[_column(answers, number, threshold) for number in shown] if answers.images else [],
         agreement=_agreement(answers) if len(shown) > 1 and task == "classification" else "",
         links=links,
