@@ -87,7 +87,8 @@ def look(paths: Sequence[Path], models: list[Model], most: int, progress: Callab
     for done, path in enumerate(admitted):
         progress(done, len(admitted))
         try:
-            images.append(_look_at(path, _free_name(path.name, {image.name for image in images}), models))
+            name = _free_name(path.name, {image.name for image in images})
+            images.append(_look_at(path, name, models, len(images)))
         except ValueError as error:
             left_out.append(f"{path.name} {error}.")
     return Answers(models, images, left_out)
@@ -110,8 +111,10 @@ def _free_name(name: str, taken: set[str]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def _look_at(path: Path, name: str, models: Sequence[Model]) -> Looked:
+def _look_at(path: Path, name: str, models: Sequence[Model], number: int) -> Looked:
     """Each model gets what `predict` would give it, decoded at the scale that it asks for.
+
+    The models take turns in being first, which is slower; at image ``number`` 0 the first calls are not counted.
 
     Raises:
         ValueError: The file is not a usable image, see ``load_image``.
@@ -120,11 +123,15 @@ def _look_at(path: Path, name: str, models: Sequence[Model]) -> Looked:
     # A detector needs the whole image, of which the preview can be made too.
     sides = {model.min_side for model in models} | ({longest} if models[0].min_side else set())
     decoded = {side: load_image(path, side) for side in sides}
-    answers = [Answer(*model.timed(decoded[model.min_side])) for model in models]
+    answers = {}
+    for model in models if number % 2 else reversed(models):
+        if number == 0:
+            model.see(decoded[model.min_side])
+        answers[model.name] = Answer(*model.timed(decoded[model.min_side]))
     image = decoded[longest if models[0].min_side else None]
     preview = image.copy()
     preview.thumbnail((longest, longest))
-    return Looked(name, preview.width / image.width, _jpeg(preview), answers)
+    return Looked(name, preview.width / image.width, _jpeg(preview), [answers[model.name] for model in models])
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -47,7 +47,7 @@ def test_what_is_known_of_a_model(classifiers):
 
 def test_models_that_do_not_fit(runs, detector_run, tmp_path):
     for paths, words in [
-        ([runs[0], detector_run], "is for detection: name two of one task"),
+        ([runs[0], detector_run], "boxes for detection: name two of one task"),
         ([runs[0], runs[0]], "is given twice"),
         ([*runs, runs[0]], "one or two models, not 3"),
         ([tmp_path], "is not a run"),
