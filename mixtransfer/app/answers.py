@@ -75,14 +75,16 @@ class Answers:
         return median(image.answers[model].milliseconds for image in self.images)
 
 
-def look(paths: Sequence[Path], models: list[Model], most: int, progress: Callable[[int, int], None]) -> Answers:
+def look(
+    paths: Sequence[Path], models: list[Model], most: int, max_megabytes: int, progress: Callable[[int, int], None]
+) -> Answers:
     """Let the models look at files, one image at a time.
 
     Args:
-        most: The largest number of files to take.
+        most, max_megabytes: See ``admit``.
         progress: Is called with the number of images done and of all.
     """
-    admitted, left_out = admit(paths, most)
+    admitted, left_out = admit(paths, most, max_megabytes)
     images = []
     for done, path in enumerate(admitted):
         progress(done, len(admitted))

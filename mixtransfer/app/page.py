@@ -23,7 +23,8 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Looking at the images", unit="images")
 
-        answers = look([Path(file) for file in files or []], models, options.max_images, tell)
+        paths = [Path(file) for file in files or []]
+        answers = look(paths, models, options.max_images, options.max_megabytes, tell)
         return None, *render(answers, which, threshold)
 
     def again(kept: tuple | None, which: str, threshold: float):

@@ -57,7 +57,8 @@ def launch(page, options: AppOptions) -> str:
         _, url, _ = page.launch(
             server_name=options.host,
             server_port=options.port,
-            max_file_size=f"{options.max_megabytes}mb",
+            # The page itself answers a file that is too large with a sentence; from here on it is not even received.
+            max_file_size=f"{4 * options.max_megabytes}mb",
             theme=_theme(),
             css_paths=Path(__file__).with_name("page.css"),
             prevent_thread_lock=True,

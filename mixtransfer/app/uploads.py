@@ -10,12 +10,13 @@ from mixtransfer.data.images import unusable_reason
 MAX_MEGAPIXELS = 64  # decoded, an image of so many takes 190 MB
 
 
-def admit(paths: Sequence[Path], most: int) -> tuple[list[Path], list[str]]:
+def admit(paths: Sequence[Path], most: int, max_megabytes: int) -> tuple[list[Path], list[str]]:
     """The files that may be decoded, and a sentence about each reason for which others may not.
 
     Args:
         paths: Uploaded files, in order.
         most: The largest number to take.
+        max_megabytes: The largest file to take.
     """
     sentences = []
     if len(paths) > most:
@@ -24,15 +25,17 @@ def admit(paths: Sequence[Path], most: int) -> tuple[list[Path], list[str]]:
         )
     admitted = []
     for path in paths[:most]:
-        if reason := _reason(path):
+        if reason := _reason(path, max_megabytes):
             sentences.append(f"{path.name} {reason}.")
         else:
             admitted.append(path)
     return admitted, sentences
 
 
-def _reason(path: Path) -> str | None:
-    """Why a file may not be decoded, by its header; None if it may, or if decoding will say it better."""
+def _reason(path: Path, max_megabytes: int) -> str | None:
+    """Why a file may not be decoded, by its size and header; None if it may, or if decoding will say it better."""
+    if (megabytes := path.stat().st_size / 1e6) > max_megabytes:
+        return f"has {megabytes:.1f} MB, more than the {max_megabytes} that this page takes"
     try:
         with Image.open(path) as image:
             megapixels = image.width * image.height / 1e6

@@ -19,7 +19,7 @@ from mixtransfer.detection.scores import Detections
 
 def _look(paths, models, most=24):
     told = []
-    answers = look(paths, models, most, lambda done, total: told.append((done, total)))
+    answers = look(paths, models, most, 1, lambda done, total: told.append((done, total)))
     return answers, told
 
 
@@ -39,6 +39,13 @@ def test_fifty_files_at_once(classifiers, images):
     assert len(answers.images) == 24
     assert answers.left_out == ["50 files are too many at once: the first 24 are shown; drop the others after them."]
     assert len({image.name for image in answers.images}) == 24, "files of one name can be told apart"
+
+
+def test_a_file_beyond_the_limit(classifiers, images, tmp_path):
+    (tmp_path / "big.jpg").write_bytes(images[0].read_bytes() + bytes(1_200_000))
+    answers, _ = _look([tmp_path / "big.jpg", images[0]], classifiers)
+    assert answers.left_out == ["big.jpg has 1.2 MB, more than the 1 that this page takes."]
+    assert len(answers.images) == 1
 
 
 def test_an_image_beyond_pillows_own_limit(classifiers, tmp_path):

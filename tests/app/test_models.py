@@ -18,7 +18,7 @@ def _nothing(done, total):
 def test_same_probabilities_as_classify_predict(runs, classifiers, images):
     for number, run in enumerate(runs):
         expected = [dict(one.top) for one in predict(PredictOptions(str(run), [*map(str, images)], device="cpu"))]
-        for image, probabilities in zip(look(images, classifiers, 9, _nothing).images, expected, strict=True):
+        for image, probabilities in zip(look(images, classifiers, 9, 9, _nothing).images, expected, strict=True):
             ours = dict(zip(classifiers[number].classes, image.answers[number].seen.tolist(), strict=True))
             assert ours == pytest.approx(probabilities, abs=1e-5)
 
@@ -28,7 +28,7 @@ def test_same_boxes_as_detect_predict(detector_run, images):
     from mixtransfer.detection.predict import Predictor, predict
 
     models = open_models([str(detector_run)], "cpu")
-    seen = [image.answers[0].seen for image in look(images, models, 9, _nothing).images]
+    seen = [image.answers[0].seen for image in look(images, models, 9, 9, _nothing).images]
     threshold = float(np.median(seen[0].scores))
     predictor = Predictor(str(detector_run), "cpu", threshold)
     for found, one in zip(
