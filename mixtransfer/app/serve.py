@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-import threading
+import time
 import webbrowser
 from pathlib import Path
 
@@ -37,9 +37,9 @@ def app(options: AppOptions) -> int:
                 print(f"Everyone who can reach {options.host} can use it: there is no password.", file=sys.stderr)
             if options.browser and _has_screen():
                 webbrowser.open(url)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, signal.default_int_handler)
-            threading.Event().wait()
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            while True:
+                time.sleep(1)
         except KeyboardInterrupt:
             print("\nStopped.")
         finally:
