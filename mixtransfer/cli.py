@@ -58,6 +58,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
         {"data": "*"},
     ),
+    "app": Verb(
+        "open a local web page to try one or two models on images",
+        "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
+        {"runs": "+"},
+    ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
         "mixtransfer.detection.options:DemoOptions", "mixtransfer.detection.commands:demo", {},
