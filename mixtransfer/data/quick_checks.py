@@ -2,7 +2,7 @@
 training part."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ def class_warnings(counts: Mapping[str, int], what: str = "images") -> list[str]
     if few := sorted((name for name in counts if counts[name] < FEW), key=counts.get):
         named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
         warnings.append(
-            f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW} {what} to train on "
-            f"({named})."
+            f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW} {what} to "
+            f"train on ({named})."
         )
     least, most = min(counts, key=counts.get), max(counts, key=counts.get)
     if counts[most] >= IMBALANCE * counts[least]:
@@ -59,15 +59,34 @@ def equal_images(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.n
     return sorted(found)
 
 
-def leak_warning(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.ndarray) -> list[str]:
-    """A sentence on test images in the training part, if there are any."""
+def warn(
+    counts: Mapping[str, int],
+    train: Sequence[Path] | np.ndarray,
+    test: Sequence[Path] | np.ndarray,
+    say: Callable[[str], None],
+    what: str = "images",
+) -> None:
+    """Say what is odd about a dataset that is about to be trained on.
+
+    Args:
+        counts, what: See ``class_warnings``.
+        train, test: See ``equal_images``.
+    """
+    warnings = [*class_warnings(counts, what), *_leak_warning(train, test)]
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    if warnings:
+        say("mixtransfer doctor shows more.")
+
+
+def _leak_warning(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.ndarray) -> list[str]:
     if not (found := equal_images(train, test)):
         return []
     first = found[0][0]
     named = test[first].name if isinstance(test[first], Path) else f"number {first}"
     return [
-        f"{len(found)} of {len(test)} test images are in the training part too, byte for byte ({named} for one): the test "
-        "score will be too high."
+        f"{len(found)} of {len(test)} test images are in the training part too, byte for byte ({named} for one): the "
+        "test score will be too high."
     ]
 
 

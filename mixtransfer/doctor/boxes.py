@@ -89,7 +89,7 @@ def box_findings(
 
 
 def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray) -> np.ndarray:
-    """The largest IoU with an anchor of each box that is trained on, all parts in turn; for anchors see ``coverage``."""
+    """The largest IoU of each box that is trained on with an anchor, part by part; see ``best_overlap``."""
     from mixtransfer.detection.coverage import best_overlap
 
     shares = [
@@ -100,7 +100,7 @@ def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray) -> np.ndarray:
 
 
 def box_statistics(parts: dict[str, PartBoxes], overlap: np.ndarray | None) -> dict:
-    """Numbers of boxes, crowds and images without boxes; sizes after COCO; the share that some anchor overlaps by half."""
+    """Numbers of boxes, crowds and images without boxes, sizes after COCO, the share that some anchor reaches."""
     area = np.concatenate([part.area[part.targets] for part in parts.values()])
     side = np.sqrt(area)
     statistics = {
@@ -182,8 +182,8 @@ def _uncovered(listing: Listing, parts: dict[str, PartBoxes], overlap: np.ndarra
     return Finding(
         "box_uncovered",
         "warning",
-        f"{100 * len(worst) / len(overlap):.1f} % of the boxes ({len(worst):,} of {len(overlap):,}) are overlapped by no "
-        f"anchor by half at {size} pixels: they are hard to learn.",
+        f"{100 * len(worst) / len(overlap):.1f} % of the boxes ({len(worst):,} of {len(overlap):,}) are overlapped by "
+        f"no anchor by half at {size} pixels: they are hard to learn.",
         "Train with a larger --image-size, or cut the images into tiles, if the small objects matter.",
         [
             _at(listing, *places[k], f"annotation {places[k][0].listed.ids[places[k][1]]}, IoU {overlap[k]:.2f}")

@@ -39,7 +39,7 @@ def doctor(options: DoctorOptions) -> int:
 
 
 def write_fix_list(path: Path, diagnosis: Diagnosis) -> None:
-    """Write the images to drop as CSV with the columns path and reason; images in memory have no path and are left out."""
+    """Write the images to drop as CSV with the columns path and reason; those without a file are left out."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("path", "reason"))

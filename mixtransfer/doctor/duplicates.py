@@ -101,12 +101,16 @@ class Copies:
                 )
                 mend = "Drop the training copies (--fix-list): a score on images that were trained on is too high."
                 if kind == "near_leak":
-                    mend = f"Look at them, and drop the training copies (--fix-list): such a score is too high.{self._left()}"
+                    mend = (
+                        "Look at them, and drop the training copies (--fix-list): such a score is too high."
+                        + self._left()
+                    )
                 findings.append(
                     Finding(
                         kind,
                         "error" if kind == "leak" else "warning",
-                        f"{words} {'is' if len(seen) == 1 else 'are'} {like} images of another part ({plural(len(pairs), 'pair')}).",
+                        f"{words} {'is' if len(seen) == 1 else 'are'} {like} images of another part "
+                        f"({plural(len(pairs), 'pair')}).",
                         mend,
                         self._examples(pairs),
                     )
@@ -146,8 +150,8 @@ class Copies:
         return Finding(
             "copies_before_split",
             "warning",
-            f"{plural(len({i for pair in pairs for i in pair}), 'image')} of this data, which is not split, have copies in "
-            f"it ({plural(len(pairs), 'pair')}).",
+            f"{len({i for pair in pairs for i in pair}):,} images of this data, which is not split, are copies of one "
+            f"another ({plural(len(pairs), 'pair')}).",
             "Drop the copies (--fix-list), or they fall on both sides of the split and the test score is too high."
             + self._left(),
             self._examples(pairs),
@@ -173,7 +177,7 @@ class Copies:
                 Finding(
                     "near_copies",
                     "note",
-                    f"{plural(len(near), 'pair')} of images within a part {'is' if len(near) == 1 else 'are'} nearly the same.",
+                    f"{plural(len(near), 'pair')} of nearly equal images within a part.",
                     "Nothing need be done, but such images add little." + self._left(),
                     self._examples(near),
                 )

@@ -52,7 +52,8 @@ def file_findings(listing: Listing, looks: Sequence[Look]) -> list[Finding]:
             },
         ),
         chosen(
-            "misnamed", "note", "of another format than their names say", "Nothing need be done here; other programs may stumble.",
+            "misnamed", "note", "of another format than their names say",
+            "Nothing need be done for mixtransfer; other programs may stumble.",
             {i: f"is {looks[i].format}" for i in usable if _is_misnamed(listing.images[i], looks[i].format)},
         ),
         _unlisted(listing),
@@ -97,12 +98,12 @@ def _unlisted(listing: Listing) -> Finding | None:
     root = listing.source
     if root is None or not root.is_dir():
         return None
-    listed = {os.path.realpath(image) for image in listing.images}
+    listed = {image.absolute() for image in listing.images}
     examples = []
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(parent, name) for name in sorted(names)):
-            if is_image_name(path) and os.path.realpath(path) not in listed:
+            if is_image_name(path) and path.absolute() not in listed:
                 examples.append(Example(f"{path.relative_to(root)} is an image"))
             elif path.suffix.lower() in (".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw", ".jp2"):
                 examples.append(Example(f"{path.relative_to(root)} is a photograph in a format that is not read"))

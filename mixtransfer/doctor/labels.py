@@ -94,8 +94,8 @@ def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[S
         return [
             Suspect(
                 examples.images[i],
-                f"labelled {trained.classes[examples.labels[i]]}, looks like {trained.classes[predictions.predicted[i]]} "
-                f"({100 * predictions.confidence[i]:.0f} %)",
+                f"labelled {trained.classes[examples.labels[i]]}, looks like "
+                f"{trained.classes[predictions.predicted[i]]} ({100 * predictions.confidence[i]:.0f} %)",
             )
             for i in suspicious_classes(predictions.probabilities, examples.labels)
         ]
