@@ -10,6 +10,9 @@ from mixtransfer.doctor.looking import Look
 from mixtransfer.doctor.near import NearPairs, hashes_of, near_pairs
 
 PLAIN = 2.0  # grey levels: with less spread there is nothing to compare
+# Share of images with near copies, and number of these by image, above which they are an image's relatives rather than
+# its copies: frames of a film, or pictures as plain as handwritten digits.
+ALIKE, RELATIVES = 0.25, 2
 KEPT_FIRST = {"test": 0, "val": 1, "train": 2, "all": 3}  # of copies in two parts the test image stays
 
 
@@ -18,7 +21,9 @@ class Copies:
 
     Attributes:
         groups: Positions of images with equal bytes, two or more each.
-        near: Pairs that are nearly the same; each stands for all of the groups of its two images.
+        near: Pairs that are nearly the same, most alike first; of a group one image stands for all in its part. Empty
+            if the images are ``alike``.
+        alike: So many pairs that copies cannot be told from relatives; otherwise empty.
     """
 
     def __init__(self, listing: Listing, looks: Sequence[Look]):
@@ -34,17 +39,20 @@ class Copies:
                 first.setdefault((looks[i].digest, listing.part[i]), i)
         chosen = np.array(sorted(i for i in first.values() if looks[i].spread >= PLAIN), dtype=np.int64)
         hashes = hashes_of([look.hash for look in looks])
-        found = (
-            near_pairs(listing, hashes, chosen) if len(chosen) > 1 else NearPairs(np.empty((0, 2), int), np.empty(0), 0)
-        )
+        found = near_pairs(listing, hashes, chosen)
         equal = np.array([looks[i].digest == looks[j].digest for i, j in found.pairs], dtype=bool)
         order = np.argsort(-found.likeness, kind="stable")
         order = order[~equal[order]]
-        self.near = NearPairs(found.pairs[order], found.likeness[order], found.left)
+        near = NearPairs(found.pairs[order], found.likeness[order], found.left)
+        involved = len(np.unique(near.pairs))
+        many = involved > ALIKE * len(chosen) and 2 * len(near.pairs) > RELATIVES * involved
+        none = NearPairs(np.empty((0, 2), int), np.empty(0), 0)
+        self.near, self.alike = (none, near) if many else (near, none)
 
     def findings(self) -> list[Finding]:
         leaks = self._leaks()
-        return [finding for finding in (*leaks, self._two_labels(), self._unsplit(), *self._within()) if finding]
+        found = (*leaks, self._two_labels(), self._unsplit(), *self._within(), self._alike())
+        return [finding for finding in found if finding]
 
     def to_drop(self) -> dict[int, str]:
         """What to drop, with the reason, so that no copy is left over.
@@ -183,6 +191,19 @@ class Copies:
                 )
             )
         return findings
+
+    def _alike(self) -> Finding | None:
+        pairs = self.alike.pairs
+        if not len(pairs):
+            return None
+        return Finding(
+            "alike",
+            "warning",
+            f"{len(np.unique(pairs)):,} of {len(self.listing):,} images are so like others that copies cannot be told "
+            f"from relatives ({plural(len(pairs), 'pair')}).",
+            "If they are frames of films, keep each film in one part; if they are plain by nature, all is well.",
+            self._examples(pairs.tolist()),
+        )
 
     def _groups_within(self, part: str) -> list[list[int]]:
         inside = ([i for i in group if self.listing.part[i] == part] for group in self.groups)

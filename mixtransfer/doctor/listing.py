@@ -20,7 +20,7 @@ class Listing:
     Attributes:
         name: Short name, for titles and folder names.
         task: "classify" or "detect".
-        source: The folder or file that lists them; None for a dataset that is held in memory.
+        source: The folder or file that lists them; None for a dataset by name.
         classes: Class names, in label order.
         images: Files, or uint8 arrays (height, width, 3).
         part: "train", "val", "test", or "all" where the data is not split; shape (m,).
@@ -60,7 +60,9 @@ class Listing:
         image = self.images[i]
         if not isinstance(image, Path):
             return f"{self.part[i]} image {i - self.members(self.part[i])[0]}"
-        root = self.source if self.source and self.source.is_dir() else (self.source or image).parent
+        if self.source is None:
+            return image.name
+        root = self.source if self.source.is_dir() else self.source.parent
         return str(image.relative_to(root)) if image.is_relative_to(root) else f"{image.parent.name}/{image.name}"
 
     def load(self, i: int, min_side: int | None = None) -> Image.Image:
@@ -90,8 +92,7 @@ def _classification(data: str, data_root: Path) -> Listing:
         dataset = load_dataset(data, data_root)
         whole = {"train": dataset.train.joined(dataset.val), "test": dataset.test}
         parts = {part: (list(examples.images), examples.labels) for part, examples in whole.items()}
-        in_files = isinstance(dataset.train.images, list)
-        name, source, classes = dataset.name, data_root if in_files else None, dataset.classes
+        name, source, classes = dataset.name, None, dataset.classes
     else:
         listed = list_images(str(folder or data))
         name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts
