@@ -1,6 +1,8 @@
 """Likely label errors: where a trained network contradicts a label, by confident learning (Northcutt et al., JAIR 2021;
 cleanlab)."""
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -167,6 +169,7 @@ def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -
         classes: Number of classes.
     """
     from cleanlab.object_detection.filter import find_label_issues
+    from cleanlab.object_detection.rank import get_label_quality_scores
 
     labels, predictions = [], []
     for record, detections in zip(records, found, strict=True):
@@ -177,7 +180,10 @@ def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -
         for label in range(classes):
             one[label] = scored[detections.labels == label]
         predictions.append(one)
-    return [int(i) for i in find_label_issues(labels, predictions, return_indices_ranked_by_score=True)]
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it prunes
+        wrong = np.flatnonzero(find_label_issues(labels, predictions))
+        quality = get_label_quality_scores(labels, predictions, verbose=False)
+    return wrong[np.argsort(quality[wrong], kind="stable")].tolist()
 
 
 def _is_of(run: Run, data: str) -> bool:

@@ -101,9 +101,9 @@ def test_files_of_every_odd_kind_are_named_with_the_reason(healthy, tmp_path, ca
     Image.new("RGB", (99, 99), "blue").save(cats / "plain.png")
     photos(1)[0].resize((20, 20)).save(cats / "small.png")
     photos(1)[0].resize((600, 100)).save(cats / "panorama.png")
-    photos(30)[29].save(cats / "really a png.jpg", "PNG")
+    photos(24)[23].save(cats / "really a png.jpg", "PNG")
     (cats / "phone.HEIC").write_bytes(b"heic")
-    photos(30)[28].save(healthy / "forgotten ☃.jpg")
+    photos(24)[22].save(healthy / "forgotten ☃.jpg")
     _, answer, _ = doctor(capsys, tmp_path, healthy)
     found = kinds(answer)
     reasons = {place["text"] for place in found["unusable"]["places"]}
