@@ -24,7 +24,7 @@ def doctor(options: DoctorOptions) -> int:
         text = json.dumps(diagnosis.to_dict(), ensure_ascii=False, indent=1)
         write_atomic(folder / "doctor.json", text + "\n")
         write_report(folder / "report.html", diagnosis)
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
         raise Interrupted("Interrupted. The same command goes on.") from stop
     if options.fix_list:
         write_fix_list(Path(options.fix_list), diagnosis)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mixtransfer.data.images import load_image, upright_size
 from mixtransfer.doctor.listing import Listing
+from mixtransfer.errors import UserError
 
 HASHED_SIDE = 64  # pixels; imagehash shrinks to 32
 BATCH = 512  # images whose looks are kept at once, in memory and then on disk
@@ -107,21 +108,22 @@ def _fingerprint(image: Image.Image) -> tuple[str, float]:
 class _Memory:
     """Looks by path, size and time of change, in an SQLite file: whole after any interrupt."""
 
-    COLUMNS = [field.name for field in fields(Look)]
+    TABLE = "looks_1"  # another number when ``Look`` changes
 
     def __init__(self, path: Path):
         self._path = path
         try:
             self._open()
-        except sqlite3.DatabaseError:  # not ours, or of another version: it only saves time
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{path} cannot be written ({error}): choose another --output.") from error
+        except sqlite3.DatabaseError:  # damaged; all that it does is save time
             path.unlink()
             self._open()
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self._path)
-        columns = ", ".join(f"look_{name}" for name in self.COLUMNS)
-        self._database.execute(f"CREATE TABLE IF NOT EXISTS looks (path PRIMARY KEY, bytes, changed, {columns})")
-        self._database.execute(f"SELECT {columns} FROM looks LIMIT 1")
+        columns = ", ".join(f"look_{field.name}" for field in fields(Look))
+        self._database.execute(f"CREATE TABLE IF NOT EXISTS {self.TABLE} (path PRIMARY KEY, bytes, changed, {columns})")
 
     def close(self) -> None:
         self._database.close()
@@ -130,17 +132,21 @@ class _Memory:
         """Looks at those files that have not changed since."""
         found = {}
         for path in paths:
-            row = self._database.execute("SELECT * FROM looks WHERE path = ?", (str(path),)).fetchone()
+            row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (str(path),)).fetchone()
             if row is not None and row[1:3] == _state(path):
                 found[path] = Look(*row[3:])
         return found
 
     def add(self, looks: dict[Path, Look]) -> None:
         rows = [(str(path), *_state(path), *astuple(look)) for path, look in looks.items()]
-        if rows:
-            places = ", ".join("?" * len(rows[0]))
+        if not rows:
+            return
+        places = ", ".join("?" * len(rows[0]))
+        try:
             with self._database:
-                self._database.executemany(f"INSERT OR REPLACE INTO looks VALUES ({places})", rows)
+                self._database.executemany(f"INSERT OR REPLACE INTO {self.TABLE} VALUES ({places})", rows)
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self._path} cannot be written ({error}): choose another --output.") from error
 
 
 def _state(path: Path) -> tuple[int, int]:
