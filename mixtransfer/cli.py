@@ -38,6 +38,10 @@ VERBS: dict[str, Verb] = {
         "list the backbones with their measured and published size, cost and accuracy",
         "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
     ),
+    "doctor": Verb(
+        "look for what spoils a training: broken files, duplicates, leaks, bad boxes, wrong labels",
+        "mixtransfer.doctor.options:DoctorOptions", "mixtransfer.doctor.commands:doctor", {"data": None},
+    ),
     "classify train": Verb(
         "fine-tune a backbone on your images",
         "mixtransfer.classification.options:TrainOptions", "mixtransfer.classification.commands:train",

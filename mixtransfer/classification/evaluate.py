@@ -48,7 +48,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     prepare_process()
     trained = open_classifier(options.run)
     examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))
-    examples = _with_labels_of(examples, classes, trained.classes)
+    examples = with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
     trainer = make_trainer(options, enable_checkpointing=False)
@@ -83,7 +83,7 @@ def _same_path(data: str, other: str) -> bool:
     return Path(data).resolve() == Path(other).resolve()
 
 
-def _with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:
+def with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:
     """The same images, labelled in the model's order of classes."""
     if unknown := sorted(set(found) - set(known)):
         raise UserError(f"The model does not know the class {unknown[0]!r} of the data; it knows {_some(known)}.")

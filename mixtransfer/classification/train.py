@@ -30,6 +30,7 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
@@ -254,6 +255,8 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
+    warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
 
 
 def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:
