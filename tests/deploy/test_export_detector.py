@@ -48,10 +48,8 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "format, suffix, words", [("onnx", ".onnx", ["--preprocess"]), ("openvino", ".xml", ["--raw"])]
-)
-def test_detect_predict_takes_an_export_like_a_run(format, suffix, words, detector, photographs, tmp_path, capsys):
+@pytest.mark.parametrize("format, suffix, word", [("onnx", ".onnx", "--preprocess"), ("openvino", ".xml", "--raw")])
+def test_detect_predict_takes_an_export_like_a_run(format, suffix, word, detector, photographs, tmp_path, capsys):
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino", reason="pip install 'mixtransfer[export]'")
     target = tmp_path / f"model{suffix}"
     assert main(["export", str(detector), "--format", format, "--output", str(target), word, "--check", "4"]) == 0
