@@ -9,7 +9,7 @@ from torch import nn
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.deploy.exported import compile_openvino
+from mixtransfer.deploy.exported import compile_openvino, onnx_session
 from mixtransfer.deploy.formats import FORMATS, onnx_model, openvino_model
 from mixtransfer.deploy.network import ExportClassifier
 
@@ -51,18 +51,9 @@ def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, C
 
 
 def _onnxruntime(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
-    import onnxruntime
-
     content = onnx_model(_network("onnx", model, size)).SerializeToString()
-    calls = {}
-    for batch in batches:
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        settings.log_severity_level = 3
-        settings.add_free_dimension_override_by_name("batch", batch)
-        session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
-        calls[batch] = lambda images, session=session: session.run(None, {"images": images.numpy()})[0]
-    return calls
+    sessions = {batch: onnx_session(content, torch.get_num_threads(), batch) for batch in batches}
+    return {batch: lambda images, run=s.run: run(None, {"images": images.numpy()})[0] for batch, s in sessions.items()}
 
 
 def _openvino(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
