@@ -221,7 +221,7 @@ class ModelCard:
         """Read and check a ``model.json``; without a task, of any.
 
         Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task.
+            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
