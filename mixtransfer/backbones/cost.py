@@ -10,7 +10,12 @@ from mixtransfer.backbones.mixconv import MixConv2d
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of learnable numbers, the classifier included; BatchNorm's running statistics are not learnt."""
+    """Number of learnable numbers, the classifier included; BatchNorm's running statistics are not learnt.
+
+    Examples:
+        >>> count_parameters(nn.Conv2d(3, 8, 1))
+        32
+    """
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -24,6 +29,10 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224
     Args:
         model: Any network that takes a batch of images.
         input_size: Channels, height and width.
+
+    Examples:
+        >>> count_macs(nn.Conv2d(3, 8, 1), (3, 10, 10))  # a multiply-add for each of 3 × 8 weights and 100 pixels
+        2400
     """
     ghost = _without_memory(model).eval()
     for layer in ghost.modules():

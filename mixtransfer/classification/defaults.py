@@ -38,7 +38,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
         or (SGD_FROM_SCRATCH if scratch and options.optimizer == "sgd" else LEARNING_RATES[options.optimizer]),
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
-        batch_norm={"auto": "frozen" if frozen else "train"}.get(options.batch_norm, options.batch_norm),
+        batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if frozen else "train",
         layer_decay=1.0 if scratch else options.layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
         augment="crop" if dataset.name == "digits" and options.augment == "standard" else options.augment,
@@ -63,4 +63,4 @@ def _check(options: TrainOptions) -> None:
 
 
 def _can_fit_head(model: nn.Module) -> bool:
-    return isinstance(model.get_classifier(), nn.Linear)
+    return isinstance(model.get_classifier(), nn.Linear)  # type: ignore[operator]

@@ -82,7 +82,7 @@ def _table_2() -> Iterator[Entry]:
         paper = spec.paper or {}
         if "Table 2" in paper.get("source", ""):
             words = f"{paper['params'] / 1e6:.1f}M, {paper['macs'] / 1e6:.0f}M MACs, top-1 {100 * paper['top1']:.1f} %"
-            published = spec.published["top1"]
+            published = (spec.published or {})["top1"]
             more = f"; its weights in timm have {100 * published:.2f} % (timm's results file)"
             yield _entry("Table 2", spec.name, words, _built(spec.name), more)
 

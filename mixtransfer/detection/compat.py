@@ -91,7 +91,7 @@ def _complete_python_files() -> None:
     from PIL import Image
 
     if not hasattr(Image, "LINEAR"):  # removed in Pillow 10
-        Image.LINEAR = Image.BILINEAR
+        vars(Image)["LINEAR"] = Image.Resampling.BILINEAR
     for alias in (bool, float, int):  # removed in NumPy 1.24
         if alias.__name__ not in vars(numpy):
             setattr(numpy, alias.__name__, alias)
@@ -99,5 +99,5 @@ def _complete_python_files() -> None:
     sys.modules.setdefault("detectron2._C", ModuleType("detectron2._C", "Stands in for the compiled operators."))
     # The evaluator wants the compiled COCOeval; pycocotools' own gives the same numbers.
     evaluation = ModuleType("detectron2.evaluation.fast_eval_api", "Stands in for the compiled COCOeval.")
-    evaluation.COCOeval_opt = import_module("pycocotools.cocoeval").COCOeval
+    vars(evaluation)["COCOeval_opt"] = import_module("pycocotools.cocoeval").COCOeval
     sys.modules.setdefault("detectron2.evaluation.fast_eval_api", evaluation)

@@ -28,19 +28,19 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     trained = open_detector(options.run)
     recorded = TrainOptions(**Run.open(options.run).read_config())
     dataset = load_detection_dataset(
-        options.data or recorded.data,
+        options.data or str(recorded.data),
         options.data_root or recorded.data_root,
         recorded.val_fraction,
         recorded.test_fraction,
         recorded.split_seed,
     )
-    records = _with_labels_of(getattr(dataset, options.split), dataset, trained)
+    records = with_labels_of(getattr(dataset, options.split), dataset, trained)
     model = trained.model.to(choose_device(options.device))
     found = detect(model, records, trained.size, options.batch_size, options.workers)
     return coco_scores(records, found, trained.classes, trained.category_ids)
 
 
-def _with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
+def with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
     """The same boxes, labelled in the detector's order of classes."""
     if dataset.classes == trained.classes:
         return records

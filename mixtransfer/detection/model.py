@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -11,8 +12,11 @@ from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
+if TYPE_CHECKING:
+    from mixtransfer.detection.ssdlite.model import SSDLite
 
-def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> nn.Module:
+
+def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
     """An SSDLite; for the arguments see ``TrainOptions``.
 
     Raises:
@@ -37,7 +41,7 @@ class TrainedDetector:
         category_ids: The training data's own id of each class.
     """
 
-    model: nn.Module
+    model: "SSDLite"
     size: int
     classes: list[str]
     category_ids: list[int]

@@ -122,7 +122,8 @@ def _worst(
         except UserError:
             continue
         shown = found.scores >= threshold
-        image = draw_truth(image, *record.targets, classes)
+        boxes, labels = record.targets
+        image = draw_truth(image, boxes, labels, classes)
         image = draw_detections(
             image, Detections(found.image_id, found.boxes[shown], found.scores[shown], found.labels[shown]), classes
         )

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from mixtransfer.data.detection.augment import POLICIES
-from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.detection.dataset import DetectionDataset, statistics
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.quick_checks import warn
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
@@ -54,7 +55,7 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
     _check(options)
     dataset = load_detection_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     options = resolve(options, dataset)
@@ -157,3 +158,5 @@ def _describe(dataset: DetectionDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test; detectron2 {describe_detectron2()}."
     )
+    counts = statistics(dataset.train, dataset.classes)["boxes_per_class"]
+    warn(counts, [r.file for r in dataset.train], [r.file for r in dataset.test], say, "boxes")
