@@ -38,6 +38,10 @@ VERBS: dict[str, Verb] = {
         "list the backbones with their measured and published size, cost and accuracy",
         "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
     ),
+    "doctor": Verb(
+        "look for what spoils a training: broken files, duplicates, leaks, bad boxes, wrong labels",
+        "mixtransfer.doctor.options:DoctorOptions", "mixtransfer.doctor.commands:doctor", {"data": None},
+    ),
     "classify train": Verb(
         "fine-tune a backbone on your images",
         "mixtransfer.classification.options:TrainOptions", "mixtransfer.classification.commands:train",
@@ -50,13 +54,18 @@ VERBS: dict[str, Verb] = {
     ),
     "classify predict": Verb(
         "classify image files, folders and globs",
-        "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        "mixtransfer.classification.options:PredictOptions", "mixtransfer.deploy.commands:classify",
         {"run": None, "images": "+"},
     ),
     "compare": Verb(
         "compare backbones on your data: accuracy, size, latency, with their uncertainty",
         "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
         {"data": "*"},
+    ),
+    "app": Verb(
+        "open a local web page to try one or two models on images",
+        "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
+        {"runs": "+"},
     ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
@@ -74,8 +83,13 @@ VERBS: dict[str, Verb] = {
     ),
     "detect predict": Verb(
         "find objects in images and videos",
-        "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
+        "mixtransfer.detection.options:PredictOptions", "mixtransfer.deploy.commands:detect",
         {"run": None, "images": "+"},
+    ),
+    "export": Verb(
+        "write a run's model for ONNX Runtime, OpenVINO, torch.export or ExecuTorch",
+        "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
+        {"run": None},
     ),
 }  # fmt: skip
 
@@ -83,6 +97,7 @@ VERBS: dict[str, Verb] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file shows progress as it comes, too
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

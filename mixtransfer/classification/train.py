@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -31,6 +30,7 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
@@ -41,8 +41,8 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run:
-    """Fine-tune a backbone as ``options`` say and return the finished run.
+def train(options: TrainOptions, say: Say = print) -> Run | None:
+    """Fine-tune a backbone as ``options`` say and return the finished run; None in all processes but the first.
 
     Args:
         say: Where sentences for the user go; only the first of several processes speaks.
@@ -62,7 +62,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
             remove_unfinished(run.folder)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
-            return run
+            return run if main else None
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
     backbone_spec(options.backbone)
@@ -113,7 +113,7 @@ class _Session:
         if run and not self.resumes:
             ModelCard("classification", options.backbone, dataset.classes, preprocessing.to_dict()).write(run.model)
 
-    def run_to_end(self) -> Run:
+    def run_to_end(self) -> Run | None:
         options, run = self.options, self.run
         assert options.epochs
         self._tune()
@@ -150,7 +150,9 @@ class _Session:
         options = self.options
         if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
             return
-        tuner = Tuner(make_trainer(replace(options, devices=1), max_epochs=1, enable_checkpointing=False))
+        folder = self.run and self.run.folder  # for what the tuner restores the weights from
+        alone = replace(options, devices=1)
+        tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
         self.module.lr = 1e-3 if options.lr == "find" else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
@@ -187,12 +189,12 @@ class _Session:
         fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
         Start.save(run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
 
-    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run:
+    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run | None:
         """Choose the final weights on validation, test them once, and write what came of it."""
         share, validated = self._blend(trainer)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run:
-            return Run(Path())
+            return None
         scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
@@ -253,6 +255,8 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
+    warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
 
 
 def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from mixtransfer.backbones.registry import backbone_spec, list_backbones
 from mixtransfer.errors import UserError
@@ -51,6 +52,7 @@ class Entry:
     command: str
 
 
+@cache
 def ledger() -> list[Entry]:
     """All rows; every network in them is built (without memory) to be counted."""
     return [*_table_1(), *_table_2(), *_figure_4(), *_figures_5_and_6(), *_figure_7(), *_figure_9()]

@@ -128,9 +128,9 @@ def training_options(options: CompareOptions):
 def _check_data(training, task: str) -> None:
     """Have data that cannot be used be an error now, not one of each training; named datasets are downloaded here."""
     if task == "detect":
-        from mixtransfer.data.detection.load import list_detection
+        from mixtransfer.data.detection.load import list_boxes
 
-        list_detection(training.data, Path(training.data_root))
+        list_boxes(training.data, Path(training.data_root))
     else:
         from mixtransfer.data.load import load_dataset
 

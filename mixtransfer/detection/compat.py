@@ -5,7 +5,9 @@ reached the Python files of v0.6 alone. SSDLite needs none of the operators, so 
 """
 
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -35,6 +37,32 @@ def prepare_detectron2() -> None:
         raise UserError(f"detectron2 needs the package {error.name}, which is missing: {HOW_TO_INSTALL}.") from error
     except (ImportError, AttributeError) as error:
         raise UserError(f"The installed detectron2 cannot be imported ({error}): {HOW_TO_INSTALL}.") from error
+
+
+def launch(function: Callable, devices: int, num_nodes: int, machine_rank: int, url: str, args: tuple) -> None:
+    """Call ``function(*args)`` in several processes by detectron2's ``launch``: one a GPU, on all machines.
+
+    Without a GPU they are processes of this machine that talk by gloo, which the ``launch`` of v0.6 refuses.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        from detectron2.engine import launch as launch_on_gpus
+
+        launch_on_gpus(function, devices, num_nodes, machine_rank, url, args)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        torch.multiprocessing.spawn(_on_the_cpu, (devices, meeting, function, args), nprocs=devices)
+
+
+def _on_the_cpu(rank: int, processes: int, meeting: str, function: Callable, args: tuple) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=processes, rank=rank)
+    function(*args)
+    torch.distributed.destroy_process_group()
 
 
 def describe_detectron2() -> str:

@@ -53,7 +53,8 @@ class DetectionTrainer(TrainerBase):
         self.model = _start(run, options, dataset).to(device)
         decay = 1 - 1 / max(2, min(0.1 * options.iterations, 2000))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if options.ema else None
-        self.parallel = create_ddp_model(self.model, broadcast_buffers=True) if self.world > 1 else self.model
+        places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
+        self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = _optimizer(self.model, options)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _share_of_peak(options))
         self.dtype = _dtype(options.precision, device)
@@ -196,7 +197,8 @@ class Keeper(hooks.HookBase):
         self.rows.append(row)
         tqdm.write(
             f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
-            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s"
+            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
+            f"{row['seconds'] / steps * (self.options.iterations - done) / 60:.0f} minutes left"
         )
         if (row["AP"] or 0.0) > self.best:
             self.best = row["AP"] or 0.0
