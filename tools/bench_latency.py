@@ -14,7 +14,7 @@ import torch
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.comparison.latency import measure
-from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 
 

@@ -41,10 +41,10 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         limits = f"Images: up to {options.max_images} at once, {options.max_megabytes} MB each"
         drop = gr.File(label=limits, file_count="multiple", height=150, elem_id="drop")
         with gr.Row(visible=two or detects):
-            which = gr.Radio([BOTH, *names], value=BOTH, label="Show", visible=two, elem_id="which")
+            which = gr.Radio([BOTH, *names], value=BOTH, label="Show", visible=two, min_width=280, elem_id="which")
             threshold = gr.Slider(
                 LOWEST_SCORE, 0.95, options.threshold, step=0.05, label="Boxes from a score of", visible=detects,
-                elem_id="threshold",
+                min_width=280, elem_id="threshold",
             )  # fmt: skip
         shown = gr.HTML(html.waiting(models), elem_id="answers")
         kept = gr.State(time_to_live=KEPT)

@@ -121,10 +121,15 @@ class MixConv2d(nn.ModuleList):
         parts = torch.split(x, self.splits, dim=1)
         return torch.cat([conv(part) for conv, part in zip(self, parts, strict=True)], dim=1)
 
-    def _forward_merged(self, x: torch.Tensor) -> torch.Tensor:
+    def merged_kernels(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Every kernel zero-padded to the largest, (c, 1, k, k), and the bias (c,) if there is one."""
         size = max(self.kernel_sizes)
         weight = torch.cat([F.pad(conv.weight, [(size - conv.kernel_size[0]) // 2] * 4) for conv in self])
-        bias = torch.cat([conv.bias for conv in self]) if self[0].bias is not None else None
+        return weight, torch.cat([conv.bias for conv in self]) if self[0].bias is not None else None
+
+    def _forward_merged(self, x: torch.Tensor) -> torch.Tensor:
+        size = max(self.kernel_sizes)
+        weight, bias = self.merged_kernels()
         padding = get_padding(size, self.stride)
         if self.padding == "same" and self.stride > 1:
             x, padding = pad_same(x, [size, size], [self.stride, self.stride]), 0

@@ -13,7 +13,7 @@ import torch.multiprocessing
 
 from mixtransfer.backbones import count_macs, count_parameters
 from mixtransfer.comparison.latency import Duration, measure
-from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.run import Run
 
