@@ -47,12 +47,13 @@ def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path)
         ]
     if drawn:
         (folder / "boxes.zip").write_bytes(as_zip(drawn))
-        links.append({"text": "images", "name": "boxes.zip", "href": f"gradio_api/file={folder / 'boxes.zip'}"})
+        place = (folder / "boxes.zip").as_posix()
+        links.append({"text": "images", "name": "boxes.zip", "href": f"gradio_api/file={place}"})
     return _TEMPLATES.get_template("answers.html.jinja").render(
         answers=answers,
         left_out=answers.left_out,
         task=task,
-        threshold=threshold,
+        threshold=f"{threshold:g}",
         columns=[_column(answers, number, threshold) for number in shown] if answers.images else [],
         agreement=_agreement(answers) if len(shown) > 1 and task == "classification" else "",
         links=links,

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from mixtransfer.app import html
 from mixtransfer.app.answers import Answers, look
@@ -32,8 +33,8 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
 
     def render(answers: Answers, which: str, threshold: float) -> tuple[str, tuple]:
         shown = [names.index(which)] if which in names else range(len(models))
-        # Goes with the answers that it belongs to, when the tab gets others or is forgotten.
-        folder = tempfile.TemporaryDirectory(dir=tempfile_root())
+        # Of the server's files; it goes when the tab gets other answers or is forgotten.
+        folder = tempfile.TemporaryDirectory(dir=get_upload_folder())
         return html.show(answers, shown, threshold, Path(folder.name)), (answers, folder)
 
     with gr.Blocks(title="mixtransfer", analytics_enabled=False, delete_cache=(600, KEPT)) as page:
@@ -56,10 +57,3 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         which.change(again, [kept, which, threshold], [shown, kept], **quiet)
         threshold.change(again, [kept, which, threshold], [shown, kept], **quiet)
     return page.queue(max_size=32)
-
-
-def tempfile_root() -> str:
-    """The folder whose files the page gives out, see ``serve``."""
-    from gradio.utils import get_upload_folder
-
-    return get_upload_folder()
