@@ -12,7 +12,7 @@ from typing import TypeVar
 import yaml
 
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, remove_unfinished, write_atomic
 
 Options = TypeVar("Options")
 
@@ -49,8 +49,13 @@ class Run:
 
     @property
     def start(self) -> Path:
-        """Weights before fine-tuning, while it lasts."""
+        """Weights before fine-tuning, until the run is finished."""
         return self.folder / "start.safetensors"
+
+    @property
+    def tuned(self) -> Path:
+        """Fine-tuned weights from the end of the last epoch until the run is finished."""
+        return self.folder / "tuned.safetensors"
 
     @property
     def metrics(self) -> Path:
@@ -79,12 +84,13 @@ class Run:
         Raises:
             UserError: The folder holds something already, or cannot be written.
         """
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if not is_unused(output):
             holds = "holds another run" if (output / "config.yaml").exists() else "exists and is not empty"
             raise UserError(f"{output} {holds}: choose another --output, or go on with it by --resume {output}.")
         run = cls(output)
         try:
             output.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(output)
             run.write_config(options)
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error

@@ -19,7 +19,7 @@ from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.run import Run
 
 Say = Callable[[str], None]
@@ -180,12 +180,13 @@ def _open(options: CompareOptions, data: str) -> Path:
                 )
         if "seeds" not in recorded:
             raise UserError(f"{folder} holds a run, not a study: choose another --output.")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_unused(folder):
         raise UserError(f"{folder} exists and is not empty: choose another --output.")
     try:
-        for part in ("runs", "logs"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(file, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
+        for part in ("runs", "logs"):
+            (folder / part).mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
     return folder

@@ -1,5 +1,6 @@
 """`detect train`: from options to a Run, by detectron2's training loop."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import claimed, write_atomic
 from mixtransfer.run import Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -40,12 +41,18 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
+    with contextlib.ExitStack() as claims:
+        return _train(options, say, claims)
+
+
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run:
     keep_freed_memory()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_detectron2()
     run = None
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
+        claims.enter_context(claimed(run.folder))
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
@@ -58,16 +65,19 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     _describe(dataset, say)
     options = resolve(options, dataset)
     if run is None:
-        run = Run.create(new_folder(options), options)
+        folder = new_folder(options)
+        claims.enter_context(claimed(folder))
+        run = Run.create(folder, options)
+    if not run.model.exists():
         detector_card(
             options.backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     try:
         _launch(run, options, dataset)
+        return _finish(run, options, dataset)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted. Go on with: mixtransfer detect train --resume {run.folder}") from stop
-    return _finish(run, options, dataset)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
