@@ -5,12 +5,14 @@ import re
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
 
 from mixtransfer.errors import UserError
+from mixtransfer.plain_yaml import load_plain_yaml
 
 Options = TypeVar("Options")
 
@@ -24,6 +26,9 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
         UserError: An argument or a key of a file is unknown, or a value is of the wrong kind.
     """
     parser = _parser(name, cls, positionals)
+    for option, value in zip(argv, argv[1:], strict=False):
+        if option == "--config":
+            _check_yaml(value)
     try:
         values = parser.parse_args([_with_dashes(word) for word in argv]).as_dict()
     except ArgumentError as error:
@@ -67,6 +72,15 @@ def _parser(name: str, cls: type, positionals: dict[str, str | None]) -> Argumen
                 option, type=hints[field.name], default=default, metavar=metavar, help=helps[field.name]
             )
     return parser
+
+
+def _check_yaml(value: str) -> None:
+    """Have a file that is not plain YAML be one sentence."""
+    try:
+        if Path(value).is_file():
+            load_plain_yaml(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"The configuration file {value} is not valid YAML: {error}.") from error
 
 
 def _with_dashes(word: str) -> str:

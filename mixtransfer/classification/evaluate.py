@@ -45,7 +45,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     """
     prepare_process()
     trained = open_classifier(options.run)
-    examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))
+    examples, classes = _chosen_examples(options, Run.open(options.run).options(TrainOptions))
     examples = _with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)

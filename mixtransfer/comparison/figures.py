@@ -48,7 +48,9 @@ def score_against_cost(
             x, value, [[value - row.score.low], [row.score.high - value]],
             fmt="o", color=colour, markersize=6, capsize=3, elinewidth=1.2, zorder=2,
         )  # fmt: skip
-        axes.annotate(row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5)
+        axes.annotate(
+            row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5, parse_math=False
+        )
     values = [cost(row) for row in rows if row.score and cost(row)]
     if values and max(values) > 8 * min(values):
         axes.set_xscale("log")

@@ -24,7 +24,7 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     """
     keep_freed_memory()
     trained = open_detector(options.run)
-    recorded = TrainOptions(**Run.open(options.run).read_config())
+    recorded = Run.open(options.run).options(TrainOptions)
     dataset = load_detection_dataset(
         options.data or recorded.data,
         options.data_root or recorded.data_root,
