@@ -19,7 +19,7 @@ from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.defaults import resolve
+from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
@@ -72,6 +72,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
             return run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
+    check(options)
     backbone_spec(options.backbone)
     dataset = load_dataset(
         options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed

@@ -79,7 +79,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     if options.baseline and options.baseline not in names:
         raise UserError(f"--baseline {options.baseline} is not among the backbones: {', '.join(names)}.")
     training = training_options(options)
-    _check_data(training, options.task)
+    _check_training(training, options.task)
     folder = _open(options, training.data)
     jobs = [
         Job(name, seed, folder / "runs" / f"{name.replace('/', '-')}-seed{seed}")
@@ -124,15 +124,22 @@ def training_options(options: CompareOptions):
     return training
 
 
-def _check_data(training, task: str) -> None:
-    """Have data that cannot be used be an error now, not one of each training; named datasets are downloaded here."""
+def _check_training(training, task: str) -> None:
+    """Have options and data that cannot be used be an error now, not one of each training.
+
+    Named datasets are downloaded here.
+    """
     if task == "detect":
         from mixtransfer.data.detection.load import list_detection
+        from mixtransfer.detection.train import check
 
+        check(training)
         list_detection(training.data, Path(training.data_root))
     else:
+        from mixtransfer.classification.defaults import check
         from mixtransfer.data.load import load_dataset
 
+        check(training)
         parts = (training.val_fraction, training.test_fraction, training.split_seed)
         load_dataset(training.data, training.data_root, *parts, check=False)
 

@@ -58,7 +58,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
             return run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
-    _check(options)
+    check(options)
     dataset = load_detection_dataset(
         options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
@@ -95,7 +95,12 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     )
 
 
-def _check(options: TrainOptions) -> None:
+def check(options: TrainOptions) -> None:
+    """Check the options, before data and weights are fetched.
+
+    Raises:
+        UserError: An option has a value that cannot be.
+    """
     for name in ("iterations", "batch_size", "eval_every"):
         value = getattr(options, name)
         if value is not None and value < 1:
