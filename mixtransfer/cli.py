@@ -39,6 +39,10 @@ VERBS: dict[str, Verb] = {
         "list the backbones with their measured and published size, cost and accuracy",
         "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
     ),
+    "doctor": Verb(
+        "look for what spoils a training: broken files, duplicates, leaks, bad boxes, wrong labels",
+        "mixtransfer.doctor.options:DoctorOptions", "mixtransfer.doctor.commands:doctor", {"data": None},
+    ),
     "classify train": Verb(
         "fine-tune a backbone on your images",
         "mixtransfer.classification.options:TrainOptions", "mixtransfer.classification.commands:train",
@@ -51,13 +55,18 @@ VERBS: dict[str, Verb] = {
     ),
     "classify predict": Verb(
         "classify image files, folders and globs",
-        "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        "mixtransfer.classification.options:PredictOptions", "mixtransfer.deploy.commands:classify",
         {"run": None, "images": "+"},
     ),
     "compare": Verb(
         "compare backbones on your data: accuracy, size, latency, with their uncertainty",
         "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
         {"data": "*"},
+    ),
+    "app": Verb(
+        "open a local web page to try one or two models on images",
+        "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
+        {"runs": "+"},
     ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
@@ -75,8 +84,13 @@ VERBS: dict[str, Verb] = {
     ),
     "detect predict": Verb(
         "find objects in images and videos",
-        "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
+        "mixtransfer.detection.options:PredictOptions", "mixtransfer.deploy.commands:detect",
         {"run": None, "images": "+"},
+    ),
+    "export": Verb(
+        "write a run's model for ONNX Runtime, OpenVINO, torch.export or ExecuTorch",
+        "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
+        {"run": None},
     ),
 }  # fmt: skip
 
@@ -93,9 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # not every terminal knows every letter of a file's name
+    # A pipe or a log file shows progress as it comes, too, and not every terminal knows every letter of a file's name.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

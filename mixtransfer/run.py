@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 
@@ -16,7 +16,21 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class TrainOptions(Protocol):
+    """What the options of every training have."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    data: str | None
+    backbone: str
+    output: str | None
+    resume: str | None
+
+
+Options = TypeVar("Options", bound=TrainOptions)
 
 PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "pillow")
 
@@ -80,7 +94,7 @@ class Run:
         return self.folder / "figures"
 
     @classmethod
-    def create(cls, output: Path, options: object) -> "Run":
+    def create(cls, output: Path, options: "DataclassInstance") -> "Run":
         """Start a run in a new or empty folder and write its configuration.
 
         Raises:
@@ -114,7 +128,7 @@ class Run:
     def is_run(folder: Path | str) -> bool:
         return (Path(folder) / "config.yaml").is_file()
 
-    def write_config(self, options: object) -> None:
+    def write_config(self, options: "DataclassInstance") -> None:
         write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict:
@@ -167,11 +181,11 @@ class Run:
             return {}
 
 
-def new_folder(options: object) -> Path:
+def new_folder(options: TrainOptions) -> Path:
     """The output folder that training options ask for, or the first free name under runs/."""
     if options.output:
         return Path(options.output)
-    name = f"{Path(options.data).stem}-{options.backbone}"
+    name = f"{Path(str(options.data)).stem}-{options.backbone}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
 
@@ -186,7 +200,7 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
     Raises:
         UserError: It is no run, or of another version or data.
     """
-    run = Run.open(options.resume)
+    run = Run.open(str(options.resume))
     kind = type(options)
     recorded = run.options(kind)
     if options.data is not None and options.data != recorded.data:
@@ -221,11 +235,11 @@ class ModelCard:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
-    def read(cls, path: Path, task: str) -> "ModelCard":
-        """Read and check a ``model.json``.
+    def read(cls, path: Path, task: str | None = None) -> "ModelCard":
+        """Read and check a ``model.json``; without a task, of any.
 
         Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task.
+            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -247,7 +261,7 @@ class ModelCard:
             )
         if not well_formed:
             raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
-        if card.task != task:
+        if task and card.task != task:
             raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
         return card
 

@@ -51,6 +51,10 @@ def list_backbones(family: str | None = None) -> list[BackboneSpec]:
 
     Raises:
         UserError: No backbone has that family.
+
+    Examples:
+        >>> [spec.name for spec in list_backbones("mixnet")][:3]
+        ['mixnet_s', 'mixnet_m', 'mixnet_l']
     """
     families = list(dict.fromkeys(spec.family for spec in REGISTRY.values()))
     if family is not None and family not in families:
@@ -63,6 +67,12 @@ def backbone_spec(name: str) -> BackboneSpec:
 
     Raises:
         UserError: The name is none of these; the message has the nearest names.
+
+    Examples:
+        >>> backbone_spec("mixnet_s").paper["top1"]
+        0.758
+        >>> backbone_spec("mobilenetv2_100.mixconv357").kernel_sizes
+        (3, 5, 7)
     """
     if name in REGISTRY:
         return REGISTRY[name]
@@ -89,8 +99,9 @@ def backbone_spec(name: str) -> BackboneSpec:
 def _unlisted(name: str, base: str, tag: str) -> BackboneSpec:
     import timm
 
-    tag = tag or (timm.get_pretrained_cfg(base).tag if timm.models.is_model_pretrained(base) else None)
+    published = timm.get_pretrained_cfg(base) if timm.models.is_model_pretrained(base) else None
     family = timm.model_entrypoint(base).__module__.rpartition(".")[2]
+    tag = tag or (published.tag or "" if published else "")
     return BackboneSpec(name, family, base, tag or None, description="A timm model without an entry in the registry.")
 
 

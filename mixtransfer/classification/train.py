@@ -4,13 +4,12 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -32,6 +31,7 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
@@ -42,8 +42,8 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run:
-    """Fine-tune a backbone as ``options`` say and return the finished run.
+def train(options: TrainOptions, say: Say = print) -> Run | None:
+    """Fine-tune a backbone as ``options`` say and return the finished run; None in all processes but the first.
 
     Args:
         say: Where sentences for the user go; only the first of several processes speaks.
@@ -58,7 +58,7 @@ def train(options: TrainOptions, say: Say = print) -> Run:
 
 def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run:
     prepare_process()
-    main = rank_zero_only.rank in (None, 0)
+    main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:
         say = _nothing
     run = None
@@ -69,13 +69,13 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
             remove_unfinished(run.folder)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
-            return run
+            return run if main else None
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
     check(options)
     backbone_spec(options.backbone)
     dataset = load_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)
@@ -92,7 +92,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
     try:
-        if options.image_size is None:
+        if run and options.image_size is None:  # one process; see `resolve`
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
             run.write_config(options)
         preprocessing = Preprocessing.of(model, options.image_size)
@@ -123,8 +123,9 @@ class _Session:
         if run and not self.resumes:
             ModelCard("classification", options.backbone, dataset.classes, preprocessing.to_dict()).write(run.model)
 
-    def run_to_end(self) -> Run:
+    def run_to_end(self) -> Run | None:
         options, run = self.options, self.run
+        assert options.epochs
         self._tune()
         images_a_step = self.data.batch_size * processes(options)
         steps = math.ceil(len(self.dataset.train) / images_a_step) * options.epochs
@@ -134,21 +135,23 @@ class _Session:
         trainer = self._trainer(history, kept, steps)
         if not self.resumes and options.fit_head:
             if run:
-                self._fit_head(trainer)
+                self._fit_head(trainer, run)
             trainer.validate(self.module, self.data, verbose=False)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
-        trainer.fit(self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True)
+        trainer.fit(
+            self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
+        )
         return self._finish(trainer, history, kept)
 
     def _trainer(self, history: History, kept: KeptModel, steps: int) -> L.Trainer:
         options = self.options
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
-        callbacks = [kept, history]
+        callbacks: list[Callback] = [kept, history]
         if options.ema:
             callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.15 * steps, 5000))))
         if options.patience:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
-        folder = self.run and self.run.folder  # the other processes are told by the first
+        folder = self.run.folder if self.run else None  # the other processes are told by the first
         callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
         # An interrupted choice of the final weights is made again, without another epoch.
         epochs = 0 if self.run and self.run.tuned.exists() else options.epochs
@@ -159,7 +162,9 @@ class _Session:
         options = self.options
         if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
             return
-        tuner = Tuner(make_trainer(replace(options, devices=1), max_epochs=1, enable_checkpointing=False))
+        folder = self.run and self.run.folder  # for what the tuner restores the weights from
+        alone = replace(options, devices=1)
+        tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
         self.module.lr = 1e-3 if options.lr == "find" else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
@@ -176,7 +181,7 @@ class _Session:
         if self.run:
             self.run.write_config(self.options)
 
-    def _fit_head(self, trainer: L.Trainer) -> None:
+    def _fit_head(self, trainer: L.Trainer, run: Run) -> None:
         """Set the head to the logistic regression on frozen features, and keep this start for the blend."""
         device = trainer.strategy.root_device
         classifier = self.module.to(device)
@@ -194,14 +199,14 @@ class _Session:
         balanced = self.options.class_weights == "balanced"
         strength = best_strength(train, val[: len(self.dataset.val)], balanced)
         fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
-        Start.save(self.run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
+        Start.save(run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
 
-    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run:
+    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run | None:
         """Choose the final weights on validation, test them once, and write what came of it."""
         share, validated = self._blend(trainer)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run:
-            return Run(Path())
+            return None
         scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
@@ -230,11 +235,11 @@ class _Session:
         Returns:
             The share of the fine-tuned weights, and the validation predictions that it was chosen by.
         """
-        main = self.run is not None
-        if main and not self.run.tuned.exists():  # else the weights may be the final ones already
-            write_atomic(self.run.tuned, self.run.weights.read_bytes())
-        tuned = safetensors.torch.load_file(self.run.tuned) if main else None
-        start = Start.load(self.run.start, self.module.model) if main and self.run.start.exists() else None
+        run = self.run
+        if run and not run.tuned.exists():  # else the weights may be the final ones already
+            write_atomic(run.tuned, run.weights.read_bytes())
+        tuned = safetensors.torch.load_file(run.tuned) if run else {}
+        start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
         validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
             self._load_everywhere(trainer, mixture(start.judged, tuned, share) if start else tuned)
@@ -246,11 +251,11 @@ class _Session:
         with torch.no_grad():
             for parameter in self.module.model.get_classifier().parameters():
                 parameter /= temperatures[share]
-        if main:
-            write_atomic(self.run.weights, model_bytes(self.module.model))
+        if run:
+            write_atomic(run.weights, model_bytes(self.module.model))
         return share, validated[share]
 
-    def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:
+    def _load_everywhere(self, trainer: L.Trainer, state: dict) -> None:
         """Load what the first process has into the network of every process."""
         if trainer.world_size > 1:
             state = trainer.strategy.broadcast(state)
@@ -265,6 +270,8 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
+    warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
 
 
 def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:

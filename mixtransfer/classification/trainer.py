@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -20,13 +20,15 @@ from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
 from mixtransfer.device import keep_freed_memory
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
+
 
 def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:
     """A Trainer as the options and the machine ask for; ``settings`` go to ``lightning.Trainer``."""
-    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precision: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if options.precision == "auto":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        chosen = "bf16-mixed" if bf16 else "32-true"
+        chosen: Precision = "bf16-mixed" if bf16 else "32-true"
     else:
         chosen = precision[options.precision]
     devices = options.devices
@@ -61,9 +63,7 @@ class _Checkpoints(TorchCheckpointIO):
 
 def processes(options: HardwareOptions) -> int:
     """Number of processes that train together, on all machines."""
-    devices = options.devices
-    if devices == "auto":
-        devices = max(1, torch.cuda.device_count())
+    devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
     return devices * options.num_nodes
 
 

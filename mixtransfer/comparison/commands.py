@@ -52,8 +52,8 @@ def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]
     task = {"classify": "classification", "detect": "detection"}[options.task]
     runs: dict[str, list[Run]] = {}
     found: dict[str, tuple[dict, Run]] = {}
-    for folder in dict.fromkeys(options.data):
-        run = Run.open(folder)
+    for path in dict.fromkeys(options.data):
+        run = Run.open(path)
         card = ModelCard.read(run.model, task)
         settings = {key: value for key, value in run.read_config().items() if key not in ("seed", "output", "resume")}
         name = card.backbone

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import final
 
 import psutil
 import torch
@@ -13,13 +14,14 @@ import torch.multiprocessing
 
 from mixtransfer.backbones import count_macs, count_parameters
 from mixtransfer.comparison.latency import Duration, measure
-from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.run import Run
 
 BATCH = 16  # for throughput
 
 
+@final
 @dataclass
 class Cost:
     """The cost of using one model.
@@ -55,7 +57,8 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
         rounds: Measurements of each latency; 0 leaves latency and memory out.
     """
     keep_freed_memory()
-    costs, calls = {}, {}
+    costs: dict[str, Cost] = {}
+    calls: dict[tuple[str, str, int], Callable[[], object]] = {}
     for name, run in runs.items():
         model, size = _open(run, task)
         costs[name] = Cost(*_size(model, size, task), size, run.weights.stat().st_size)
@@ -106,8 +109,8 @@ def _open(run: Run, task: str) -> tuple[torch.nn.Module, int]:
         return trained.model, trained.preprocessing.size
     from mixtransfer.detection.model import open_detector
 
-    trained = open_detector(run.folder)
-    return trained.model, trained.size
+    detector = open_detector(run.folder)
+    return detector.model, detector.size
 
 
 def _size(model: torch.nn.Module, size: int, task: str) -> tuple[int, int]:

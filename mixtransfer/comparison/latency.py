@@ -4,9 +4,12 @@ import random
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
+
+Key = TypeVar("Key", bound=Hashable)
 
 SLICE = 0.03  # seconds for which a call is repeated in each round
 
@@ -25,13 +28,13 @@ class Duration:
         return cls(float(median), float(low), float(high))
 
 
-def measure(calls: Mapping[Hashable, Callable[[], object]], rounds: int = 30) -> dict[Hashable, Duration]:
+def measure(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, Duration]:
     """Time each call in every round, in a new order each time.
 
     One call before each measurement is not counted: it brings the network's weights back into the caches.
     """
     repeats = {key: max(1, round(SLICE / _seconds(call, 2))) for key, call in calls.items()}
-    seconds: dict[Hashable, list[float]] = {key: [] for key in calls}
+    seconds: dict[Key, list[float]] = {key: [] for key in calls}
     order = random.Random(0)
     for _ in tqdm(range(rounds), "Measuring latency", leave=False, disable=None):
         for key in order.sample(list(calls), len(calls)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.multiprocessing
@@ -102,7 +103,7 @@ def training_options(options: CompareOptions):
     if options.task == "classify":
         from mixtransfer.classification.options import TrainOptions
     else:
-        from mixtransfer.detection.options import TrainOptions
+        from mixtransfer.detection.options import TrainOptions  # type: ignore[assignment]
     if options.recipe and not Path(options.recipe).is_file():
         raise UserError(f"--recipe {options.recipe} is not a file.")
     words = ["--config", options.recipe] if options.recipe else []
@@ -130,11 +131,11 @@ def _check_training(training, task: str) -> None:
     Named datasets are downloaded here.
     """
     if task == "detect":
-        from mixtransfer.data.detection.load import list_detection
+        from mixtransfer.data.detection.load import list_boxes
         from mixtransfer.detection.train import check
 
         check(training)
-        list_detection(training.data, Path(training.data_root))
+        list_boxes(training.data, Path(training.data_root))
     else:
         from mixtransfer.classification.defaults import check
         from mixtransfer.data.load import load_dataset
@@ -146,7 +147,7 @@ def _check_training(training, task: str) -> None:
 
 def _settings(training, backbone: str, options: CompareOptions, folder: Path) -> dict:
     """What is particular to a backbone: its name, its native size, and the passes that fit the budget."""
-    settings = {"backbone": backbone}
+    settings: dict[str, Any] = {"backbone": backbone}
     if training.image_size is None:
         settings["image_size"] = _native_size(backbone)
     if options.budget_minutes:
@@ -276,7 +277,7 @@ def train_in_child(_: int, task: str, options, threads: int, log: str | None) ->
     if task == "classify":
         from mixtransfer.classification.train import train
     else:
-        from mixtransfer.detection.train import train
+        from mixtransfer.detection.train import train  # type: ignore[assignment]
     torch.set_num_threads(threads)
     with contextlib.ExitStack() as stack:
         if log:
@@ -291,8 +292,8 @@ def train_in_child(_: int, task: str, options, threads: int, log: str | None) ->
 
 def _reason(error: Exception) -> str:
     """One line of why a training ended."""
-    if getattr(error, "signal_name", None):
-        hint = ", probably for want of memory" if error.signal_name == "SIGKILL" else ""
-        return f"It was ended by {error.signal_name}{hint}."
+    if signal := getattr(error, "signal_name", None):
+        hint = ", probably for want of memory" if signal == "SIGKILL" else ""
+        return f"It was ended by {signal}{hint}."
     last = str(error).strip().splitlines()[-1]
     return last.removeprefix("mixtransfer.errors.UserError: ")

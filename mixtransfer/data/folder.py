@@ -41,6 +41,10 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted((f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")), key=lambda f: f.name)
 
 
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+
 def _class_files(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
     found = [f.name for f in _subfolders(folder)]
     unknown = sorted(set(found) - set(classes))
@@ -53,7 +57,7 @@ def _class_files(folder: Path, classes: list[str]) -> tuple[list[Path], list[int
             continue
         here = sorted(
             path
-            for parent, folders, names in os.walk(folder / name)
+            for parent, _, names in os.walk(folder / name, onerror=_refuse)
             for path in map(Path(parent).joinpath, names)
             if is_image_name(path)
         )

@@ -26,6 +26,10 @@ class Preprocessing:
         interpolation: Name of the resampling filter.
         mean: Mean of each RGB channel, of values in 0…1.
         std: Standard deviation likewise.
+
+    Examples:
+        >>> Preprocessing(size=96).central_view(Image.new("RGB", (640, 480))).shape
+        (96, 96, 3)
     """
 
     size: int = 224
@@ -103,6 +107,9 @@ def _central_box(width: int, height: int, crop_width: int, crop_height: int) -> 
 
 class Normalize(nn.Module):
     """uint8 images (n, 3, height, width) to the network's input, on the device, in one pass."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()

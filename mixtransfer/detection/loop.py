@@ -49,11 +49,13 @@ class DetectionTrainer(TrainerBase):
         self.rank, self.world = comm.get_rank(), comm.get_world_size()
         self.next_iteration = 0
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        assert options.iterations
         torch.manual_seed(options.seed)
         self.model = _start(run, options, dataset).to(device)
         decay = 1 - 1 / max(2, min(0.1 * options.iterations, 2000))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if options.ema else None
-        self.parallel = create_ddp_model(self.model, broadcast_buffers=True) if self.world > 1 else self.model
+        places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
+        self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = _optimizer(self.model, options)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _share_of_peak(options))
         self.dtype = _dtype(options.precision, device)
@@ -108,7 +110,7 @@ class DetectionTrainer(TrainerBase):
         return self.average.module if self.average else self.model
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
         parts |= {"scheduler": self.scheduler, "scaler": self.scaler, "keeper": self._hooks[0]}
         state = {name: part.state_dict() for name, part in parts.items() if part is not None}
         return {**state, "next_iteration": self.iter + 1}
@@ -194,7 +196,8 @@ class Keeper(hooks.HookBase):
         self.rows.append(row)
         tqdm.write(
             f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
-            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s"
+            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
+            f"{row['seconds'] / steps * (self.options.iterations - done) / 60:.0f} minutes left"
         )
         if (row["AP"] or 0.0) > self.best:
             self.best = row["AP"] or 0.0
@@ -213,7 +216,7 @@ class Keeper(hooks.HookBase):
         self.best, self.rows = state["best"], state["rows"]
 
 
-def read_history(run: Run) -> list[dict[str, float]]:
+def read_history(run: Run) -> list[dict[str, float | None]]:
     """The rows of ``metrics.csv``."""
     with (run.folder / "metrics.csv").open() as file:
         return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
@@ -232,19 +235,26 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
 
 
 def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in model.parameters():
         (decayed if parameter.ndim > 1 else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    assert options.lr is not None
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, options.lr, momentum=0.9)
     return torch.optim.AdamW(groups, options.lr)
 
 
 def _share_of_peak(options: TrainOptions):
+    iterations = options.iterations or 1
+
     def share(step: int) -> float:
         rise = min(1.0, (step + 1) / (options.warmup + 1))
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.iterations)))
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / iterations)))
 
     return share
 

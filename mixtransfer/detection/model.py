@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -14,8 +14,11 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
+if TYPE_CHECKING:
+    from mixtransfer.detection.ssdlite.model import SSDLite
 
-def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> nn.Module:
+
+def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
     """An SSDLite; for the arguments see ``TrainOptions``.
 
     Raises:
@@ -40,7 +43,7 @@ class TrainedDetector:
         category_ids: The training data's own id of each class.
     """
 
-    model: nn.Module
+    model: "SSDLite"
     size: int
     classes: list[str]
     category_ids: list[int]

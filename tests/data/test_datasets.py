@@ -125,6 +125,16 @@ def test_missing_named_dataset_says_where_to_put_it(tmp_path, monkeypatch):
         load_dataset("cifar10", tmp_path)
 
 
+def test_cifar_from_an_image_folder(tmp_path):
+    """Instead of the published batches; the test part is the one that is there."""
+    for part, count in (("train", 20), ("test", 5)):
+        make_folder(tmp_path / "cifar100" / part, {"apple": count, "bee": count}, size=32)
+    dataset = load_dataset("cifar100", tmp_path)
+    assert dataset.classes == ["apple", "bee"] and dataset.name == "cifar100"
+    assert len(dataset.test) == 10 and len(dataset.train) + len(dataset.val) == 40
+    assert all("/test/" in name for name in names(dataset.test))
+
+
 def test_misspelt_name_gets_the_near_one():
     with pytest.raises(UserError, match="did you mean cifar10"):
         load_dataset("cifra10")

@@ -52,8 +52,13 @@ class CocoFile:
         )
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
     """Read a COCO file of instance annotations.
+
+    Args:
+        path: The file.
+        faults: Takes a sentence for each annotation that cannot be used, which is then left out; without it the first
+            one raises.
 
     Raises:
         UserError: It is no such file, or an entry of it is wrong; the message names the entry.
@@ -69,16 +74,28 @@ def read_coco(path: Path) -> CocoFile:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"{path}: the file_name {name!r} must be relative to the folder of the images.")
     _unique_ids(path, annotations, "annotation")
+    sound = []
     for annotation in annotations:
-        where = f"{path}: annotation {annotation['id']}"
-        image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-        if not isinstance(image, int) or image not in known:
-            raise UserError(f"{where} is of image {image!r}, which is not listed: take it out, or list the image.")
-        if not isinstance(category, int) or category not in categories:
-            raise UserError(f"{where} has category {category!r}, which is not declared: add it to the categories.")
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise UserError(f"{where} needs a bbox of four numbers [x, y, width, height].")
-    return CocoFile(path, categories, images, annotations)
+        if (fault := _fault(annotation, known, categories)) is None:
+            sound.append(annotation)
+            continue
+        sentence = f"{path}: annotation {annotation['id']} {fault}"
+        if faults is None:
+            raise UserError(sentence)
+        faults.append(sentence)
+    return CocoFile(path, categories, images, sound)
+
+
+def _fault(annotation: dict, images: set[int], categories: dict[int, str]) -> str | None:
+    """Why an annotation cannot be used."""
+    image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
+    if not isinstance(image, int) or image not in images:
+        return f"is of image {image!r}, which is not listed: take it out, or list the image."
+    if not isinstance(category, int) or category not in categories:
+        return f"has category {category!r}, which is not declared: add it to the categories."
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return "needs a bbox of four numbers [x, y, width, height]."
+    return None
 
 
 def coco_json(records: Sequence[Record], classes: Sequence[str], category_ids: Sequence[int]) -> dict[str, Any]:
@@ -146,7 +163,7 @@ def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
 
 
 def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
-    ids = [entry.get("id") for entry in entries]
+    ids: list[Any] = [entry.get("id") for entry in entries]
     for place, number in enumerate(ids):
         if type(number) is not int or abs(number) >= 2**63:
             raise UserError(f"{path}: {what} number {place + 1} has the id {number!r}, which is not a whole number.")
@@ -157,7 +174,7 @@ def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
 
 
 def _size(path: Path, image: dict) -> tuple[int, int] | None:
-    size = image.get("width"), image.get("height")
+    size: tuple[Any, Any] = image.get("width"), image.get("height")
     if size == (None, None):
         return None
     if not all(map(_is_number, size)):

@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[tuple[int, int] | None, list[tuple[str, bool, lis
             (
                 entry.findtext("name", "").strip(),
                 entry.findtext("difficult", "0").strip() == "1",
-                [float(entry.findtext(f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")],
+                [float(entry.findtext(f"bndbox/{corner}", "")) for corner in ("xmin", "ymin", "xmax", "ymax")],
             )
             for entry in tree.iter("object")
         ]

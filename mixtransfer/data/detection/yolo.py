@@ -12,7 +12,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.plain_yaml import load_plain_yaml
 
 
-def list_yolo(path: Path) -> ListedDetection:
+def list_yolo(path: Path, faults: list[str] | None = None) -> ListedDetection:
     """List a dataset in YOLO's layout.
 
     ``data.yaml`` has ``names`` (a list, or position → name) and ``train``, ``val`` and ``test`` as far as present: a
@@ -21,6 +21,11 @@ def list_yolo(path: Path) -> ListedDetection:
     of ``images/…/x.jpg`` are in ``labels/…/x.txt``, one a line: class, then centre x, centre y, width, height, or the
     corners of a polygon, whose bounds are then the box; all in shares of width and height. An image without such a
     file has no objects.
+
+    Args:
+        path: ``data.yaml``.
+        faults: Takes a sentence for each line of an undeclared class, which is then left out; without it the first one
+            raises.
 
     Raises:
         UserError: Something is missing or malformed; the message names the file and line.
@@ -39,7 +44,7 @@ def list_yolo(path: Path) -> ListedDetection:
     for key, given in contents.items():
         if key in SPLIT_NAMES and given:
             files = [f for entry in (given if isinstance(given, list) else [given]) for f in _files(path, root, entry)]
-            parts[SPLIT_NAMES[key]] = _part(sorted(set(files)), classes)
+            parts[SPLIT_NAMES[key]] = _part(sorted(set(files)), classes, faults)
     return ListedDetection(path.resolve().parent.name, path, classes, list(range(len(classes))), parts)
 
 
@@ -82,8 +87,8 @@ def _files(path: Path, root: str, entry: object) -> list[Path]:
         raise UserError(f"{place} names an image that {error}: put data.yaml above its images.") from error
 
 
-def _part(files: list[Path], classes: list[str]) -> ListedBoxes:
-    found = [(i, *entry) for i, file in enumerate(files) for entry in _read(_label_file(file), classes)]
+def _part(files: list[Path], classes: list[str], faults: list[str] | None) -> ListedBoxes:
+    found = [(i, *entry) for i, file in enumerate(files) for entry in _read(_label_file(file), classes, faults)]
     return ListedBoxes(
         files=files,
         image_ids=list(range(1, len(files) + 1)),
@@ -107,7 +112,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read(path: Path, classes: list[str]) -> list[tuple[int, list[float]]]:
+def _read(path: Path, classes: list[str], faults: list[str] | None) -> list[tuple[int, list[float]]]:
     """Class and x1, y1, x2, y2 of each line."""
     if not path.is_file():
         return []
@@ -128,9 +133,11 @@ def _read(path: Path, classes: list[str]) -> list[tuple[int, list[float]]]:
                 f"{path}, line {number}: {line.strip()[:40]!r} is not a class and four numbers, or a polygon."
             ) from None
         if not 0 <= label < len(classes):
-            raise UserError(
-                f"{path}, line {number} has class {int(label)}, which is not among the {len(classes)} names."
-            )
+            sentence = f"{path}, line {number} has class {int(label)}, which is not among the {len(classes)} names."
+            if faults is None:
+                raise UserError(sentence)
+            faults.append(sentence)
+            continue
         if len(values) == 4:
             x, y, width, height = values
             box = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]

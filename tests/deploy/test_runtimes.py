@@ -1,0 +1,25 @@
+"""Every runtime computes the same numbers."""
+
+import pytest
+import torch
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.deploy.runtimes import NAMES, installed_runtimes, prepare
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+def test_runtimes_agree_with_the_network(runtime):
+    if runtime not in installed_runtimes():
+        pytest.skip(f"{NAMES[runtime]} is not installed: pip install 'mixtransfer[export]'")
+    torch.manual_seed(0)
+    model = create_backbone("mobilenetv3_small_050.mixconv35", weights="none", num_classes=5).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics other than 0 and 1
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    images = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(images)
+    calls = prepare(runtime, model, 64, (1, 3))
+    for batch, call in calls.items():
+        torch.testing.assert_close(torch.as_tensor(call(images[:batch])), expected[:batch], atol=1e-4, rtol=1e-3)
