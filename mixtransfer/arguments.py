@@ -5,6 +5,7 @@ import re
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -12,6 +13,7 @@ from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
 
 from mixtransfer.errors import UserError
 from mixtransfer.help import HelpFormatter, metavar, usage, with_choices
+from mixtransfer.plain_yaml import load_plain_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -28,6 +30,9 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
         UserError: An argument or a key of a file is unknown, or a value is of the wrong kind.
     """
     parser = _parser(name, cls, positionals)
+    for option, value in zip(argv, argv[1:], strict=False):
+        if option == "--config":
+            _check_yaml(value)
     try:
         values = parser.parse_args([_with_dashes(word) for word in argv]).as_dict()
     except ArgumentError as error:
@@ -74,6 +79,15 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
                 text = with_choices(text, kind)
             parser.add_argument(option, type=kind, default=default, metavar=shown, help=text)
     return parser
+
+
+def _check_yaml(value: str) -> None:
+    """Have a file that is not plain YAML be one sentence."""
+    try:
+        if Path(value).is_file():
+            load_plain_yaml(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"The configuration file {value} is not valid YAML: {error}.") from error
 
 
 def _with_dashes(word: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mixtransfer import __version__
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.signals import TERMINATED, sigterm_as_ctrl_c
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,20 @@ VERBS: dict[str, Verb] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
+    """Run a command.
+
+    The exit code is 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    with sigterm_as_ctrl_c() as received:
+        code = _run(argv)
+    return TERMINATED if received and code == 130 else code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file shows progress as it comes, too
+        # A pipe or a log shows progress as it comes, too, and not every terminal knows every letter of a file's name.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 
+from mixtransfer.arguments import parse
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, remove_unfinished, write_atomic
+from mixtransfer.plain_yaml import load_plain_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -63,8 +65,13 @@ class Run:
 
     @property
     def start(self) -> Path:
-        """Weights before fine-tuning, while it lasts."""
+        """Weights before fine-tuning, until the run is finished."""
         return self.folder / "start.safetensors"
+
+    @property
+    def tuned(self) -> Path:
+        """Fine-tuned weights from the end of the last epoch until the run is finished."""
+        return self.folder / "tuned.safetensors"
 
     @property
     def metrics(self) -> Path:
@@ -93,12 +100,13 @@ class Run:
         Raises:
             UserError: The folder holds something already, or cannot be written.
         """
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if not is_unused(output):
             holds = "holds another run" if (output / "config.yaml").exists() else "exists and is not empty"
             raise UserError(f"{output} {holds}: choose another --output, or go on with it by --resume {output}.")
         run = cls(output)
         try:
             output.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(output)
             run.write_config(options)
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
@@ -125,12 +133,25 @@ class Run:
 
     def read_config(self) -> dict:
         try:
-            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{self.config} cannot be read ({type(error).__name__}).") from error
-        if not isinstance(values, dict):
+            values = load_plain_yaml(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.config} cannot be read ({error}).") from error
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise UserError(f"{self.config} does not hold a configuration.")
         return values
+
+    def options(self, kind: type[Options]) -> Options:
+        """The options that it was trained with.
+
+        Raises:
+            UserError: ``config.yaml`` is damaged, or has a key or value that this version's options do not.
+        """
+        if unknown := sorted(self.read_config().keys() - {field.name for field in fields(kind)}):
+            raise UserError(f"{self.config} has the key {unknown[0]!r}, which this version does not know.")
+        try:
+            return parse("", kind, {"data": "?"}, ["--config", str(self.config)])
+        except UserError as error:
+            raise UserError(f"{self.config} cannot be used: {error}") from error
 
     def load_weights(self, model) -> None:
         """Load ``model.safetensors`` into a network that is like the one it was written from.
@@ -181,10 +202,7 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
     """
     run = Run.open(str(options.resume))
     kind = type(options)
-    values = run.read_config()
-    if unknown := sorted(values.keys() - {field.name for field in fields(kind)}):
-        raise UserError(f"{run.config} has the key {unknown[0]!r}, which this version does not know.")
-    recorded = kind(**values)
+    recorded = run.options(kind)
     if options.data is not None and options.data != recorded.data:
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
     default = kind()

@@ -18,14 +18,10 @@ SGD_FROM_SCRATCH = 0.05
 
 
 def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> TrainOptions:
-    """Fill in every option left to us, and check those given against the data.
+    """Fill in every option left to us.
 
     The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``).
-
-    Raises:
-        UserError: An option has a value that cannot be.
     """
-    _check(options)
     images, scratch = len(dataset.train), options.weights == "none"
     epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
@@ -45,7 +41,12 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     )
 
 
-def _check(options: TrainOptions) -> None:
+def check(options: TrainOptions) -> None:
+    """Check the options, before data and weights are fetched.
+
+    Raises:
+        UserError: An option has a value that cannot be.
+    """
     check_ranges(
         options,
         **dict.fromkeys(("epochs", "batch_size", "devices", "num_nodes"), AT_LEAST_1),

@@ -47,7 +47,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, devices=AT_LEAST_1, num_nodes=AT_LEAST_1)
     prepare_process()
     trained = open_classifier(options.run)
-    examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))
+    examples, classes = _chosen_examples(options, Run.open(options.run).options(TrainOptions))
     examples = with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)

@@ -1,5 +1,6 @@
 """`classify train`: from options to a Run."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.defaults import resolve
+from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
@@ -32,7 +33,7 @@ from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import remove_unfinished, write_atomic
+from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -51,6 +52,11 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
+    with contextlib.ExitStack() as claims:
+        return _train(options, say, claims)
+
+
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run:
     prepare_process()
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:
@@ -59,12 +65,14 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
         if main:
+            claims.enter_context(claimed(run.folder))
             remove_unfinished(run.folder)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run if main else None
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
+    check(options)
     backbone_spec(options.backbone)
     dataset = load_dataset(
         str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
@@ -80,7 +88,9 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
     )
     options = resolve(options, dataset, model)
     if run is None and main:
-        run = Run.create(new_folder(options), options)
+        folder = new_folder(options)
+        claims.enter_context(claimed(folder))
+        run = Run.create(folder, options)
     try:
         if run and options.image_size is None:  # one process; see `resolve`
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
@@ -143,7 +153,9 @@ class _Session:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first
         callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
-        return make_trainer(options, callbacks, max_epochs=options.epochs, gradient_clip_val=options.clip_grad or None)
+        # An interrupted choice of the final weights is made again, without another epoch.
+        epochs = 0 if self.run and self.run.tuned.exists() else options.epochs
+        return make_trainer(options, callbacks, max_epochs=epochs, gradient_clip_val=options.clip_grad or None)
 
     def _tune(self) -> None:
         """Find the batch size and the learning rate where the options ask for it."""
@@ -211,6 +223,8 @@ class _Session:
         write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
+        self.run.start.unlink(missing_ok=True)
+        self.run.tuned.unlink(missing_ok=True)
         return self.run
 
     def _blend(self, trainer: L.Trainer) -> tuple[float, Predictions]:
@@ -222,7 +236,9 @@ class _Session:
             The share of the fine-tuned weights, and the validation predictions that it was chosen by.
         """
         run = self.run
-        tuned = safetensors.torch.load_file(run.weights) if run else {}
+        if run and not run.tuned.exists():  # else the weights may be the final ones already
+            write_atomic(run.tuned, run.weights.read_bytes())
+        tuned = safetensors.torch.load_file(run.tuned) if run else {}
         start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
         validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
@@ -237,7 +253,6 @@ class _Session:
                 parameter /= temperatures[share]
         if run:
             write_atomic(run.weights, model_bytes(self.module.model))
-            run.start.unlink(missing_ok=True)  # or a resumed run would blend once more
         return share, validated[share]
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict) -> None:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.plugins import TorchCheckpointIO
 
+from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
@@ -43,9 +45,20 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=False,
+        plugins=[_Checkpoints()],
         enable_model_summary=False,
         **settings,
     )
+
+
+class _Checkpoints(TorchCheckpointIO):
+    """Lightning's own go through the system's temporary folder, from where a move to another disk can break off."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        save_checkpoint(path, checkpoint)
+
+    def load_checkpoint(self, path: str, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load_checkpoint(path)
 
 
 def processes(options: HardwareOptions) -> int:

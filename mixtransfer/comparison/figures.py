@@ -50,7 +50,9 @@ def score_against_cost(
             x, value, [[value - estimate.low], [estimate.high - value]],
             fmt="o", color=colour, markersize=6, capsize=3, elinewidth=1.2, zorder=2,
         )  # fmt: skip
-        axes.annotate(row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5)
+        axes.annotate(
+            row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5, parse_math=False
+        )
     known = [x for _, x, _ in points if x]
     if known and max(known) > 8 * min(known):
         axes.set_xscale("log")

@@ -20,7 +20,7 @@ from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.run import Run
 
 Say = Callable[[str], None]
@@ -80,7 +80,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     if options.baseline and options.baseline not in names:
         raise UserError(f"--baseline {options.baseline} is not among the backbones: {', '.join(names)}.")
     training = training_options(options)
-    _check_data(training, options.task)
+    _check_training(training, options.task)
     folder = _open(options, training.data)
     jobs = [
         Job(name, seed, folder / "runs" / f"{name.replace('/', '-')}-seed{seed}")
@@ -125,15 +125,22 @@ def training_options(options: CompareOptions):
     return training
 
 
-def _check_data(training, task: str) -> None:
-    """Have data that cannot be used be an error now, not one of each training; named datasets are downloaded here."""
+def _check_training(training, task: str) -> None:
+    """Have options and data that cannot be used be an error now, not one of each training.
+
+    Named datasets are downloaded here.
+    """
     if task == "detect":
         from mixtransfer.data.detection.load import list_boxes
+        from mixtransfer.detection.train import check
 
+        check(training)
         list_boxes(training.data, Path(training.data_root))
     else:
+        from mixtransfer.classification.defaults import check
         from mixtransfer.data.load import load_dataset
 
+        check(training)
         parts = (training.val_fraction, training.test_fraction, training.split_seed)
         load_dataset(training.data, training.data_root, *parts, check=False)
 
@@ -181,12 +188,13 @@ def _open(options: CompareOptions, data: str) -> Path:
                 )
         if "seeds" not in recorded:
             raise UserError(f"{folder} holds a run, not a study: choose another --output.")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_unused(folder):
         raise UserError(f"{folder} exists and is not empty: choose another --output.")
     try:
-        for part in ("runs", "logs"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(file, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
+        for part in ("runs", "logs"):
+            (folder / part).mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
     return folder

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
+from mixtransfer.console import print_table
 from mixtransfer.detection.options import DemoOptions, EvaluateOptions, PredictOptions, TrainOptions
 from mixtransfer.run import Run
 
@@ -74,7 +74,7 @@ def print_scores(scores: dict, title: str, most: int = 30) -> None:
             table.add_row(name, _percent(value))
     for name, value in sorted(per_class.items(), key=lambda entry: entry[1] or 0, reverse=True)[:most]:
         table.add_row(f"AP {name}", _percent(value))
-    Console().print(table)
+    print_table(table)
     if len(per_class) > most:
         print(f"… and {len(per_class) - most} more classes, in the report.")
 

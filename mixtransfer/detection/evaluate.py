@@ -26,7 +26,7 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
     keep_freed_memory()
     trained = open_detector(options.run)
-    recorded = TrainOptions(**Run.open(options.run).read_config())
+    recorded = Run.open(options.run).options(TrainOptions)
     dataset = load_detection_dataset(
         options.data or str(recorded.data),
         options.data_root or recorded.data_root,

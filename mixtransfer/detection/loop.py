@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.detection.inference import detect
@@ -35,7 +36,7 @@ def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset)
     """Train to the end, from the run's checkpoint if it has one."""
     trainer = DetectionTrainer(run, options, dataset)
     with contextlib.suppress(FileNotFoundError):
-        trainer.load_state_dict(torch.load(run.checkpoint, map_location="cpu", weights_only=True))
+        trainer.load_state_dict(load_checkpoint(run.checkpoint))
     trainer.train(trainer.next_iteration, options.iterations)
 
 
@@ -157,9 +158,7 @@ class Keeper(hooks.HookBase):
         if last or done % self.options.eval_every == 0:
             self._evaluate(done)
         if trainer.rank == 0 and (last or done % CHECKPOINT_EVERY == 0 or done % self.options.eval_every == 0):
-            file = io.BytesIO()
-            torch.save(trainer.state_dict(), file)
-            write_atomic(self.run.checkpoint, file.getvalue())
+            save_checkpoint(self.run.checkpoint, trainer.state_dict())
 
     def after_train(self) -> None:
         self._bar.close()

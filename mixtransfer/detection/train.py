@@ -1,5 +1,6 @@
 """`detect train`: from options to a Run, by detectron2's training loop."""
 
+import contextlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import claimed, write_atomic
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 
@@ -42,18 +43,25 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
+    with contextlib.ExitStack() as claims:
+        return _train(options, say, claims)
+
+
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
     keep_freed_memory()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_detectron2()
     run = None
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
+        if not options.machine_rank:
+            claims.enter_context(claimed(run.folder))
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
-    _check(options)
+    check(options)
     dataset = load_detection_dataset(
         str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
@@ -62,16 +70,19 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
     elif run is None:
-        run = Run.create(new_folder(options), options)
+        folder = new_folder(options)
+        claims.enter_context(claimed(folder))
+        run = Run.create(folder, options)
+    if not options.machine_rank and not run.model.exists():
         detector_card(
             options.backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     try:
         _launch(run, options, dataset)
+        return None if options.machine_rank else _finish(run, options, dataset)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted. Go on with: mixtransfer detect train --resume {run.folder}") from stop
-    return None if options.machine_rank else _finish(run, options, dataset)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
@@ -89,7 +100,12 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     )
 
 
-def _check(options: TrainOptions) -> None:
+def check(options: TrainOptions) -> None:
+    """Check the options, before data and weights are fetched.
+
+    Raises:
+        UserError: An option has a value that cannot be.
+    """
     check_ranges(
         options,
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),

@@ -69,7 +69,7 @@ def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
     known = set(_unique_ids(path, images, "image"))
     for image in images:
         name = image.get("file_name")
-        if not isinstance(name, str) or not name:
+        if not _is_text(name) or "\0" in name:
             raise UserError(f"{path}: image {image['id']} has no file_name.")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"{path}: the file_name {name!r} must be relative to the folder of the images.")
@@ -155,7 +155,7 @@ def _without_outlines(entry: dict) -> dict:
 def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
     ids = _unique_ids(path, entries, "category")
     for entry in entries:
-        if not isinstance(entry.get("name"), str):
+        if not _is_text(entry.get("name")):
             raise UserError(f"{path}: category {entry['id']} has no name.")
     if not ids:
         raise UserError(f"{path} declares no categories.")
@@ -182,6 +182,11 @@ def _size(path: Path, image: dict) -> tuple[int, int] | None:
             f"{path}: image {image['id']} has the size {size[0]!r}×{size[1]!r}, which is not one of pixels."
         )
     return size
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text with something in it that can be written; JSON can hold halves of characters."""
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_number(value: Any) -> bool:
