@@ -1,8 +1,5 @@
 """A fused network against the one it was made from."""
 
-import copy
-
-import pytest
 import torch
 from timm.layers.mixed_conv2d import MixedConv2d
 from torch import nn
