@@ -77,6 +77,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
         {"run": None, "images": "+"},
     ),
+    "export": Verb(
+        "write a run's model for ONNX Runtime, OpenVINO, torch.export or ExecuTorch",
+        "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
+        {"run": None},
+    ),
 }  # fmt: skip
 
 

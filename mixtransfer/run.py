@@ -203,11 +203,11 @@ class ModelCard:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
-    def read(cls, path: Path, task: str) -> "ModelCard":
+    def read(cls, path: Path, task: str | None = None) -> "ModelCard":
         """Read and check a ``model.json``.
 
         Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task.
+            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -229,7 +229,7 @@ class ModelCard:
             )
         if not well_formed:
             raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
-        if card.task != task:
+        if task is not None and card.task != task:
             raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
         return card
 
