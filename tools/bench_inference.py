@@ -18,15 +18,15 @@ import numpy as np
 import openvino
 import timm
 import torch
-from mixtransfer.deploy.exported import Exported, compile_openvino, open_exported, open_onnx
-from mixtransfer.deploy.formats import FORMATS
-from mixtransfer.deploy.metadata import Metadata
-from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.deploy.exported import Exported, compile_openvino, open_exported, open_onnx
+from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.latency import measure
+from mixtransfer.deploy.metadata import Metadata
+from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
 from mixtransfer.deploy.quantize import quantize_file
 from mixtransfer.deploy.runtimes import prepare
 from mixtransfer.device import keep_freed_memory

@@ -49,7 +49,7 @@ class GroupedPointwise(MixedConv2d):
 
 
 def make_quicker(model: nn.Module) -> nn.Module:
-    """Change a network's layers in place, and return it; to be called before ``fold_batch_norm``."""
+    """Change a network's layers in place, and return it; ``fold_batch_norm`` must be called (again) after it."""
     for name, layer in list(model.named_modules()):
         if GroupedPointwise.fits(layer):
             model.set_submodule(name, GroupedPointwise(layer))

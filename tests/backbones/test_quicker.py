@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import GroupedPointwise, make_quicker
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
@@ -70,3 +71,15 @@ def test_twenty_steps_lose_what_plain_timm_loses(batch_norm):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+def test_folding_before_and_after():
+    """The choice of the input size folds the network that is then made quicker."""
+    torch.manual_seed(0)
+    plain = create_backbone("mixnet_s", weights="none", num_classes=CLASSES).double().eval()
+    quicker = copy.deepcopy(plain)
+    fold_batch_norm(quicker)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    assert fold_batch_norm(make_quicker(quicker)) == norms
+    images = torch.randn(1, 3, SIZE, SIZE, dtype=torch.float64)
+    assert torch.allclose(plain(images), quicker(images), rtol=1e-6, atol=1e-12)

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from mixtransfer.deploy.exported import open_exported
 
 from mixtransfer.cli import main
 from mixtransfer.deploy import quantize
+from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.quantize import Quantization
 
 pytest.importorskip("nncf")
