@@ -50,7 +50,7 @@ VERBS: dict[str, Verb] = {
     ),
     "classify predict": Verb(
         "classify image files, folders and globs",
-        "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        "mixtransfer.classification.options:PredictOptions", "mixtransfer.deploy.commands:classify",
         {"run": None, "images": "+"},
     ),
     "compare": Verb(
@@ -74,7 +74,7 @@ VERBS: dict[str, Verb] = {
     ),
     "detect predict": Verb(
         "find objects in images and videos",
-        "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
+        "mixtransfer.detection.options:PredictOptions", "mixtransfer.deploy.commands:detect",
         {"run": None, "images": "+"},
     ),
     "export": Verb(

@@ -131,14 +131,14 @@ class PredictOptions:
     """Classify images with a run's model; results are printed as they come.
 
     Args:
-        run: The run.
+        run: The run, or a file that `mixtransfer export` wrote.
         images: Files, folders or glob patterns.
         top: How many classes to give an image.
         format: table for people; json gives one object a line; csv one row an image and class.
         json: Short for --format json.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
     """
 
     run: str

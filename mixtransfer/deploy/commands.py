@@ -2,7 +2,10 @@
 
 import json
 
+from mixtransfer.classification.options import PredictOptions as ClassifyOptions
 from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
+from mixtransfer.detection.options import PredictOptions as DetectOptions
+from mixtransfer.errors import UserError
 
 
 def export(options: ExportOptions) -> int:
@@ -47,3 +50,37 @@ def benchmark(options: BenchmarkOptions) -> int:
 
 def _silent(_: str) -> None:
     pass
+
+
+def classify(options: ClassifyOptions) -> int:
+    """`classify predict` with a run or an exported file."""
+    from mixtransfer.classification.commands import predict
+
+    if not _is_export(options):
+        return predict(options)
+    from mixtransfer.deploy.predict import ExportedClassifier
+
+    return predict(options, ExportedClassifier(options.run))
+
+
+def detect(options: DetectOptions) -> int:
+    """`detect predict` with a run or an exported file; the latter needs no detectron2."""
+    from mixtransfer.detection.commands import predict
+
+    if not _is_export(options):
+        return predict(options)
+    from mixtransfer.deploy.predict import ExportedDetector
+    from mixtransfer.detection.predict import check_threshold
+
+    check_threshold(options.threshold)
+    return predict(options, ExportedDetector(options.run, options.threshold))
+
+
+def _is_export(options: ClassifyOptions | DetectOptions) -> bool:
+    from mixtransfer.deploy.exported import is_exported
+
+    if not is_exported(options.run):
+        return False
+    if options.device not in ("auto", "cpu"):
+        raise UserError(f"--device {options.device} is for runs: exported files run on the CPU.")
+    return True

@@ -98,15 +98,26 @@ def open_exported(path: Path | str, threads: int | None = None) -> Exported:
 
 def open_onnx(path: Path, threads: int) -> tuple[str | None, Call]:
     """The metadata and the call of an ONNX file, in ONNX Runtime."""
+    session = onnx_session(path, threads)
+    (entry,) = session.get_inputs()
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    return text, lambda images: session.run(None, {entry.name: images})
+
+
+def onnx_session(model: Path | bytes, threads: int, batch: int | None = None):
+    """An ``onnxruntime.InferenceSession`` on the CPU, for one batch size or for any.
+
+    Its threads wait busily for work within a run only: between runs they would slow down all else on the machine.
+    """
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    return text, lambda images: session.run(None, {entry.name: images})
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    if batch:
+        settings.add_free_dimension_override_by_name("batch", batch)
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
 def open_openvino(path: Path, threads: int) -> tuple[str | None, Call]:

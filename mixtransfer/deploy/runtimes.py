@@ -2,17 +2,16 @@
 
 import copy
 import importlib.util
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.deploy.exported import compile_openvino, onnx_session
+from mixtransfer.deploy.formats import FORMATS, onnx_model, openvino_model
+from mixtransfer.deploy.network import ExportClassifier
 
 NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -21,25 +20,26 @@ Call = Callable[[torch.Tensor], object]
 
 def installed_runtimes() -> list[str]:
     """The keys of ``NAMES`` that can be used here, "pytorch" first."""
-    needs = {"pytorch": ["torch"], "onnxruntime": ["onnx", "onnxscript", "onnxruntime"], "openvino": ["openvino"]}
+    needs = {"pytorch": (), "onnxruntime": FORMATS["onnx"].packages, "openvino": FORMATS["openvino"].packages}
     return [name for name in NAMES if all(importlib.util.find_spec(module) for module in needs[name])]
 
 
 def prepare(runtime: str, model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
     """A function for each batch size that takes images (batch, 3, size, size), float32, and computes logits.
 
-    PyTorch runs as ``classify predict`` does: eager, channels last, batch norm folded. The others compile the network
-    for each batch size and run on the CPU, with as many threads as PyTorch has.
+    PyTorch runs as ``classify predict`` does: eager, channels last, batch norm folded. The others run what `export`
+    writes for them, compiled for each batch size, on the CPU, with as many threads as PyTorch has.
 
     Args:
         runtime: Of ``installed_runtimes``.
         model: A classifier in evaluation mode; it is left as it is.
     """
     makers = {"pytorch": _pytorch, "onnxruntime": _onnxruntime, "openvino": _openvino}
-    return makers[runtime](copy.deepcopy(model), size, batches)
+    return makers[runtime](model, size, batches)
 
 
 def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
+    model = copy.deepcopy(model)
     fold_batch_norm(model)
     model.to(memory_format=torch.channels_last)
 
@@ -51,41 +51,16 @@ def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, C
 
 
 def _onnxruntime(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
-    import onnxruntime
-
-    calls = {}
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        file = Path(folder) / "model.onnx"
-        images, dynamic = torch.zeros(2, 3, size, size), ({0: torch.export.Dim("batch")},)
-        names = {"input_names": ["images"], "output_names": ["logits"]}
-        torch.onnx.export(model, (images,), file, dynamo=True, dynamic_shapes=dynamic, verbose=False, **names)
-        for batch in batches:
-            settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = torch.get_num_threads()
-            settings.log_severity_level = 3
-            settings.add_free_dimension_override_by_name("batch", batch)
-            session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
-            calls[batch] = lambda images, session=session: session.run(None, {"images": images.numpy()})[0]
-    return calls
+    content = onnx_model(_network("onnx", model, size)).SerializeToString()
+    sessions = {batch: onnx_session(content, torch.get_num_threads(), batch) for batch in batches}
+    return {batch: lambda images, run=s.run: run(None, {"images": images.numpy()})[0] for batch, s in sessions.items()}
 
 
 def _openvino(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
-    import openvino
-
-    with _quiet():
-        converted = openvino.convert_model(model, example_input=torch.zeros(1, 3, size, size))
-    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    calls = {}
-    for batch in batches:
-        converted.reshape([batch, 3, size, size])
-        compiled = openvino.Core().compile_model(converted, "CPU", settings)
-        calls[batch] = lambda images, compiled=compiled: compiled(images.numpy())[0]
-    return calls
+    converted = openvino_model(_network("openvino", model, size))
+    compiled = {batch: compile_openvino(converted, batch, torch.get_num_threads()) for batch in batches}
+    return {batch: lambda images, call=call: call(images.numpy())[0] for batch, call in compiled.items()}
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' messages to developers."""
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+def _network(format: str, model: nn.Module, size: int) -> ExportClassifier:
+    return ExportClassifier(model, Preprocessing(size), False, FORMATS[format].rule).eval()

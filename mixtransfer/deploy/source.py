@@ -109,7 +109,13 @@ def open_source(folder: Path | str) -> Source:
     model = detector.model
     mean, std = (tuple((buffer / 255).flatten().tolist()) for buffer in (model.pixel_mean, model.pixel_std))
     preprocessing = Preprocessing(detector.size, 1.0, "bilinear", mean, std)
-    details = {"category_ids": detector.category_ids, "nms_threshold": model.nms_threshold}
+    details = {
+        "category_ids": detector.category_ids,
+        "loss": card.details["loss"],
+        "box_weights": list(model.box_transform.weights),
+        "nms_threshold": model.nms_threshold,
+        "limit": model.detections_per_image,
+    }
     return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
 
 

@@ -35,17 +35,18 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def predict(options: PredictOptions) -> int:
+def predict(options: PredictOptions, detector=None) -> int:
+    """Detect with the run that the options name, or with another ``Detector``."""
     from mixtransfer.detection.predict import Predictor, print_found
     from mixtransfer.detection.predict import predict as predict_run
 
-    predictor = Predictor(options.run, options.device, options.threshold)
+    detector = detector or Predictor(options.run, options.device, options.threshold)
     form = "json" if options.json else options.format
 
     def say(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    if not print_found(predict_run(options, predictor), predictor, form, say):
+    if not print_found(predict_run(options, detector), detector, form, say):
         say("error: None of the images can be used.")
         return 2
     return 0

@@ -105,15 +105,15 @@ class PredictOptions:
     """Find objects with a run's detector, in images and videos.
 
     Args:
-        run: The run.
+        run: The run, or a file that `mixtransfer export` wrote.
         images: Image files, folders, glob patterns, or video files.
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
         threshold: The smallest score to show.
         format: table for people; json gives one object a line.
         json: Short for --format json.
         batch_size: Images at a time.
-        workers: Image-loading processes; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+        workers: Image-loading threads; by default by the machine.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
     """
 
     run: str

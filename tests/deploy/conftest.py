@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from enlivening import enliven
 from folders import make_folder
-from torch import nn
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.model import model_bytes
@@ -13,19 +13,6 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.files import write_atomic
 from mixtransfer.run import ModelCard, Run
-
-
-@torch.no_grad()
-def enliven(model: nn.Module) -> nn.Module:
-    """Batch norms with statistics and scales of their own, so that a mistake would show."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            module.weight.uniform_(0.5, 1.5)
-            module.bias.normal_(0, 0.1)
-    return model.eval()
 
 
 @pytest.fixture(scope="session")
