@@ -143,7 +143,7 @@ def open_calls(runtime: str, place: str, batches: Sequence[int], threads: int) -
     if runtime == "pytorch":
         return _open_pytorch(place, batches, threads)
     exported = open_exported(place, threads)
-    files = Path(place).parent.glob(f"{Path(place).stem}.*")
+    files = [Path(place).with_suffix(suffix) for suffix in FORMATS[runtime].suffixes]
     size = exported.preprocessing.size
     views = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
     calls = {batch: partial(exported.run, exported.to_input(views[:batch])) for batch in batches}

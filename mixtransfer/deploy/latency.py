@@ -35,7 +35,7 @@ def sample(calls: Mapping[Hashable, Callable[[], object]], rounds: int = 30) -> 
 
     One call before each turn is not counted: it brings the network's weights back into the caches.
     """
-    repeats = {key: max(1, round(SLICE / np.mean(_seconds(call, 2)))) for key, call in calls.items()}
+    repeats = {key: max(1, round(SLICE / min(_seconds(call, 2)))) for key, call in calls.items()}
     seconds: dict[Hashable, list[list[float]]] = {key: [] for key in calls}
     order = random.Random(0)
     for _ in tqdm(range(rounds), "Measuring latency", leave=False, disable=None):
