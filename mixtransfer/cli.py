@@ -93,6 +93,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
         {"run": None},
     ),
+    "benchmark": Verb(
+        "measure a model's latency, throughput and memory here, by runtime, batch and threads",
+        "mixtransfer.deploy.options:BenchmarkOptions", "mixtransfer.deploy.commands:benchmark",
+        {"model": None},
+    ),
 }  # fmt: skip
 
 
