@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import yaml
 
+from mixtransfer.backbones.architecture import Architecture
+from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
@@ -150,7 +152,7 @@ def new_folder(options: object) -> Path:
     """The output folder that training options ask for, or the first free name under runs/."""
     if options.output:
         return Path(options.output)
-    name = f"{Path(options.data).stem}-{options.backbone}"
+    name = f"{Path(options.data).stem}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
 
@@ -184,11 +186,12 @@ class ModelCard:
 
     Attributes:
         task: "classification" or "detection".
-        backbone: A name that ``create_backbone`` takes.
+        backbone: A name that ``create_backbone`` takes, or that of ``architecture``.
         classes: Class names in the order of the outputs.
         preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
         versions: Of the packages that wrote it.
         details: What only this task needs.
+        architecture: Of a backbone that came from a file, what the file held.
     """
 
     task: str
@@ -198,6 +201,26 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
     details: dict = field(default_factory=dict)
     format: int = 1
+    architecture: dict | None = None
+
+    @classmethod
+    def of(
+        cls, task: str, backbone: BackboneSpec, classes: list[str], preprocessing: dict, details: dict | None = None
+    ) -> "ModelCard":
+        """The card of a model that is being made."""
+        architecture = backbone.architecture.to_dict() if backbone.architecture else None
+        return cls(task, backbone.name, classes, preprocessing, details=details or {}, architecture=architecture)
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """What ``create_backbone`` builds the network from, whatever has become of the backbone's file.
+
+        Raises:
+            UserError: The name or the architecture is none.
+        """
+        if self.architecture is None:
+            return backbone_spec(self.backbone)
+        return architecture_spec(Architecture.from_dict(self.architecture, "The architecture in model.json"))
 
     def write(self, path: Path) -> None:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")

@@ -6,8 +6,10 @@ The names below load their modules when they are first used, so the registry can
 from importlib import import_module
 
 _HOMES = {
+    "Architecture": "architecture",
     "BackboneSpec": "registry",
     "MixConv2d": "mixconv",
+    "architecture_spec": "registry",
     "backbone_spec": "registry",
     "count_macs": "cost",
     "count_parameters": "cost",

@@ -34,7 +34,7 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
         preprocessing = Preprocessing.from_dict(card.preprocessing)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{run.model} is not a model description: its preprocessing is not whole.") from error
-    model = create_backbone(card.backbone, weights="none", num_classes=len(card.classes))
+    model = create_backbone(card.spec, weights="none", num_classes=len(card.classes))
     run.load_weights(model)
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
 

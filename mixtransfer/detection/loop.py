@@ -26,7 +26,7 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.run import Run
+from mixtransfer.run import ModelCard, Run
 
 CHECKPOINT_EVERY = 200  # iterations
 
@@ -225,7 +225,8 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
     resumes = run.checkpoint.exists()
     weights = "none" if from_run or resumes else options.weights
-    model = build_detector(options.backbone, weights, len(dataset.classes), options.tap, options.loss)
+    backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
+    model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss)
     if from_run and not resumes:
         new = load_detector_weights(model, options.weights)
         print(f"Started from {options.weights}" + (": its class head is made anew." if new else "."))

@@ -7,12 +7,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
 
-def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> nn.Module:
+def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str) -> nn.Module:
     """An SSDLite; for the arguments see ``TrainOptions``.
 
     Raises:
@@ -44,11 +45,11 @@ class TrainedDetector:
 
 
 def detector_card(
-    backbone: str, tap: str, loss: str, size: int, classes: list[str], category_ids: list[int]
+    backbone: BackboneSpec, tap: str, loss: str, size: int, classes: list[str], category_ids: list[int]
 ) -> ModelCard:
     """What ``open_detector`` needs beside the weights."""
     details = {"tap": tap, "loss": loss, "category_ids": category_ids}
-    return ModelCard("detection", backbone, classes, {"size": size}, details=details)
+    return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
 
 def open_detector(folder: Path | str) -> TrainedDetector:
@@ -64,7 +65,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
         tap, loss, category_ids = details["tap"], details["loss"], list(details["category_ids"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run.model} is not a detector's description: {error} is missing or wrong.") from error
-    model = build_detector(card.backbone, "none", len(card.classes), tap, loss)
+    model = build_detector(card.spec, "none", len(card.classes), tap, loss)
     run.load_weights(model)
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.load import load_detection_dataset
@@ -58,9 +59,10 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     _describe(dataset, say)
     options = resolve(options, dataset)
     if run is None:
+        backbone = backbone_spec(options.backbone)
         run = Run.create(new_folder(options), options)
         detector_card(
-            options.backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
+            backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     try:
