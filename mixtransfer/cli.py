@@ -58,6 +58,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
         {"data": "*"},
     ),
+    "search": Verb(
+        "search for a network of your own within a budget of multiply-adds",
+        "mixtransfer.search.options:SearchOptions", "mixtransfer.search.commands:search",
+        {"data": "?"},
+    ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
         "mixtransfer.detection.options:DemoOptions", "mixtransfer.detection.commands:demo", {},

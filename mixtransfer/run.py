@@ -157,6 +157,39 @@ def new_folder(options: object) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+def join_folder(folder: Path, options: object, free: Sequence[str], mark: str, what: str) -> None:
+    """Make the folder of long work that goes on by the same command, or see that it holds the same work.
+
+    Args:
+        options: A dataclass, which ``config.yaml`` records.
+        free: Names of the options that may differ when the work goes on.
+        mark: An option that no other kind of folder records.
+        what: The kind of work, with its article.
+
+    Raises:
+        UserError: It holds something else, or cannot be written.
+    """
+    run = Run(folder)
+    if run.config.is_file():
+        recorded = run.read_config()
+        if mark not in recorded:
+            raise UserError(f"{folder} holds something else, not {what}: choose another --output.")
+        for key, value in asdict(options).items():
+            if key not in free and recorded.get(key, value) != value:
+                option = f"--{key.replace('_', '-')}" if key != "data" else "data"
+                raise UserError(
+                    f"{folder} holds {what} whose {option} is {recorded[key]}, not {value}: "
+                    "choose another --output, or the same options to go on."
+                )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty: choose another --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        run.write_config(options)
+    except OSError as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
+
+
 def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Options]:
     """The run that ``options.resume`` names, and its own options.
 

@@ -109,8 +109,6 @@ class Architecture:
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks one after another, each with its own stride, none repeated."""
-        from dataclasses import replace
-
         for stage in self.blocks:
             first = True
             for block in map(Block.parse, stage):

@@ -97,7 +97,11 @@ def backbone_spec(name: str | BackboneSpec) -> BackboneSpec:
 def architecture_spec(architecture: Architecture) -> BackboneSpec:
     """The spec of a network that is not timm's but built of timm's blocks."""
     return BackboneSpec(
-        architecture.name, "file", "efficientnet", description="A network from a backbone file.", architecture=architecture
+        architecture.name,
+        "file",
+        "efficientnet",
+        description="A network from a backbone file.",
+        architecture=architecture,
     )
 
 

@@ -40,9 +40,8 @@ class Scorer:
         return self.supernet.standalone(architecture, self._inputs(self.calibration))
 
     @torch.inference_mode()
-    def top1(self, architecture: Architecture) -> float:
-        """Accuracy of a network on the validation images, a fraction."""
-        network = self.network(architecture)
+    def top1(self, network: nn.Module) -> float:
+        """Accuracy of such a network on the validation images, a fraction."""
         predicted = torch.cat([network(inputs).argmax(1).cpu() for inputs in self._inputs(self.validation)])
         return float((predicted == self.labels).double().mean())
 

@@ -37,6 +37,7 @@ class Supernet(nn.Module):
         for layer in self.widest.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+                layer.track_running_stats = False
         _, *others = depthwise_layers(self.widest).items()
         for name, layer in others:
             self.widest.set_submodule(name, _kernels(layer.in_channels))
@@ -64,8 +65,8 @@ class Supernet(nn.Module):
         for name, layer in depthwise_layers(network).items():
             shared = self.widest.get_submodule(name)
             if isinstance(layer, MixConv2d):
-                parts = zip(_kernel_parts(shared, layer.in_channels, layer.kernel_sizes), range(len(layer)), strict=True)
-                weights |= {f"{name}.{i}.weight": part for part, i in parts}
+                parts = _kernel_parts(shared, layer.in_channels, layer.kernel_sizes)
+                weights |= {f"{name}.{i}.weight": part for i, part in enumerate(parts)}
             elif isinstance(shared, nn.ParameterDict):
                 (weights[f"{name}.weight"],) = _kernel_parts(shared, layer.in_channels, layer.kernel_size[:1])
         for name, parameter in network.named_parameters():

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors import SafetensorError
 
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.model import model_bytes
@@ -52,6 +54,18 @@ def train_supernet(
         raise KeyboardInterrupt
     write_atomic(weights, model_bytes(supernet))
     checkpoint.unlink()
+
+
+def load_supernet(supernet: Supernet, weights: Path) -> None:
+    """Load what ``train_supernet`` wrote.
+
+    Raises:
+        UserError: It is damaged, or of another space.
+    """
+    try:
+        supernet.load_state_dict(safetensors.torch.load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{weights} is damaged or of another search: remove it to train the supernet anew.") from error
 
 
 class _SinglePaths(L.LightningModule):
