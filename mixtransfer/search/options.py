@@ -33,8 +33,8 @@ class SearchOptions:
         seed: Seed of the supernet, of the sampling and of the search.
         workers: Image-loading processes; by default by the machine.
         precision: Arithmetic of the supernet; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
-        storage: Where Optuna keeps the trials, as a database's address (mysql://…, postgresql://…); by default a SQLite
-            file in the folder.
+        storage: Where Optuna keeps the trials, as a database's address (mysql://…, postgresql://…), by the name of the
+            folder; by default a SQLite file in it.
         json: Print search.json instead of a table.
     """
 

@@ -63,7 +63,7 @@ class Study:
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
         }
         address = options.storage or f"sqlite:///{folder.resolve() / 'trials.sqlite3'}"
-        name = f"mixtransfer search {folder.resolve()}"
+        name = folder.name if options.storage else "search"
         try:
             storage = optuna.storages.RDBStorage(address)
             self.study = optuna.create_study(
