@@ -304,6 +304,7 @@ PARSERS: dict[str, Callable[[Path], object]] = {
     ".onnx": _onnx,
     ".xml": ElementTree.parse,
     ".sqlite": _sqlite,
+    ".sqlite3": _sqlite,
 }
 
 
