@@ -1,6 +1,7 @@
 """The command line: verbs to functions. An option class is a verb's interface, its docstring the help."""
 
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -92,6 +93,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
         {"run": None},
     ),
+    "benchmark": Verb(
+        "measure a model's latency, throughput and memory here, by runtime, batch and threads",
+        "mixtransfer.deploy.options:BenchmarkOptions", "mixtransfer.deploy.commands:benchmark",
+        {"model": None},
+    ),
 }  # fmt: skip
 
 
@@ -107,8 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    # A pipe or a log file shows progress as it comes, too, and not every terminal knows every letter of a file's name.
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A pipe or a log shows progress as it comes, too, and not every terminal knows every letter of a file's name.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

@@ -132,8 +132,12 @@ def test_overview_and_unknown_commands(capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense'])\n"
-    code += "try: c.main(['classify', 'train', '--help'])\nexcept SystemExit: pass\nprint([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
+    code = (
+        "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense'])\n"
+        "try: c.main(['classify', 'train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
     )

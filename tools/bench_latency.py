@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.comparison.latency import measure
+from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 

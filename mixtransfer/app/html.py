@@ -11,6 +11,8 @@ from mixtransfer.app.answers import Answers, Looked, above, top
 from mixtransfer.app.downloads import as_csv, as_json, as_zip, draw
 from mixtransfer.app.models import Model
 
+MOST_LISTED = 10  # boxes below an image; all are drawn
+
 _TEMPLATES = Environment(
     loader=PackageLoader("mixtransfer.app", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
@@ -45,12 +47,13 @@ def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path)
         ]
     if drawn:
         (folder / "boxes.zip").write_bytes(as_zip(drawn))
-        links.append({"text": "images", "name": "boxes.zip", "href": f"gradio_api/file={folder / 'boxes.zip'}"})
+        place = (folder / "boxes.zip").as_posix()
+        links.append({"text": "images", "name": "boxes.zip", "href": f"gradio_api/file={place}"})
     return _TEMPLATES.get_template("answers.html.jinja").render(
         answers=answers,
         left_out=answers.left_out,
         task=task,
-        threshold=threshold,
+        threshold=f"{threshold:g}",
         columns=[_column(answers, number, threshold) for number in shown] if answers.images else [],
         agreement=_agreement(answers) if len(shown) > 1 and task == "classification" else "",
         links=links,
@@ -62,7 +65,7 @@ def _column(answers: Answers, number: int, threshold: float) -> dict[str, str]:
     """What is said of one model above the images."""
     model, count = answers.models[number], len(answers.images)
     speed = f"{answers.milliseconds(number):.1f} ms an image" + (f" (median of {count})" if count > 1 else "")
-    column = {"name": model.name, "backbone": model.backbone, "speed": speed}
+    column = {"name": model.name, "network": model.network, "speed": speed}
     if model.task == "detection":
         boxes = sum(len(above(image.answers[number].seen, threshold).boxes) for image in answers.images)
         column["found"] = "1 box" if boxes == 1 else f"{boxes} boxes"
@@ -93,7 +96,8 @@ def _image(
             entry["src"] = _data(drawn[model.name, image.name], "image/jpeg")
         else:
             named = top(answer.seen, model.classes)
-        entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named]
+        entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named[:MOST_LISTED]]
+        entry["more"] = len(named[MOST_LISTED:])
         entries.append(entry)
     if detects:
         return {"name": image.name, "answers": entries}

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from mixtransfer.device import choose_device
+from mixtransfer.classification.predict import ImageClassifier, RunClassifier
+from mixtransfer.deploy.exported import is_exported, open_exported
+from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
+from mixtransfer.detection.mapper import square_view
+from mixtransfer.detection.predict import Detector, Predictor
+from mixtransfer.detection.scores import Detections
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
@@ -23,7 +27,7 @@ class Model:
     Attributes:
         name: What the page calls it.
         task: "classification" or "detection".
-        backbone: Name of its network.
+        network: Its backbone, and the format of an exported file.
         classes: Names in the order of its outputs.
         min_side: See ``load_image``; None if it wants the whole image.
         see: From an RGB image to a classifier's probabilities (classes,) or a detector's ``Detections`` above
@@ -32,7 +36,7 @@ class Model:
 
     name: str
     task: str
-    backbone: str
+    network: str
     classes: list[str]
     min_side: int | None
     see: Callable
@@ -66,39 +70,35 @@ def open_models(paths: Sequence[str], device: str = "auto") -> list[Model]:
 
 
 def open_model(path: str, name: str, device: str) -> Model:
-    """The model of a Run.
+    """The model of a Run or of an exported file.
 
     Raises:
         UserError: It cannot be used.
     """
-    card = ModelCard.read(Run.open(path).model)
-    if card.task == "classification":
-        return _classifier(path, name, card, device)
-    return _detector(path, name, card, device)
+    if is_exported(path):
+        file = open_exported(path)
+        task, network = file.metadata.task, f"{file.metadata.backbone}, {file.format}"
+    else:
+        card = ModelCard.read(Run.open(path).model)
+        task, network = card.task, card.backbone
+    if task == "classification":
+        classifier = ExportedClassifier(path) if is_exported(path) else RunClassifier(path, device)
+        return _classifier(name, network, classifier)
+    detector = ExportedDetector(path, LOWEST_SCORE) if is_exported(path) else Predictor(path, device, LOWEST_SCORE)
+    return _detector(name, network, detector)
 
 
-def _classifier(path: str, name: str, card: ModelCard, device: str) -> Model:
-    from mixtransfer.backbones.folding import fold_batch_norm
-    from mixtransfer.classification.model import open_classifier
-    from mixtransfer.data.preprocessing import Normalize
+def _classifier(name: str, network: str, classifier: ImageClassifier) -> Model:
+    preprocessing = classifier.preprocessing
 
-    trained = open_classifier(path)
-    fold_batch_norm(trained.model)
-    place = choose_device(device)
-    network = trained.model.to(place, memory_format=torch.channels_last)
-    normalize = Normalize(trained.preprocessing).to(place)
-
-    @torch.inference_mode()
     def see(image: Image.Image) -> np.ndarray:
-        view = torch.from_numpy(np.array(trained.preprocessing.central_view(image)))
-        logits = network(normalize(view.permute(2, 0, 1)[None].to(place)))
-        return logits.float().softmax(dim=1)[0].cpu().numpy()
+        return classifier.probabilities(preprocessing.central_view(image)[None])[0]
 
-    return Model(name, card.task, card.backbone, trained.classes, trained.preprocessing.min_side, see)
+    return Model(name, "classification", network, classifier.classes, preprocessing.min_side, see)
 
 
-def _detector(path: str, name: str, card: ModelCard, device: str) -> Model:
-    from mixtransfer.detection.predict import Predictor
+def _detector(name: str, network: str, detector: Detector) -> Model:
+    def see(image: Image.Image) -> Detections:
+        return detector.detect([square_view(image, detector.size)], [image.size])[0]
 
-    predictor = Predictor(path, device, LOWEST_SCORE)
-    return Model(name, card.task, card.backbone, predictor.trained.classes, None, predictor)
+    return Model(name, "detection", network, detector.classes, None, see)

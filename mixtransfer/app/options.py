@@ -10,7 +10,7 @@ class AppOptions:
     The page uses no network; only this machine can reach it, unless --host says otherwise.
 
     Args:
-        runs: A run, or two of one task to see side by side.
+        runs: A run or an exported file, or two of one task to see side by side.
         threshold: The score from which a detector's boxes are shown at first; the page has a slider for it.
         max_images: Images that the page takes at once.
         max_megabytes: The largest file that it takes.

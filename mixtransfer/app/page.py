@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from mixtransfer.app import html
 from mixtransfer.app.answers import Answers, look
@@ -32,8 +33,8 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
 
     def render(answers: Answers, which: str, threshold: float) -> tuple[str, tuple]:
         shown = [names.index(which)] if which in names else range(len(models))
-        # Goes with the answers that it belongs to, when the tab gets others or is forgotten.
-        folder = tempfile.TemporaryDirectory(dir=tempfile_root())
+        # Of the server's files; it goes when the tab gets other answers or is forgotten.
+        folder = tempfile.TemporaryDirectory(dir=get_upload_folder())
         return html.show(answers, shown, threshold, Path(folder.name)), (answers, folder)
 
     with gr.Blocks(title="mixtransfer", analytics_enabled=False, delete_cache=(600, KEPT)) as page:
@@ -41,10 +42,10 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         limits = f"Images: up to {options.max_images} at once, {options.max_megabytes} MB each"
         drop = gr.File(label=limits, file_count="multiple", height=150, elem_id="drop")
         with gr.Row(visible=two or detects):
-            which = gr.Radio([BOTH, *names], value=BOTH, label="Show", visible=two, elem_id="which")
+            which = gr.Radio([BOTH, *names], value=BOTH, label="Show", visible=two, min_width=280, elem_id="which")
             threshold = gr.Slider(
                 LOWEST_SCORE, 0.95, options.threshold, step=0.05, label="Boxes from a score of", visible=detects,
-                elem_id="threshold",
+                min_width=280, elem_id="threshold",
             )  # fmt: skip
         shown = gr.HTML(html.waiting(models), elem_id="answers")
         kept = gr.State(time_to_live=KEPT)
@@ -56,10 +57,3 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         which.change(again, [kept, which, threshold], [shown, kept], **quiet)
         threshold.change(again, [kept, which, threshold], [shown, kept], **quiet)
     return page.queue(max_size=32)
-
-
-def tempfile_root() -> str:
-    """The folder whose files the page gives out, see ``serve``."""
-    from gradio.utils import get_upload_folder
-
-    return get_upload_folder()

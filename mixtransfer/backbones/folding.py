@@ -16,6 +16,7 @@ from timm.layers.mixed_conv2d import MixedConv2d
 from torch import fx, nn
 
 from mixtransfer.backbones.mixconv import MixConv2d
+from mixtransfer.backbones.quicker import GroupedPointwise
 
 _Mixed = (MixConv2d, MixedConv2d)
 
@@ -102,14 +103,21 @@ def _activate(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _convolve(conv: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """``scale * conv(x) + shift`` in one convolution; both of shape (channels out,)."""
+    if isinstance(conv, GroupedPointwise):
+        return conv.convolve(x, *_scaled(*conv.kernels(), scale, shift))
     if isinstance(conv, _Mixed):
         convs = list(conv.children())
         widths = [c.out_channels for c in convs]
         parts = zip(x.split(conv.splits, dim=1), scale.split(widths), shift.split(widths), strict=True)
         return torch.cat([_convolve(c, *part) for c, part in zip(convs, parts, strict=True)], dim=1)
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    bias = shift if conv.bias is None else torch.addcmul(shift, conv.bias, scale)
+    weight, bias = _scaled(conv.weight, conv.bias, scale, shift)
     padding = conv.padding
     if isinstance(conv, Conv2dSame):
         x, padding = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation)), 0
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+
+
+def _scaled(
+    weight: torch.Tensor, bias: torch.Tensor | None, scale: torch.Tensor, shift: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return weight * scale.view(-1, 1, 1, 1), shift if bias is None else torch.addcmul(shift, bias, scale)

@@ -14,6 +14,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -42,6 +43,8 @@ class Classifier(L.LightningModule):
         total_steps: int = 1,
     ):
         super().__init__()
+        if not torch.cuda.is_available():
+            make_quicker(model)
         fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
         self.normalize = Normalize(preprocessing)

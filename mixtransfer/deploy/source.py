@@ -22,7 +22,7 @@ class Source:
     """What an export is made from.
 
     Attributes:
-        run: The run.
+        run: The run; None of a backbone that was not trained.
         task: "classification" or "detection".
         backbone: Its name.
         model: The trained network, on the CPU.
@@ -31,7 +31,7 @@ class Source:
         details: What only this task needs of the description.
     """
 
-    run: Run
+    run: Run | None
     task: str
     backbone: str
     model: nn.Module

@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.dataset import DetectionDataset
@@ -228,6 +229,8 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     resumes = run.checkpoint.exists()
     weights = "none" if from_run or resumes else options.weights
     model = build_detector(options.backbone, weights, len(dataset.classes), options.tap, options.loss)
+    if not torch.cuda.is_available():
+        make_quicker(model)
     if from_run and not resumes:
         new = load_detector_weights(model, options.weights)
         print(f"Started from {options.weights}" + (": its class head is made anew." if new else "."))

@@ -61,13 +61,13 @@ def _number(diagnosis: Diagnosis, severity: str) -> int:
 def _add_finding(page: Page, listing: Listing, finding: Finding) -> None:
     page.section(f"{SIGNS[finding.severity]}: {finding.kind.replace('_', ' ')}", finding.mend)
     (page.note if finding.severity == "note" else page.warning)(finding.what)
-    items, drawn = [], 0
+    items, shown = [], set()
     for example in finding.examples:
-        if drawn == PICTURES:
+        if len(items) == PICTURES:
             break
-        if (picture := _picture(listing, example)) is not None:
+        if shown.isdisjoint(example.images) and (picture := _picture(listing, example)) is not None:
             items.append((picture, example.text))
-            drawn += 1
+            shown.update(example.images)
     if items:
         page.gallery(items, SIDE)
     if len(finding.examples) > len(items):
@@ -101,15 +101,9 @@ def _picture(listing: Listing, example: Example) -> Image.Image | None:
     return whole
 
 
-def _words(value: object) -> str:
+def _words(value: Mapping | float | int | None) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
-    return (
-        "–"
-        if value is None
-        else f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value is None else f"{value:,}"

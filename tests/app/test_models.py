@@ -8,6 +8,7 @@ from mixtransfer.app.answers import above, look
 from mixtransfer.app.models import open_models
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.classification.predict import predict
+from mixtransfer.cli import main
 from mixtransfer.errors import UserError
 
 
@@ -42,7 +43,19 @@ def test_same_boxes_as_detect_predict(detector_run, images):
 
 def test_what_is_known_of_a_model(classifiers):
     assert [model.name for model in classifiers] == ["first", "second"]
-    assert {model.backbone for model in classifiers} == {BACKBONE}
+    assert {model.network for model in classifiers} == {BACKBONE}
+
+
+def test_an_exported_file_beside_its_run(runs, images, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'mixtransfer[export]'")
+    file = tmp_path / "model.onnx"
+    words = ["--output", str(file), "--images", str(images[0].parent)]
+    assert main(["export", str(runs[0]), *words]) == 0
+    models = open_models([str(runs[0]), str(file)], "cpu")
+    assert [model.name for model in models] == ["first", "model.onnx"]
+    assert [model.network for model in models] == [BACKBONE, f"{BACKBONE}, onnx"]
+    for image in look(images, models, 9, 9, _nothing).images:
+        np.testing.assert_allclose(image.answers[0].seen, image.answers[1].seen, atol=1e-4)
 
 
 def test_models_that_do_not_fit(runs, detector_run, tmp_path):

@@ -29,22 +29,29 @@ class Duration:
 
 
 def measure(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, Duration]:
-    """Time each call in every round, in a new order each time.
+    """Time each call in every round, in a new order each time: means of the rounds."""
+    return {key: Duration.of(seconds.mean(axis=1)) for key, seconds in sample(calls, rounds).items()}
 
-    One call before each measurement is not counted: it brings the network's weights back into the caches.
+
+def sample(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, np.ndarray]:
+    """Seconds of single calls, shape (rounds, calls in a round); in every round each has its turn, in a new order.
+
+    One call before each turn is not counted: it brings the network's weights back into the caches.
     """
-    repeats = {key: max(1, round(SLICE / _seconds(call, 2))) for key, call in calls.items()}
-    seconds: dict[Key, list[float]] = {key: [] for key in calls}
+    repeats = {key: max(1, round(SLICE / min(_seconds(call, 2)))) for key, call in calls.items()}
+    seconds: dict[Key, list[list[float]]] = {key: [] for key in calls}
     order = random.Random(0)
     for _ in tqdm(range(rounds), "Measuring latency", leave=False, disable=None):
         for key in order.sample(list(calls), len(calls)):
             calls[key]()
             seconds[key].append(_seconds(calls[key], repeats[key]))
-    return {key: Duration.of(np.array(values)) for key, values in seconds.items()}
+    return {key: np.array(values) for key, values in seconds.items()}
 
 
-def _seconds(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], object], repeats: int) -> list[float]:
+    seconds = []
     for _ in range(repeats):
+        start = time.perf_counter()
         call()
-    return (time.perf_counter() - start) / repeats
+        seconds.append(time.perf_counter() - start)
+    return seconds

@@ -2,7 +2,7 @@
 
 import time
 
-from mixtransfer.comparison.latency import measure
+from mixtransfer.deploy.latency import measure
 
 
 def test_measured_durations_are_those_of_the_calls():
