@@ -69,6 +69,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
         {"runs": "+"},
     ),
+    "search": Verb(
+        "search for a network of your own within a budget of multiply-adds",
+        "mixtransfer.search.options:SearchOptions", "mixtransfer.search.commands:search",
+        {"data": "?"},
+    ),
     "detect demo": Verb(
         "train a detector on embedded digits and photographs: no download, some minutes",
         "mixtransfer.detection.options:DemoOptions", "mixtransfer.detection.commands:demo", {},

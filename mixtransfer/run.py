@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import yaml
 
 from mixtransfer.arguments import parse
+from mixtransfer.backbones.architecture import Architecture
+from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
 from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
@@ -185,9 +187,42 @@ def new_folder(options: TrainOptions) -> Path:
     """The output folder that training options ask for, or the first free name under runs/."""
     if options.output:
         return Path(options.output)
-    name = f"{Path(str(options.data)).stem}-{options.backbone}"
+    name = f"{Path(str(options.data)).stem}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
+
+
+def join_folder(folder: Path, options: object, free: Sequence[str], mark: str, what: str) -> None:
+    """Make the folder of long work that goes on by the same command, or see that it holds the same work.
+
+    Args:
+        options: A dataclass, which ``config.yaml`` records.
+        free: Names of the options that may differ when the work goes on.
+        mark: An option that no other kind of folder records.
+        what: The kind of work, with its article.
+
+    Raises:
+        UserError: It holds something else, or cannot be written.
+    """
+    run = Run(folder)
+    if run.config.is_file():
+        recorded = run.read_config()
+        if mark not in recorded:
+            raise UserError(f"{folder} holds something else, not {what}: choose another --output.")
+        for key, value in asdict(options).items():
+            if key not in free and recorded.get(key, value) != value:
+                option = f"--{key.replace('_', '-')}" if key != "data" else "data"
+                raise UserError(
+                    f"{folder} holds {what} whose {option} is {recorded[key]}, not {value}: "
+                    "choose another --output, or the same options to go on."
+                )
+    elif not is_unused(folder):
+        raise UserError(f"{folder} exists and is not empty: choose another --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        run.write_config(options)
+    except OSError as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
 
 
 def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Options]:
@@ -216,11 +251,12 @@ class ModelCard:
 
     Attributes:
         task: "classification" or "detection".
-        backbone: A name that ``create_backbone`` takes.
+        backbone: A name that ``create_backbone`` takes, or that of ``architecture``.
         classes: Class names in the order of the outputs.
         preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
         versions: Of the packages that wrote it.
         details: What only this task needs.
+        architecture: Of a backbone that came from a file, what the file held.
     """
 
     task: str
@@ -230,6 +266,26 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
     details: dict = field(default_factory=dict)
     format: int = 1
+    architecture: dict | None = None
+
+    @classmethod
+    def of(
+        cls, task: str, backbone: BackboneSpec, classes: list[str], preprocessing: dict, details: dict | None = None
+    ) -> "ModelCard":
+        """The card of a model that is being made."""
+        architecture = backbone.architecture.to_dict() if backbone.architecture else None
+        return cls(task, backbone.name, classes, preprocessing, details=details or {}, architecture=architecture)
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """What ``create_backbone`` builds the network from, whatever has become of the backbone's file.
+
+        Raises:
+            UserError: The name or the architecture is none.
+        """
+        if self.architecture is None:
+            return backbone_spec(self.backbone)
+        return architecture_spec(Architecture.from_dict(self.architecture, "The architecture in model.json"))
 
     def write(self, path: Path) -> None:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")

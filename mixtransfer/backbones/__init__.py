@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from mixtransfer.backbones.replace import use_mixconv as use_mixconv
 
 _HOMES = {
+    "Architecture": "architecture",
     "BackboneSpec": "registry",
     "MixConv2d": "mixconv",
+    "architecture_spec": "registry",
     "backbone_spec": "registry",
     "count_macs": "cost",
     "count_parameters": "cost",

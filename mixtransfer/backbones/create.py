@@ -4,8 +4,12 @@ from typing import Any
 
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import _create_effnet
 from torch import nn
 
+from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
 from mixtransfer.backbones.replace import depthwise_layers, replace_depthwise, use_mixconv
 from mixtransfer.backbones.weights import (
@@ -19,7 +23,7 @@ from mixtransfer.errors import UserError
 
 
 def create_backbone(
-    name: str,
+    name: str | BackboneSpec,
     weights: str = "imagenet",
     num_classes: int = 1000,
     features_only: bool = False,
@@ -32,7 +36,7 @@ def create_backbone(
     ``timm.data.resolve_model_data_config(model)`` gives the preprocessing.
 
     Args:
-        name: See ``mixtransfer.backbones.registry``.
+        name: See ``mixtransfer.backbones.registry``; or what is known of it already.
         weights: "imagenet" for the published ones, "none" for random ones, or a file.
         num_classes: With other than the weights' own classes the classifier is fresh; 0 leaves it out.
         features_only: Return timm's feature extractor instead: a list of maps (n, c, h, w), finest first.
@@ -68,11 +72,13 @@ def create_backbone(
     model = _build(spec, published, merged, timm_kwargs)
     if state is not None:
         source = "The lite0 package" if weights == "imagenet" else str(weights)
-        load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, name, source)
+        load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, spec.name, source)
     return model
 
 
 def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict[str, Any]) -> nn.Module:
+    if spec.architecture:
+        return use_mixconv(_from_blocks(spec.architecture, timm_kwargs), merged)
     tagged = f"{spec.timm_name}.{spec.weights_tag}" if spec.weights_tag else spec.timm_name
     try:
         model = timm.create_model(tagged, pretrained=pretrained, **timm_kwargs)
@@ -86,6 +92,37 @@ def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict
         except ValueError as error:
             raise UserError(f"The variant {spec.name} cannot be had, choose another: {error}") from error
     return model
+
+
+def _from_blocks(architecture: Architecture, timm_kwargs: dict[str, Any]) -> nn.Module:
+    size = architecture.image_size
+    config = {
+        "architecture": architecture.name,
+        "input_size": (3, size, size),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv_stem",
+        "classifier": "classifier",
+    }
+    try:
+        return _create_effnet(
+            architecture.name,
+            pretrained_cfg=config,
+            block_args=decode_arch_def([list(stage) for stage in architecture.blocks]),
+            stem_size=architecture.stem,
+            num_features=architecture.head,
+            round_chs_fn=_as_written,
+            **timm_kwargs,
+        )
+    except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UserError(f"The network {architecture.name} cannot be built of its blocks: {error}.") from error
+
+
+def _as_written(channels: int) -> int:
+    """timm would round channels to a multiple of 8."""
+    return channels
 
 
 def _layer(model: nn.Module, number: int) -> str:

@@ -2,13 +2,15 @@
 
 A name is timm's (``mixnet_s``), with timm's tag after a dot for other weights (``resnet50.tv_in1k``), or with a variant
 after a dot for other depthwise kernels (``mobilenetv2_100.mixconv357``; see ``variants``). Any timm model can be named,
-and any depthwise network varied; the registry adds what is known about a few.
+and any depthwise network varied; the registry adds what is known about a few. A name that ends with ``.json`` is a
+backbone file (see ``architecture``).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
+from mixtransfer.backbones.architecture import Architecture, read_architecture
 from mixtransfer.backbones.variants import Variant, parse_variant
 from mixtransfer.errors import UserError
 
@@ -30,6 +32,7 @@ class BackboneSpec:
         partition: Of a variant, "equal" or "exponential" groups.
         dilated: Whether a variant's kernels are dilated 3×3 ones.
         layer: The only depthwise layer of a variant that differs, from 1; None if all do.
+        architecture: Of a backbone file, the network itself.
     """
 
     name: str
@@ -44,6 +47,7 @@ class BackboneSpec:
     partition: str = "equal"
     dilated: bool = False
     layer: int | None = None
+    architecture: Architecture | None = None
 
 
 def list_backbones(family: str | None = None) -> list[BackboneSpec]:
@@ -62,8 +66,8 @@ def list_backbones(family: str | None = None) -> list[BackboneSpec]:
     return [spec for spec in REGISTRY.values() if family in (None, spec.family)]
 
 
-def backbone_spec(name: str) -> BackboneSpec:
-    """The spec of a registered backbone, of a variant, or of any other timm model.
+def backbone_spec(name: str | BackboneSpec) -> BackboneSpec:
+    """The spec of a registered backbone, of a variant, of a backbone file, or of any other timm model.
 
     Raises:
         UserError: The name is none of these; the message has the nearest names.
@@ -74,8 +78,12 @@ def backbone_spec(name: str) -> BackboneSpec:
         >>> backbone_spec("mobilenetv2_100.mixconv357").kernel_sizes
         (3, 5, 7)
     """
+    if isinstance(name, BackboneSpec):
+        return name
     if name in REGISTRY:
         return REGISTRY[name]
+    if name.lower().endswith(".json"):
+        return architecture_spec(read_architecture(name))
     import timm  # here, because the registry itself must not cost the seconds of this import
 
     base, _, suffix = name.partition(".")
@@ -94,6 +102,17 @@ def backbone_spec(name: str) -> BackboneSpec:
     nearest = get_close_matches(name, names, n=3) or tags[:3]
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`mixtransfer models` lists some."
     raise UserError(f"There is no backbone {name!r}: {hint}")
+
+
+def architecture_spec(architecture: Architecture) -> BackboneSpec:
+    """The spec of a network that is not timm's but built of timm's blocks."""
+    return BackboneSpec(
+        architecture.name,
+        "file",
+        "efficientnet",
+        description="A network from a backbone file.",
+        architecture=architecture,
+    )
 
 
 def _unlisted(name: str, base: str, tag: str) -> BackboneSpec:

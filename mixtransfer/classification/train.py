@@ -73,14 +73,16 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
     check(options)
-    backbone_spec(options.backbone)
+    # A run that goes on knows its network even if the file is gone that --backbone named.
+    card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
+    backbone = card.spec if card else backbone_spec(options.backbone)
     dataset = load_dataset(
         str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)
     model = create_backbone(
-        options.backbone,
+        backbone,
         # The checkpoint brings the weights of a run that goes on.
         weights="none" if run and run.checkpoint.exists() else options.weights,
         num_classes=len(dataset.classes),
@@ -96,6 +98,8 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
             run.write_config(options)
         preprocessing = Preprocessing.of(model, options.image_size)
+        if run and not run.checkpoint.exists():
+            ModelCard.of("classification", backbone, dataset.classes, preprocessing.to_dict()).write(run.model)
         return _Session(run, options, dataset, model, preprocessing, say).run_to_end()
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
         again = f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""
@@ -120,8 +124,6 @@ class _Session:
         self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
         self.module = Classifier(model, preprocessing, options, _class_weight(options, dataset))
         self.resumes = run is not None and run.checkpoint.exists()
-        if run and not self.resumes:
-            ModelCard("classification", options.backbone, dataset.classes, preprocessing.to_dict()).write(run.model)
 
     def run_to_end(self) -> Run | None:
         options, run = self.options, self.run

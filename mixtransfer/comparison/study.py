@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import is_unused, write_atomic
-from mixtransfer.run import Run
+from mixtransfer.files import write_atomic
+from mixtransfer.run import Run, join_folder
 
 Say = Callable[[str], None]
 
@@ -176,27 +176,9 @@ def _check(options: CompareOptions) -> None:
 def _open(options: CompareOptions, data: str) -> Path:
     """The study's folder, new or of the same study."""
     folder = Path(options.output or Path("runs") / f"compare-{Path(data).stem}")
-    file = folder / "config.yaml"
-    if file.is_file():
-        recorded = Run(folder).read_config()
-        for key, value in asdict(options).items():
-            if key not in FREE and recorded.get(key, value) != value:
-                option = f"--{key.replace('_', '-')}" if key != "data" else "data"
-                raise UserError(
-                    f"{folder} holds a study whose {option} is {recorded[key]}, not {value}: "
-                    "choose another --output, or the same options to go on."
-                )
-        if "seeds" not in recorded:
-            raise UserError(f"{folder} holds a run, not a study: choose another --output.")
-    elif not is_unused(folder):
-        raise UserError(f"{folder} exists and is not empty: choose another --output.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
-        for part in ("runs", "logs"):
-            (folder / part).mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
+    join_folder(folder, options, FREE, "seeds", "a study")
+    for part in ("runs", "logs"):
+        (folder / part).mkdir(exist_ok=True)
     return folder
 
 

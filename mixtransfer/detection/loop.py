@@ -28,7 +28,7 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.run import Run
+from mixtransfer.run import ModelCard, Run
 
 CHECKPOINT_EVERY = 200  # iterations
 
@@ -228,7 +228,8 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
     resumes = run.checkpoint.exists()
     weights = "none" if from_run or resumes else options.weights
-    model = build_detector(options.backbone, weights, len(dataset.classes), options.tap, options.loss)
+    backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
+    model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss)
     if not torch.cuda.is_available():
         make_quicker(model)
     if from_run and not resumes:

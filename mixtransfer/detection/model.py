@@ -8,6 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.data.preprocessing import LARGEST
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.options import TrainOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
-def build_detector(backbone: str, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
+def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
     """An SSDLite; for the arguments see ``TrainOptions``.
 
     Raises:
@@ -50,11 +51,11 @@ class TrainedDetector:
 
 
 def detector_card(
-    backbone: str, tap: str, loss: str, size: int, classes: list[str], category_ids: list[int]
+    backbone: BackboneSpec, tap: str, loss: str, size: int, classes: list[str], category_ids: list[int]
 ) -> ModelCard:
     """What ``open_detector`` needs beside the weights."""
     details = {"tap": tap, "loss": loss, "category_ids": category_ids}
-    return ModelCard("detection", backbone, classes, {"size": size}, details=details)
+    return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
 
 def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
@@ -88,7 +89,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     """
     run = Run.open(folder)
     card, size, category_ids = read_detector_card(run.model)
-    model = build_detector(card.backbone, "none", len(card.classes), card.details["tap"], card.details["loss"])
+    model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"])
     run.load_weights(model)
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 

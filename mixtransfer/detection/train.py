@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, statistics
 from mixtransfer.data.detection.load import load_detection_dataset
@@ -74,8 +75,9 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
     if not options.machine_rank and not run.model.exists():
+        backbone = backbone_spec(options.backbone)
         detector_card(
-            options.backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
+            backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     try:

@@ -9,7 +9,7 @@ from detectron2.modeling import Backbone
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 
-from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones import BackboneSpec, backbone_spec, create_backbone
 from mixtransfer.detection.ssdlite.layers import NORM_MOMENTUM, conv_norm_relu6, reset_convolutions
 from mixtransfer.errors import UserError
 
@@ -37,9 +37,11 @@ class SSDLiteBackbone(Backbone):
         UserError: The network has no such maps, or ``create_backbone`` cannot build or fill it.
     """
 
-    def __init__(self, name: str, weights: str = "imagenet", tap: str | None = None) -> None:
+    def __init__(self, name: str | BackboneSpec, weights: str = "imagenet", tap: str | None = None) -> None:
         super().__init__()
-        self.body = create_backbone(name, weights=weights, features_only=True)
+        spec = backbone_spec(name)
+        name = spec.name
+        self.body = create_backbone(spec, weights=weights, features_only=True)
         self._indices = _maps_at(self.body, name, 16, 32)
         expansion = _expansion(self.body)
         if tap not in (None, *TAPS):

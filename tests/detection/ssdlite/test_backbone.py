@@ -1,4 +1,5 @@
 import copy
+import json
 
 import detecting  # noqa: F401  skips without detectron2
 import pytest
@@ -107,3 +108,16 @@ def test_pixel_statistics_are_the_networks():
 def test_what_cannot_be_had(name, tap, reason):
     with torch.device("meta"), pytest.raises(UserError, match=reason):
         SSDLiteBackbone(name, "none", tap)
+
+
+def test_a_backbone_file(tmp_path):
+    path = tmp_path / "mine.json"
+    blocks = [[f"ir_r1_k3.5_s2_e2_c{c}"] for c in (16, 24, 32, 40)]
+    values = {"format": 1, "name": "mine", "stem": 8, "blocks": blocks, "head": 64, "image_size": 64}
+    path.write_text(json.dumps(values))
+    with torch.device("meta"):
+        maps = SSDLiteBackbone(str(path), weights="none")(torch.empty(1, 3, 320, 320))
+    assert [x.shape[1] for x in maps.values()][:2] == [64, 40]
+    path.write_text(json.dumps({**values, "blocks": blocks[:3]}))
+    with pytest.raises(UserError, match="The backbone mine has no map at stride 32"):
+        SSDLiteBackbone(str(path), weights="none")

@@ -1,0 +1,145 @@
+"""`search` as the command line runs it: data, supernet, search, and what comes of it."""
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.trainer import prepare_process
+from mixtransfer.data.augment import Augment
+from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.load import load_dataset
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.device import choose_device
+from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.run import join_folder
+from mixtransfer.search.options import SearchOptions
+from mixtransfer.search.results import write_results
+from mixtransfer.search.scoring import Scorer
+from mixtransfer.search.space import Space
+from mixtransfer.search.study import Say, Study
+from mixtransfer.search.supernet import Supernet
+from mixtransfer.search.training import load_supernet, train_supernet
+
+# What may differ when a search goes on.
+FREE = ("output", "data_root", "workers", "precision", "trials", "storage", "json")
+POLL = 5  # seconds between looks at what another process does
+
+
+def search(options: SearchOptions) -> int:
+    try:
+        folder = run_search(options, _silent if options.json else print)
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
+        raise Interrupted("Interrupted. The same command goes on.") from stop
+    if options.json:
+        print((folder / "search.json").read_text(encoding="utf-8"), end="")
+    else:
+        _print(options, folder)
+    return 0
+
+
+def run_search(options: SearchOptions, say: Say = print) -> Path:
+    """Search as ``options`` say and return the folder with what was found.
+
+    Raises:
+        UserError: An option or the data cannot be used, or no network fits the budget.
+        KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
+    """
+    _check(options)
+    prepare_process()
+    dataset = load_dataset(
+        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+    )
+    tell_skipped(dataset.skipped, say)
+    space = Space.for_budget(options.budget_macs, options.image_size, len(dataset.classes))
+    folder = Path(options.output or Path("runs") / f"search-{Path(options.data).stem}")
+    join_folder(folder, options, FREE, "budget_macs", "a search")
+    preprocessing = Preprocessing(size=options.image_size)
+    with ExitStack() as stack:
+        alone = _claim(folder, stack, say)
+        study = Study(folder, options, space, seeded=alone)
+        supernet = _supernet(folder, options, dataset, space, preprocessing, say)
+        scorer = Scorer(supernet, dataset, preprocessing, choose_device("auto"), options.workers)
+        say(f"Searching among networks of up to {options.budget_macs / 1e6:g} million multiply-adds.")
+        candidates = study.run(scorer, say)
+    if not candidates:
+        raise UserError("No network within the budget was found: allow more by --budget-macs or --budget-ms.")
+    write_results(folder, options, dataset, space, scorer, candidates)
+    return folder
+
+
+def _check(options: SearchOptions) -> None:
+    if options.data is None:
+        raise UserError("Say what to search on: mixtransfer search DATA (a folder, a CSV file or a name).")
+    for name in ("epochs", "batch_size", "trials", "population"):
+        least = 2 if name in ("batch_size", "population") else 1
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")
+    if not 16 <= options.image_size <= 2048:
+        raise UserError(f"--image-size is {options.image_size}; it must lie between 16 and 2048.")
+    for name in ("budget_macs", "budget_ms", "lr"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be more than 0.")
+
+
+def _claim(folder: Path, stack: ExitStack, say: Say) -> bool:
+    """Whether this process is the first to work in the folder; the others wait until the supernet is trained."""
+    lock, waited = FileLock(folder / ".search.lock"), False
+    while True:
+        try:
+            stack.enter_context(lock.acquire(timeout=0))
+            return True
+        except Timeout:
+            if (folder / "supernet.safetensors").exists():
+                return False
+        if not waited:
+            say("Waiting for the supernet, which another process is training.")
+        waited = True
+        time.sleep(POLL)
+
+
+def _supernet(
+    folder: Path, options: SearchOptions, dataset: ImageDataset, space: Space, preprocessing: Preprocessing, say: Say
+) -> Supernet:
+    """The trained supernet of this folder."""
+    torch.manual_seed(options.seed)
+    supernet = Supernet(space).to(memory_format=torch.channels_last)
+    weights = folder / "supernet.safetensors"
+    if not weights.exists():
+        say(f"Training the supernet: {len(dataset.train)} images, {options.epochs} epochs.")
+        augment = Augment(options.augment, options.image_size)
+        data = ClassificationData(dataset, preprocessing, augment, options.batch_size, options.workers, options.seed)
+        train_supernet(supernet, data, options, weights, say)
+    load_supernet(supernet, weights)
+    return supernet
+
+
+def _print(options: SearchOptions, folder: Path) -> None:
+    found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+    table = Table(
+        title="What no cheaper network beats", title_justify="left", caption_justify="left",
+        caption="validation accuracy with the supernet's weights, which ranks; alone a network must be trained",
+    )  # fmt: skip
+    for column in ("validation %", "MACs M", *(["ms"] if options.budget_ms else [])):
+        table.add_column(column, justify="right")
+    for one in found["front"]:
+        table.add_row(
+            f"{100 * one['top1']:.1f}", f"{one['macs'] / 1e6:.3g}", *([f"{one['ms']:.2f}"] if options.budget_ms else [])
+        )
+    Console().print(table)
+    file = folder / "backbone.json"
+    print(f"Winner:  {file}")
+    print(f"Report:  {folder / 'report.html'}")
+    print(f"Train:   mixtransfer classify train {options.data} --backbone {file} --weights none")
+
+
+def _silent(_: str) -> None:
+    pass

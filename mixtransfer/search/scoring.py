@@ -1,0 +1,56 @@
+"""How good a network of the space is, by the supernet's weights."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixtransfer.backbones import Architecture
+from mixtransfer.classification.datamodule import EvaluationData
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.search.supernet import Supernet
+
+# BatchNorm statistics of a shared network are of no network in particular: each gets its own from so many training
+# images before it is scored (Guo et al., ECCV 2020, section 3.4).
+CALIBRATION = 1024
+VALIDATION = 5000  # images at most
+BATCH = 256
+
+
+class Scorer:
+    """Scores networks on validation images, which are decoded once and kept in memory.
+
+    Attributes:
+        images: Number of validation images.
+    """
+
+    def __init__(
+        self, supernet: Supernet, dataset: ImageDataset, preprocessing: Preprocessing, device: torch.device,
+        workers: int | None,
+    ):  # fmt: skip
+        self.supernet, self.device = supernet.to(device), device
+        self.normalize = Normalize(preprocessing).to(device)
+        data = EvaluationData(preprocessing, workers=workers)
+        self.calibration, _ = _views(data, dataset.train, CALIBRATION)
+        self.validation, self.labels = _views(data, dataset.val, VALIDATION)
+        self.images = len(self.labels)
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """A copy of a network, with statistics of training images, in evaluation mode."""
+        return self.supernet.standalone(architecture, self._inputs(self.calibration))
+
+    @torch.inference_mode()
+    def top1(self, network: nn.Module) -> float:
+        """Accuracy of such a network on the validation images, a fraction."""
+        predicted = torch.cat([network(inputs).argmax(1).cpu() for inputs in self._inputs(self.validation)])
+        return float((predicted == self.labels).double().mean())
+
+    def _inputs(self, images: torch.Tensor):
+        return (self.normalize(part.to(self.device)) for part in images.split(BATCH))
+
+
+def _views(data: EvaluationData, examples: Examples, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Central views of some of the examples, uint8 (n, 3, h, w), and their labels."""
+    chosen = np.random.default_rng(0).permutation(len(examples))[:most]
+    images, labels, _ = zip(*data.evaluation_loader(examples.subset(np.sort(chosen))), strict=True)
+    return torch.cat(images), torch.cat(labels)

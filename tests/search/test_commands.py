@@ -1,0 +1,128 @@
+"""`search` as a user calls it, and the backbone file that comes of it."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from search_words import WORDS
+
+from mixtransfer.backbones import count_macs, create_backbone
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.cli import main
+from mixtransfer.run import Run
+from mixtransfer.search.commands import run_search
+from mixtransfer.search.options import SearchOptions
+
+
+def answer(folder):
+    return json.loads((folder / "search.json").read_text())
+
+
+def scored(folder):
+    import optuna
+
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'trials.sqlite3'}")
+    return [trial.params for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE])]
+
+
+def test_it_ends_with_a_front_and_a_winner_within_the_budget(found):
+    result = answer(found)
+    costs, scores = ([one[key] for one in result["front"]] for key in ("macs", "top1"))
+    assert result["networks_scored"] == 5 and costs == sorted(costs) and scores == sorted(scores)
+    assert max(costs) <= 2e6 and result["winner"]["top1"] == max(scores)
+    network = create_backbone(str(found / "backbone.json"), str(found / "backbone.safetensors"), 3)
+    assert count_macs(network, (3, 32, 32)) == result["winner"]["macs"]
+    assert all(text in (found / "report.html").read_text() for text in ("Kernels by depth", "backbone.json"))
+    assert {path.stem for path in (found / "figures").iterdir()} == {"front", "kernel_shares", "kernels_by_depth"}
+
+
+def test_more_trials_go_on_without_repeating_any(found, pets, tmp_path, capsys):
+    folder = tmp_path / "more"
+    shutil.copytree(found, folder)
+    supernet = folder / "supernet.safetensors"
+    before = supernet.stat().st_mtime_ns, scored(folder)
+    capsys.readouterr()
+    assert main(["search", str(pets), *WORDS, "--trials", "7", "--output", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer(folder) and answer(folder)["networks_scored"] == 7
+    after = scored(folder)
+    assert (supernet.stat().st_mtime_ns, after[:5]) == before
+    assert len({json.dumps(one, sort_keys=True) for one in after}) == 7
+
+
+def test_an_interrupted_supernet_goes_on_at_its_last_epoch(pets, tmp_path):
+    class Stop(Exception):
+        pass
+
+    said = []
+
+    def stopping(text):
+        if "epoch 2/3" in text:
+            raise Stop
+
+    options = SearchOptions(
+        str(pets), 2e6, image_size=32, epochs=3, trials=1, population=2, workers=0, output=str(tmp_path / "search")
+    )
+    with pytest.raises(Stop):
+        run_search(options, stopping)
+    run_search(options, said.append)
+    assert not any("epoch 1/3" in text for text in said) and any("epoch 2/3" in text for text in said)
+
+
+def test_another_search_in_the_same_folder_is_refused(found, pets, capsys):
+    assert main(["search", str(pets), *WORDS, "--epochs", "9", "--output", str(found)]) == 2
+    assert "holds a search whose --epochs is 1, not 9" in capsys.readouterr().err
+
+
+def test_latency_can_be_the_cost(pets, found, tmp_path):
+    folder = tmp_path / "latency"
+    words = ["--budget-ms", "10000", "--trials", "2", "--population", "2", "--output", str(folder)]
+    assert main(["search", str(pets), *WORDS, *words]) == 0
+    costs = [one["ms"] for one in answer(folder)["front"]]
+    assert costs == sorted(costs) and costs[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "Say what to search on"),
+        (["data", "--budget-macs", "-1"], "--budget-macs is -1.0; it must be more than 0"),
+        (["data", "--trials", "0"], "--trials is 0; it must be at least 1"),
+        (["data", "--image-size", "8"], "--image-size is 8; it must lie between 16 and 2048"),
+    ],
+)
+def test_unusable_options_get_one_sentence(words, says, capsys):
+    assert main(["search", *words]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_an_unusable_storage_gets_one_sentence(pets, tmp_path, capsys):
+    words = ["--storage", "nosuch://x", "--output", str(tmp_path / "s")]
+    assert main(["search", str(pets), *WORDS, *words]) == 2
+    err = capsys.readouterr().err
+    assert "choose another --storage" in err and err.count("\n") == 1
+
+
+def test_a_run_opens_without_the_backbone_file_it_was_trained_with(found, pets, tmp_path, capsys):
+    file = tmp_path / "mine.json"
+    shutil.copy(found / "backbone.json", file)
+    folder = tmp_path / "run"
+    words = ["--backbone", str(file), "--weights", str(found / "backbone.safetensors"), "--output", str(folder)]
+    words += ["--image-size", "32", "--epochs", "1", "--workers", "0", "--batch-size", "16"]
+    assert main(["classify", "train", str(pets), *words]) == 0
+    file.unlink()
+    trained = open_classifier(folder)
+    assert trained.model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert main(["classify", "evaluate", str(folder), "--workers", "0"]) == 0
+    # An interrupted training goes on without the file, too.
+    run = Run(folder)
+    run.metrics.unlink()
+    assert main(["classify", "train", "--resume", str(folder), "--workers", "0"]) == 0
+    card = json.loads(run.model.read_text())
+    card["architecture"]["blocks"] = [["rm -rf"]]
+    run.model.write_text(json.dumps(card))
+    capsys.readouterr()
+    assert main(["classify", "predict", str(folder), str(next(pets.rglob("*.jpg")))]) == 2
+    err = capsys.readouterr().err
+    assert "model.json is not a backbone's description" in err and err.count("\n") == 1

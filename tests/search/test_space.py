@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+
+from mixtransfer.backbones import architecture_spec, count_macs, create_backbone
+from mixtransfer.errors import UserError
+from mixtransfer.search.space import BLOCKS, Space
+
+SMALL = Space.of_width(0.3, 32, 5)
+
+
+def built(architecture, classes=5):
+    with torch.device("meta"):
+        return create_backbone(architecture_spec(architecture), "none", classes)
+
+
+def test_any_sample_is_a_network_whose_macs_are_known_beforehand():
+    generator = np.random.default_rng(0)
+    for space in (SMALL, Space.of_width(1, 224, 5)):
+        for decisions in (space.smallest, space.largest, space.sample(generator), space.sample(generator)):
+            network = built(space.architecture(decisions))
+            assert space.macs(decisions) == count_macs(network, (3, space.image_size, space.image_size))
+            assert [len(stage) for stage in network.blocks] == [1, *(decisions[f"stage{i}.depth"] for i in range(1, 6))]
+
+
+def test_half_of_the_networks_fit_the_budget():
+    space = Space.for_budget(20e6, 64, 10)
+    generator = np.random.default_rng(5)
+    fitting = np.mean([space.macs(space.sample(generator)) <= 20e6 for _ in range(300)])
+    assert 0.35 < fitting < 0.8
+
+
+def test_mixnets_own_size_at_its_own_budget():
+    space = Space.for_budget(300e6, 224, 1000)
+    widths = [stage.channels for stage in space.stages]
+    assert any(24 in channels for channels in widths[:1]) and widths[-1][0] < 200 < widths[-1][-1]
+    assert [stage.stride for stage in space.stages] == [2, 2, 2, 1, 2]
+
+
+def test_small_images_are_halved_less_often():
+    for size, halvings in ((224, 5), (64, 5), (32, 4), (16, 3)):
+        strides = [stage.stride for stage in Space.of_width(1, size, 10).stages]
+        assert 1 + strides.count(2) == halvings
+
+
+def test_a_budget_that_nothing_fits_is_refused():
+    with pytest.raises(UserError, match="--budget-macs 1000 is less than any network here takes at 224 pixels"):
+        Space.for_budget(1000, 224, 10)
+
+
+def test_every_choice_is_sampled_equally_often():
+    samples = SMALL.fair_samples(np.random.default_rng(0))
+    drawn = [next(samples) for _ in range(len(BLOCKS))]
+    for name in ("stage1.block0", "stage5.block3"):
+        assert sorted(one[name] for one in drawn) == sorted(BLOCKS)
+    assert [one["stage2.block0"] for one in drawn] != [one["stage3.block0"] for one in drawn]
