@@ -103,7 +103,7 @@ def test_a_checkpoint_with_code_is_refused_on_resume(task, scripted, tmp_path, c
 
         data = make_coco(tmp_path / "boxes", train=8)
         Run.create(folder, tiny_detector(data, folder))
-    (folder / "last.ckpt").write_bytes(pickle.dumps({"state_dict": Touch(trap)}))
+    (folder / "last.ckpt").write_bytes(pickle.dumps({"state_dict": Touch(trap)}, protocol=2))
     assert main([task, "train", "--resume", str(folder), "--workers", "0"]) == 2
     err = capsys.readouterr().err
     assert "last.ckpt is damaged or holds pickled objects" in err and err.count("error: ") == 1
