@@ -57,22 +57,6 @@ def test_exported_file_runs_in_its_runtime(exports, tmp_path, capsys):
     assert "ONNX Runtime" in printed and "PyTorch" not in printed.split("p50")[1] and "GFLOP/s" in printed
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["nosuchnet"], "nosuchnet"),
-        (["mixnet_s", "--batches", "1,x"], "--batches takes positive whole numbers"),
-        (["mixnet_s", "--threads", "0"], "--threads takes positive whole numbers"),
-        (["mixnet_s", "--rounds", "0"], "--rounds is 0"),
-        (["gone.onnx"], "gone.onnx"),
-    ],
-)
-def test_mistakes_get_one_sentence(words, says, capsys):
-    assert main(["benchmark", *words]) == 2
-    message = capsys.readouterr().err
-    assert says in message and message.count("\n") == 1
-
-
 def test_folder_that_is_no_run(tmp_path, capsys):
     assert main(["benchmark", str(tmp_path)]) == 2
     assert "neither a run nor an exported file" in capsys.readouterr().err

@@ -82,21 +82,6 @@ def test_latency_can_be_the_cost(pets, found, tmp_path):
     assert costs == sorted(costs) and costs[0] > 0
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ([], "Say what to search on"),
-        (["data", "--budget-macs", "-1"], "--budget-macs is -1.0; it must be more than 0"),
-        (["data", "--trials", "0"], "--trials is 0; it must be at least 1"),
-        (["data", "--image-size", "8"], "--image-size is 8; it must lie between 16 and 2048"),
-    ],
-)
-def test_unusable_options_get_one_sentence(words, says, capsys):
-    assert main(["search", *words]) == 2
-    err = capsys.readouterr().err
-    assert says in err and err.count("\n") == 1
-
-
 def test_an_unusable_storage_gets_one_sentence(pets, tmp_path, capsys):
     words = ["--storage", "nosuch://x", "--output", str(tmp_path / "s")]
     assert main(["search", str(pets), *WORDS, *words]) == 2
