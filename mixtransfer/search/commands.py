@@ -124,10 +124,8 @@ def _supernet(
 
 def _print(options: SearchOptions, folder: Path) -> None:
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-    table = Table(
-        title="What no cheaper network beats", title_justify="left", caption_justify="left",
-        caption="validation accuracy with the supernet's weights, which ranks; alone a network must be trained",
-    )  # fmt: skip
+    print("What no cheaper network beats; these accuracies, with shared weights, only rank:")
+    table = Table()
     for column in ("validation %", "MACs M", *(["ms"] if options.budget_ms else [])):
         table.add_column(column, justify="right")
     for one in found["front"]:
