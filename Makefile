@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs coverage clean
 
 help:
-	@echo "make setup | demo | test | lint | clean"
+	@echo "make setup | demo | test | lint | docs | coverage | clean"
 
 setup: $(READY)
 
@@ -26,6 +26,13 @@ test: setup
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+docs: setup
+	$(VENV)/bin/python tools/build_docs.py  # into build/docs
+
+coverage: setup
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage build

@@ -5,14 +5,20 @@ import re
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
 
 from mixtransfer.errors import UserError
+from mixtransfer.help import HelpFormatter, metavar, usage, with_choices
+from mixtransfer.plain_yaml import load_plain_yaml
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def parse(name: str, cls: type[Options], positionals: dict[str, str | None], argv: Sequence[str]) -> Options:
@@ -24,6 +30,9 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
         UserError: An argument or a key of a file is unknown, or a value is of the wrong kind.
     """
     parser = _parser(name, cls, positionals)
+    for option, value in zip(argv, argv[1:], strict=False):
+        if option == "--config":
+            _check_yaml(value)
     try:
         values = parser.parse_args([_with_dashes(word) for word in argv]).as_dict()
     except ArgumentError as error:
@@ -34,16 +43,18 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
     return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def _parser(name: str, cls: type, positionals: dict[str, str | None]) -> ArgumentParser:
+def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, str | None]) -> ArgumentParser:
     described = docstring_parser.parse(cls.__doc__)
-    helps = {entry.arg_name: " ".join(entry.description.split()) for entry in described.params}
+    helps = {entry.arg_name: " ".join((entry.description or "").split()) for entry in described.params}
     hints = get_type_hints(cls)
     parser = ArgumentParser(
         prog=f"mixtransfer {name}",
+        usage=usage(name, positionals),
+        formatter_class=HelpFormatter,
         description=f"{described.short_description} {described.long_description or ''}".strip(),
         exit_on_error=False,
     )
-    parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
+    parser.add_argument("--config", action="config", metavar="FILE", help="A YAML file with any of these options.")
     for key, count in positionals.items():
         if count in ("?", "*"):
             # Positionals shadow a file's keys, so these have a name of their own; see `parse`.
@@ -62,11 +73,21 @@ def _parser(name: str, cls: type, positionals: dict[str, str | None]) -> Argumen
         if hints[field.name] is bool:
             parser.add_argument(option, action=ActionYesNo, nargs="?", default=default, help=helps[field.name])
         else:
-            metavar = None if get_origin(hints[field.name]) is Literal else field.name.split("_")[-1].upper()
-            parser.add_argument(
-                option, type=hints[field.name], default=default, metavar=metavar, help=helps[field.name]
-            )
+            kind = hints[field.name]
+            shown, text = metavar(field.name, kind), helps[field.name]
+            if "|" not in shown:
+                text = with_choices(text, kind)
+            parser.add_argument(option, type=kind, default=default, metavar=shown, help=text)
     return parser
+
+
+def _check_yaml(value: str) -> None:
+    """Have a file that is not plain YAML be one sentence."""
+    try:
+        if Path(value).is_file():
+            load_plain_yaml(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"The configuration file {value} is not valid YAML: {error}.") from error
 
 
 def _with_dashes(word: str) -> str:
@@ -77,7 +98,7 @@ def _with_dashes(word: str) -> str:
     return option.replace("_", "-").replace("--no-", "--no_").replace("--print-", "--print_") + equals + value
 
 
-def _sentence(message: str, cls: type) -> str:
+def _sentence(message: str, cls: "type[DataclassInstance]") -> str:
     """One sentence of what jsonargparse says over several lines."""
     names = [field.name for field in fields(cls)]
     flat = " ".join(message.split())

@@ -1,6 +1,7 @@
 """The command line: verbs to functions. An option class is a verb's interface, its docstring the help."""
 
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 from mixtransfer import __version__
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.signals import TERMINATED, sigterm_as_ctrl_c
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ VERBS: dict[str, Verb] = {
         "list the backbones with their measured and published size, cost and accuracy",
         "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
     ),
+    "doctor": Verb(
+        "look for what spoils a training: broken files, duplicates, leaks, bad boxes, wrong labels",
+        "mixtransfer.doctor.options:DoctorOptions", "mixtransfer.doctor.commands:doctor", {"data": None},
+    ),
     "classify train": Verb(
         "fine-tune a backbone on your images",
         "mixtransfer.classification.options:TrainOptions", "mixtransfer.classification.commands:train",
@@ -50,13 +56,18 @@ VERBS: dict[str, Verb] = {
     ),
     "classify predict": Verb(
         "classify image files, folders and globs",
-        "mixtransfer.classification.options:PredictOptions", "mixtransfer.classification.commands:predict",
+        "mixtransfer.classification.options:PredictOptions", "mixtransfer.deploy.commands:classify",
         {"run": None, "images": "+"},
     ),
     "compare": Verb(
         "compare backbones on your data: accuracy, size, latency, with their uncertainty",
         "mixtransfer.comparison.options:CompareOptions", "mixtransfer.comparison.commands:compare",
         {"data": "*"},
+    ),
+    "app": Verb(
+        "open a local web page to try one or two models on images",
+        "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
+        {"runs": "+"},
     ),
     "search": Verb(
         "search for a network of your own within a budget of multiply-adds",
@@ -79,15 +90,37 @@ VERBS: dict[str, Verb] = {
     ),
     "detect predict": Verb(
         "find objects in images and videos",
-        "mixtransfer.detection.options:PredictOptions", "mixtransfer.detection.commands:predict",
+        "mixtransfer.detection.options:PredictOptions", "mixtransfer.deploy.commands:detect",
         {"run": None, "images": "+"},
+    ),
+    "export": Verb(
+        "write a run's model for ONNX Runtime, OpenVINO, torch.export or ExecuTorch",
+        "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
+        {"run": None},
+    ),
+    "benchmark": Verb(
+        "measure a model's latency, throughput and memory here, by runtime, batch and threads",
+        "mixtransfer.deploy.options:BenchmarkOptions", "mixtransfer.deploy.commands:benchmark",
+        {"model": None},
     ),
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
+    """Run a command.
+
+    The exit code is 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    with sigterm_as_ctrl_c() as received:
+        code = _run(argv)
+    return TERMINATED if received and code == 130 else code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A pipe or a log shows progress as it comes, too, and not every terminal knows every letter of a file's name.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

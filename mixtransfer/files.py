@@ -3,7 +3,13 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from mixtransfer.errors import UserError
+
+LOCK = ".lock"  # in a folder that a process writes
+UNFINISHED = ".*.tmp"
 
 
 def write_atomic(path: Path | str, data: bytes | str) -> None:
@@ -14,22 +20,62 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
     """
     path = Path(path)
     if isinstance(data, str):
-        data = data.encode("utf-8")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        data = data.encode("utf-8", "backslashreplace")  # names of files need not be text
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+    except BaseException as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # which a full disk does not name
         raise
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if it is not there, so that no other process writes to it.
+
+    The claim ends with the process, however that ends: what a killed one leaves behind holds nobody up.
+
+    Raises:
+        UserError: Another process holds it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder} is being written by another process: wait for it, or choose another.") from None
+    except FileExistsError:
+        raise UserError(f"{folder} exists and is not a folder: choose another --output.") from None
+    except OSError as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what ``write_atomic`` leaves in a folder when its process is killed."""
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(UNFINISHED):
         path.unlink(missing_ok=True)
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but what a killed process left of its first file."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name == LOCK or path.match(UNFINISHED) for path in folder.iterdir())

@@ -7,16 +7,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 
+from mixtransfer.arguments import parse
 from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, remove_unfinished, write_atomic
+from mixtransfer.plain_yaml import load_plain_yaml
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class TrainOptions(Protocol):
+    """What the options of every training have."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    data: str | None
+    backbone: str
+    output: str | None
+    resume: str | None
+
+
+Options = TypeVar("Options", bound=TrainOptions)
 
 PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "pillow")
 
@@ -51,8 +67,13 @@ class Run:
 
     @property
     def start(self) -> Path:
-        """Weights before fine-tuning, while it lasts."""
+        """Weights before fine-tuning, until the run is finished."""
         return self.folder / "start.safetensors"
+
+    @property
+    def tuned(self) -> Path:
+        """Fine-tuned weights from the end of the last epoch until the run is finished."""
+        return self.folder / "tuned.safetensors"
 
     @property
     def metrics(self) -> Path:
@@ -75,18 +96,19 @@ class Run:
         return self.folder / "figures"
 
     @classmethod
-    def create(cls, output: Path, options: object) -> "Run":
+    def create(cls, output: Path, options: "DataclassInstance") -> "Run":
         """Start a run in a new or empty folder and write its configuration.
 
         Raises:
             UserError: The folder holds something already, or cannot be written.
         """
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if not is_unused(output):
             holds = "holds another run" if (output / "config.yaml").exists() else "exists and is not empty"
             raise UserError(f"{output} {holds}: choose another --output, or go on with it by --resume {output}.")
         run = cls(output)
         try:
             output.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(output)
             run.write_config(options)
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
@@ -108,17 +130,30 @@ class Run:
     def is_run(folder: Path | str) -> bool:
         return (Path(folder) / "config.yaml").is_file()
 
-    def write_config(self, options: object) -> None:
+    def write_config(self, options: "DataclassInstance") -> None:
         write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict:
         try:
-            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{self.config} cannot be read ({type(error).__name__}).") from error
-        if not isinstance(values, dict):
+            values = load_plain_yaml(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.config} cannot be read ({error}).") from error
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise UserError(f"{self.config} does not hold a configuration.")
         return values
+
+    def options(self, kind: type[Options]) -> Options:
+        """The options that it was trained with.
+
+        Raises:
+            UserError: ``config.yaml`` is damaged, or has a key or value that this version's options do not.
+        """
+        if unknown := sorted(self.read_config().keys() - {field.name for field in fields(kind)}):
+            raise UserError(f"{self.config} has the key {unknown[0]!r}, which this version does not know.")
+        try:
+            return parse("", kind, {"data": "?"}, ["--config", str(self.config)])
+        except UserError as error:
+            raise UserError(f"{self.config} cannot be used: {error}") from error
 
     def load_weights(self, model) -> None:
         """Load ``model.safetensors`` into a network that is like the one it was written from.
@@ -148,11 +183,11 @@ class Run:
             return {}
 
 
-def new_folder(options: object) -> Path:
+def new_folder(options: TrainOptions) -> Path:
     """The output folder that training options ask for, or the first free name under runs/."""
     if options.output:
         return Path(options.output)
-    name = f"{Path(options.data).stem}-{backbone_spec(options.backbone).name}"
+    name = f"{Path(str(options.data)).stem}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
 
@@ -181,7 +216,7 @@ def join_folder(folder: Path, options: object, free: Sequence[str], mark: str, w
                     f"{folder} holds {what} whose {option} is {recorded[key]}, not {value}: "
                     "choose another --output, or the same options to go on."
                 )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_unused(folder):
         raise UserError(f"{folder} exists and is not empty: choose another --output.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,12 +235,9 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
     Raises:
         UserError: It is no run, or of another version or data.
     """
-    run = Run.open(options.resume)
+    run = Run.open(str(options.resume))
     kind = type(options)
-    values = run.read_config()
-    if unknown := sorted(values.keys() - {field.name for field in fields(kind)}):
-        raise UserError(f"{run.config} has the key {unknown[0]!r}, which this version does not know.")
-    recorded = kind(**values)
+    recorded = run.options(kind)
     if options.data is not None and options.data != recorded.data:
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
     default = kind()
@@ -259,11 +291,11 @@ class ModelCard:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
-    def read(cls, path: Path, task: str) -> "ModelCard":
-        """Read and check a ``model.json``.
+    def read(cls, path: Path, task: str | None = None) -> "ModelCard":
+        """Read and check a ``model.json``; without a task, of any.
 
         Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task.
+            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -285,7 +317,7 @@ class ModelCard:
             )
         if not well_formed:
             raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
-        if card.task != task:
+        if task and card.task != task:
             raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
         return card
 

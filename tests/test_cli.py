@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from mixtransfer.arguments import parse
 from mixtransfer.classification.options import PredictOptions, TrainOptions
-from mixtransfer.cli import VERBS, main
+from mixtransfer.cli import VERBS, _load, main
 from mixtransfer.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "classification").glob("*.yaml"))
@@ -88,11 +89,37 @@ def test_mistyped_configuration_gets_one_sentence(tmp_path, text, says):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_every_verb_has_help_for_every_option(name, capsys):
+def test_every_verbs_help_has_every_option_and_fits_a_screen(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as stop:
         main([*name.split(), "--help"])
     assert stop.value.code == 0
-    assert "usage: mixtransfer " + name in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"usage: mixtransfer {name}")
+    assert len(lines) <= 60 and max(map(len, lines)) <= 100
+    shown = {word.rstrip(",") for line in lines for word in line.split()[:2]}
+    for field in fields(_load(VERBS[name].options)):
+        positional = field.name in VERBS[name].positionals
+        assert (field.name.upper().removesuffix("S") if positional else f"--{field.name.replace('_', '-')}") in shown, (
+            field.name
+        )
+
+
+def test_help_says_what_an_option_takes_and_its_default(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["classify", "train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--optimizer adamw|sgd Optimizer. [adamw]" in text and "--lr X|find " in text
+    assert "--ema, --no-ema Evaluate" in text and "--seed N " in text
+    assert text.startswith("usage: mixtransfer classify train [DATA] [OPTIONS]")
+
+
+def test_print_config_prints_what_a_config_takes(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        main(["classify", "train", "--epochs", "3", "--print-config"])
+    (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
+    assert parse_train("--config", str(tmp_path / "c.yaml")).epochs == 3
 
 
 def test_overview_and_unknown_commands(capsys):
@@ -105,8 +132,12 @@ def test_overview_and_unknown_commands(capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense']); "
-    code += "print([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
+    code = (
+        "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense'])\n"
+        "try: c.main(['classify', 'train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
     )

@@ -1,9 +1,11 @@
 """`mixtransfer models`."""
 
 import json
+from functools import cache
 
 import pytest
 
+from mixtransfer import listing
 from mixtransfer.backbones import list_backbones
 from mixtransfer.cli import main
 
@@ -30,8 +32,9 @@ def test_unknown_family_gets_the_known_ones(capsys):
     assert "mobilenetv1" in capsys.readouterr().err
 
 
-def test_detectors_beside_table_1(capsys):
+def test_detectors_beside_table_1(capsys, monkeypatch):
     pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    monkeypatch.setattr(listing, "measured_detector", cache(listing.measured_detector))
     assert main(["models", "--task", "detect", "--family", "mobilenetv2", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     row = rows["mobilenetv2_100.mixconv357"]

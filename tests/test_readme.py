@@ -5,12 +5,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from folders import make_folder
+from PIL import Image
 
 from mixtransfer.arguments import parse
-from mixtransfer.cli import VERBS, _load, _verb, _with_recipes
+from mixtransfer.cli import VERBS, _load, _verb, _with_recipes, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = sorted(path for path in (ROOT / "configs").rglob("*.[yp][ay]*") if path.parent.name != "common")
+TINY = shlex.split("--weights none --epochs 1 --image-size 32 --batch-size 16 --workers 0")
 
 
 def commands() -> list[str]:
@@ -34,13 +38,42 @@ def test_command_parses(line, monkeypatch):
     parse(name, _load(VERBS[name].options), VERBS[name].positionals, _with_recipes(VERBS[name], rest))
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith(("make ", "python tools/"))])
+@pytest.mark.parametrize("line", [line for line in commands() if not line.startswith("mixtransfer ")])
 def test_target_or_tool_exists(line):
-    word = line.split()[1]
-    if line.startswith("make"):
+    program, word, *rest = shlex.split(line, comments=True)
+    if program == "make":
         assert re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
-        assert (ROOT / word).is_file()
+        assert program == "python" and word.startswith("tools/"), "a command that no test knows"
+        source = (ROOT / word).read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in rest if option.startswith("--"))
+
+
+@pytest.mark.parametrize("config", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_says_the_command_that_takes_it(config):
+    assert any(str(config.relative_to(ROOT)) in line.split() for line in commands())
+
+
+def test_the_commands_on_images_run_one_after_another(tmp_path, monkeypatch, capsys):
+    """As the README has them, with a training made small; DATA and the images are made on the spot."""
+    for folder, count in (("flowers", 10), ("other/flowers", 2)):
+        make_folder(tmp_path / folder, {"daisy": count, "rose": count}, size=32)
+    for name in ("new/a.jpg", "photos/b.jpg", "more/trip/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (40, 30), "pink").save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in commands() if re.match("mixtransfer (models --family|classify)", line)]
+    lines = [line for line in lines if "--config" not in line and "--epochs" not in line]
+    assert {" ".join(line.split()[1:3]) for line in lines} >= {
+        "classify train",
+        "classify evaluate",
+        "classify predict",
+    }
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        code = main(words + (TINY if words[:2] == ["classify", "train"] and "--resume" not in words else []))
+        assert code == 0, f"{line}: {capsys.readouterr().err}"
+    assert (tmp_path / "runs" / "flowers-mixnet_s" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http|#)([^)]+)\)", README))))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mixtransfer.classification.options import TrainOptions
 
-TINY = {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "epochs": 3, "workers": 0}
+TINY = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 32, "epochs": 3, "workers": 0}
 
 
 def tiny(data: Path, output: Path, **changes) -> TrainOptions:

@@ -17,6 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -114,7 +115,8 @@ def measure_training(backbone: str, batch_size: int, rounds: int, steps: int, ma
 def measure_inference(backbone: str, background: float, rounds: int, steps: int, macs_ratio: float) -> dict:
     """Also how much of ours is the choice of detections, in per cent."""
     image = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
-    ours, theirs = our_detector(backbone), torchvision_detector()
+    ours: Any = our_detector(backbone)
+    theirs: Any = torchvision_detector()
     with torch.no_grad():
         for predictor in ours.head.classes:
             predictor[-1].bias.view(-1, CLASSES + 1)[:, -1] = background

@@ -8,13 +8,14 @@ deviation of a ratio from 1 in percent, and whether the order of the backbones i
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.comparison.latency import measure
-from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.latency import measure
+from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     keep_freed_memory()
-    calls = {}
+    calls: dict[tuple[str, str], Callable[[], object]] = {}
     image = torch.randn(1, 3, options.image_size, options.image_size)
     for name in options.backbones.split(","):
         model = create_backbone(name, weights="none").eval()
@@ -38,7 +39,7 @@ def main() -> None:
     result = {
         "ms": {" ".join(key): [round(first[key], 2), round(second[key], 2), round(ratios[key], 3)] for key in calls},
         "largest_deviation_percent": round(100 * max(abs(ratio - 1) for ratio in ratios.values()), 1),
-        "same_order": sorted(calls, key=first.get) == sorted(calls, key=second.get),
+        "same_order": sorted(calls, key=lambda key: first[key]) == sorted(calls, key=lambda key: second[key]),
     }
     print(json.dumps(result, indent=2))
 

@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import timm
 import torch
@@ -26,10 +27,12 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.device import keep_freed_memory
 
+BatchNorm = Literal["frozen", "train"]
+
 CLASSES = 10
 
 
-def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: str) -> Callable[[], None]:
+def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: BatchNorm) -> Callable[[], None]:
     model = timm.create_model(backbone, num_classes=CLASSES).train()
     if batch_norm == "frozen":
         for module in model.modules():
@@ -46,7 +49,7 @@ def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_
     return step
 
 
-def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: str) -> Callable[[], None]:
+def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: BatchNorm) -> Callable[[], None]:
     model = create_backbone(backbone, weights="none", num_classes=CLASSES)
     options = TrainOptions(backbone=backbone, weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm=batch_norm)
     module = Classifier(model, Preprocessing.of(model, images.shape[-1]), options).train()
@@ -61,7 +64,7 @@ def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_no
     return step
 
 
-def measure(backbone: str, image_size: int, batch_size: int, batch_norm: str, rounds: int, steps: int) -> dict:
+def measure(backbone: str, image_size: int, batch_size: int, batch_norm: BatchNorm, rounds: int, steps: int) -> dict:
     """Medians over alternating rounds: images/s of both, and the ratio ours / plain."""
     images = torch.randint(0, 256, (batch_size, image_size, image_size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     labels = torch.randint(0, CLASSES, (batch_size,))

@@ -234,10 +234,12 @@ def write_wheel(archive: bytes, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             name = member.name.partition("/")[2]
-            if member.isfile() and name.startswith("detectron2/") and name.endswith(".py"):
-                files[name] = tar.extractfile(member).read()
+            if (file := tar.extractfile(member)) is None:  # a folder
+                continue
+            if name.startswith("detectron2/") and name.endswith(".py"):
+                files[name] = file.read()
             elif name == "LICENSE":
-                files[f"{info}/licenses/LICENSE"] = tar.extractfile(member).read()
+                files[f"{info}/licenses/LICENSE"] = file.read()
     metadata = [
         "Metadata-Version: 2.4",
         "Name: detectron2",

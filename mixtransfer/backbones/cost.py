@@ -10,7 +10,12 @@ from mixtransfer.backbones.mixconv import MixConv2d
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of learnable numbers, the classifier included; BatchNorm's running statistics are not learnt."""
+    """Number of learnable numbers, the classifier included; BatchNorm's running statistics are not learnt.
+
+    Examples:
+        >>> count_parameters(nn.Conv2d(3, 8, 1))
+        32
+    """
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -24,14 +29,24 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224
     Args:
         model: Any network that takes a batch of images.
         input_size: Channels, height and width.
+
+    Examples:
+        >>> count_macs(nn.Conv2d(3, 8, 1), (3, 10, 10))  # a multiply-add for each of 3 × 8 weights and 100 pixels
+        2400
     """
     ghost = _without_memory(model).eval()
     for layer in ghost.modules():
         if isinstance(layer, MixConv2d):
             layer.merged = False
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.forward = _as_it_is  # neither counted nor a change of shape, and half of the time
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         ghost(torch.empty(1, *input_size, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def _as_it_is(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 def _without_memory(model: nn.Module) -> nn.Module:

@@ -46,6 +46,14 @@ def create_backbone(
     Raises:
         UserError: An unknown name, a variant that the network does not admit, weights that cannot be had, or weights
             of another architecture. Training from scratch is never a fallback.
+
+    Examples:
+        >>> images = torch.zeros(1, 3, 64, 64)
+        >>> create_backbone("mobilenetv3_small_050", weights="none", num_classes=5).eval()(images).shape
+        torch.Size([1, 5])
+        >>> maps = create_backbone("mobilenetv3_small_050.mixconv35", weights="none", features_only=True)(images)
+        >>> [tuple(features.shape[2:]) for features in maps]
+        [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     """
     spec = backbone_spec(name)
     state = None

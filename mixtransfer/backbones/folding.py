@@ -6,6 +6,7 @@ backwards. Unlike a folding for export this keeps all parameters, so a network c
 """
 
 from types import MethodType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from timm.layers.mixed_conv2d import MixedConv2d
 from torch import fx, nn
 
 from mixtransfer.backbones.mixconv import MixConv2d
+from mixtransfer.backbones.quicker import GroupedPointwise
 
 _Mixed = (MixConv2d, MixedConv2d)
 
@@ -23,30 +25,46 @@ def fold_batch_norm(model: nn.Module) -> int:
     """Have each convolution do the work of the batch norm after it, whenever that is in evaluation mode.
 
     Outputs and gradients stay the same up to rounding, and so do parameters, buffers and their names. In training
-    mode the batch norm does its own work as before. Networks that torch.fx cannot trace stay as they are.
+    mode the batch norm does its own work as before. Of a network that torch.fx cannot trace, the parts are folded
+    that it can.
 
     Returns:
         The number of batch norms that are folded.
     """
+    modules = dict(model.named_modules())
+    pairs = foldable_pairs(model)
+    for conv, norm in ((modules[a], modules[b]) for a, b in pairs):
+        conv.batch_norm = (norm,)  # in a tuple it does not become a submodule
+        conv.forward, norm.forward = MethodType(_convolve_and_normalize, conv), MethodType(_activate, norm)
+    return len(pairs)
+
+
+def foldable_pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of each convolution (a MixConv is one) and of the batch norm that alone reads what it gives."""
     try:
         graph = _Tracer().trace(model)
     except Exception:  # tracing runs the network's own code, which may fail in any way
-        return 0
+        parts = ((name, foldable_pairs(child)) for name, child in model.named_children())
+        return [(f"{name}.{conv}", f"{name}.{norm}") for name, pairs in parts for conv, norm in pairs]
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     modules = dict(model.named_modules())
-    folded = 0
+    pairs = []
     for node in graph.nodes:
         if node.op != "call_module" or not _foldable(modules[node.target]) or len(node.users) != 1:
             continue
         (user,) = node.users
         if user.op != "call_module" or calls.count(node.target) > 1 or calls.count(user.target) > 1:
             continue
-        conv, norm = modules[node.target], modules[user.target]
-        if type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.affine and norm.track_running_stats:
-            conv.batch_norm = (norm,)  # in a tuple it does not become a submodule
-            conv.forward, norm.forward = MethodType(_convolve_and_normalize, conv), MethodType(_activate, norm)
-            folded += 1
-    return folded
+        norm = modules[user.target]
+        if _is_plain(norm) and norm.affine and norm.track_running_stats:
+            pairs.append((node.target, user.target))
+    return pairs
+
+
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a batch norm in evaluation mode multiplies by and adds, both of shape (channels,)."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 class _Tracer(fx.Tracer):
@@ -65,12 +83,16 @@ def _foldable(module: nn.Module) -> bool:
     return type(module) is Conv2dSame
 
 
-def _convolve_and_normalize(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module is a batch norm, with an activation or without, and no more in evaluation mode."""
+    return type(module) in (nn.BatchNorm2d, BatchNormAct2d) or getattr(type(module), "plain_in_evaluation", False)
+
+
+def _convolve_and_normalize(conv: Any, x: torch.Tensor) -> torch.Tensor:
     (norm,) = conv.batch_norm
     if norm.training:
         return type(conv).forward(conv, x)
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return _convolve(conv, x, scale, norm.bias - norm.running_mean * scale)
+    return _convolve(conv, x, *scale_and_shift(norm))
 
 
 def _activate(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -79,16 +101,23 @@ def _activate(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return norm.act(norm.drop(x)) if isinstance(norm, BatchNormAct2d) else x
 
 
-def _convolve(conv: nn.Module, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def _convolve(conv: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """``scale * conv(x) + shift`` in one convolution; both of shape (channels out,)."""
+    if isinstance(conv, GroupedPointwise):
+        return conv.convolve(x, *_scaled(*conv.kernels(), scale, shift))
     if isinstance(conv, _Mixed):
         convs = list(conv.children())
         widths = [c.out_channels for c in convs]
         parts = zip(x.split(conv.splits, dim=1), scale.split(widths), shift.split(widths), strict=True)
         return torch.cat([_convolve(c, *part) for c, part in zip(convs, parts, strict=True)], dim=1)
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    bias = shift if conv.bias is None else torch.addcmul(shift, conv.bias, scale)
+    weight, bias = _scaled(conv.weight, conv.bias, scale, shift)
     padding = conv.padding
     if isinstance(conv, Conv2dSame):
-        x, padding = pad_same(x, conv.kernel_size, conv.stride, conv.dilation), 0
+        x, padding = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation)), 0
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+
+
+def _scaled(
+    weight: torch.Tensor, bias: torch.Tensor | None, scale: torch.Tensor, shift: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return weight * scale.view(-1, 1, 1, 1), shift if bias is None else torch.addcmul(shift, bias, scale)

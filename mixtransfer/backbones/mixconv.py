@@ -1,7 +1,8 @@
 """MixConv: one depthwise convolution with several kernel sizes (Tan & Le, BMVC 2019, section 3)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,12 @@ def split_channels(channels: int, groups: int, partition: str = "equal") -> list
 
     Raises:
         ValueError: The partition is unknown, or a group would be left without a channel.
+
+    Examples:
+        >>> split_channels(32, 4)
+        [8, 8, 8, 8]
+        >>> split_channels(32, 4, "exponential")
+        [16, 8, 4, 4]
     """
     if partition not in PARTITIONS:
         raise ValueError(f"The partition {partition!r} is not one of {', '.join(PARTITIONS)}.")
@@ -60,7 +67,20 @@ class MixConv2d(nn.ModuleList):
 
     Raises:
         ValueError: A kernel size is even, or there are fewer channels than groups.
+
+    Examples:
+        >>> layer = MixConv2d(32, [3, 5, 7], stride=2)
+        >>> layer.splits
+        [12, 10, 10]
+        >>> layer(torch.zeros(1, 32, 56, 56)).shape
+        torch.Size([1, 32, 28, 28])
     """
+
+    if TYPE_CHECKING:  # what the nn.Sequential holds
+
+        def __getitem__(self, index: int) -> nn.Conv2d: ...  # type: ignore[override]
+
+        def __iter__(self) -> Iterator[nn.Conv2d]: ...
 
     def __init__(
         self,
@@ -121,10 +141,16 @@ class MixConv2d(nn.ModuleList):
         parts = torch.split(x, self.splits, dim=1)
         return torch.cat([conv(part) for conv, part in zip(self, parts, strict=True)], dim=1)
 
-    def _forward_merged(self, x: torch.Tensor) -> torch.Tensor:
+    def merged_kernels(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Every kernel zero-padded to the largest, (c, 1, k, k), and the bias (c,) if there is one."""
         size = max(self.kernel_sizes)
         weight = torch.cat([F.pad(conv.weight, [(size - conv.kernel_size[0]) // 2] * 4) for conv in self])
-        bias = torch.cat([conv.bias for conv in self]) if self[0].bias is not None else None
+        biases = [conv.bias for conv in self if conv.bias is not None]
+        return weight, torch.cat(biases) if biases else None
+
+    def _forward_merged(self, x: torch.Tensor) -> torch.Tensor:
+        size = max(self.kernel_sizes)
+        weight, bias = self.merged_kernels()
         padding = get_padding(size, self.stride)
         if self.padding == "same" and self.stride > 1:
             x, padding = pad_same(x, [size, size], [self.stride, self.stride]), 0

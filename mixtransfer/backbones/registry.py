@@ -55,6 +55,10 @@ def list_backbones(family: str | None = None) -> list[BackboneSpec]:
 
     Raises:
         UserError: No backbone has that family.
+
+    Examples:
+        >>> [spec.name for spec in list_backbones("mixnet")][:3]
+        ['mixnet_s', 'mixnet_m', 'mixnet_l']
     """
     families = list(dict.fromkeys(spec.family for spec in REGISTRY.values()))
     if family is not None and family not in families:
@@ -67,6 +71,12 @@ def backbone_spec(name: str | BackboneSpec) -> BackboneSpec:
 
     Raises:
         UserError: The name is none of these; the message has the nearest names.
+
+    Examples:
+        >>> backbone_spec("mixnet_s").paper["top1"]
+        0.758
+        >>> backbone_spec("mobilenetv2_100.mixconv357").kernel_sizes
+        (3, 5, 7)
     """
     if isinstance(name, BackboneSpec):
         return name
@@ -108,8 +118,9 @@ def architecture_spec(architecture: Architecture) -> BackboneSpec:
 def _unlisted(name: str, base: str, tag: str) -> BackboneSpec:
     import timm
 
-    tag = tag or (timm.get_pretrained_cfg(base).tag if timm.models.is_model_pretrained(base) else None)
+    published = timm.get_pretrained_cfg(base) if timm.models.is_model_pretrained(base) else None
     family = timm.model_entrypoint(base).__module__.rpartition(".")[2]
+    tag = tag or (published.tag or "" if published else "")
     return BackboneSpec(name, family, base, tag or None, description="A timm model without an entry in the registry.")
 
 

@@ -1,6 +1,7 @@
 """Putting MixConv into networks: timm's own MixConv layers, and the depthwise layers of any network."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from timm.layers import get_padding
@@ -49,6 +50,11 @@ def replace_depthwise(
     Raises:
         ValueError: Nothing to replace, an unknown layer name, fewer channels than groups, or a layer whose padding or
             dilation the new kernels could not keep.
+
+    Examples:
+        >>> block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 16, 1))
+        >>> replace_depthwise(block, [3, 5])[0].kernel_sizes
+        (3, 5)
     """
     use_mixconv(model, merged)
     found = depthwise_layers(model)
@@ -66,9 +72,14 @@ def replace_depthwise(
     return model
 
 
-def depthwise_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The depthwise layers of a model by name, in order; a MixConv counts as one layer."""
-    found: dict[str, nn.Module] = {}
+def depthwise_layers(model: nn.Module) -> dict[str, nn.Conv2d | MixConv2d]:
+    """The depthwise layers of a model by name, in order; a MixConv counts as one layer.
+
+    Examples:
+        >>> list(depthwise_layers(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8))))
+        ['1']
+    """
+    found: dict[str, nn.Conv2d | MixConv2d] = {}
     for name, layer in model.named_modules():
         inside_mixconv = isinstance(found.get(name.rpartition(".")[0]), MixConv2d)
         if isinstance(layer, MixConv2d) or (_is_depthwise(layer) and not inside_mixconv):
@@ -76,7 +87,7 @@ def depthwise_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if not isinstance(layer, nn.Conv2d) or not 1 < layer.groups == layer.in_channels == layer.out_channels:
         return False
     height, width = layer.kernel_size
@@ -84,13 +95,13 @@ def _is_depthwise(layer: nn.Module) -> bool:
 
 
 def _is_mixconv(layer: MixedConv2d) -> bool:
-    convs = list(layer.values())
+    convs: list[Any] = list(layer.values())
     depthwise = all(conv.groups == conv.in_channels == conv.out_channels for conv in convs)
     return depthwise and max(conv.kernel_size[0] for conv in convs) > 1 and convs[0].dilation == (1, 1)
 
 
 def _adopt(layer: MixedConv2d, merged: bool) -> MixConv2d:
-    convs = list(layer.values())
+    convs: list[Any] = list(layer.values())
     new = MixConv2d(
         layer.in_channels,
         [conv.kernel_size[0] for conv in convs],
@@ -106,14 +117,14 @@ def _adopt(layer: MixedConv2d, merged: bool) -> MixConv2d:
 
 
 def _like(
-    old: nn.Module, name: str, kernel_sizes: Sequence[int], partition: str, dilated: bool, merged: bool
+    old: nn.Conv2d | MixConv2d, name: str, kernel_sizes: Sequence[int], partition: str, dilated: bool, merged: bool
 ) -> nn.Module:
     """A new layer in the place of ``old``, on its device, with its stride, padding and bias."""
     convs = list(old) if isinstance(old, MixConv2d) else [old]
     first = convs[0]
     if first.dilation != (1, 1) or first.stride[0] != first.stride[1]:
         raise ValueError(f"{name} is dilated or has unequal strides, which a replaced kernel cannot keep.")
-    settings = {
+    settings: dict[str, Any] = {
         "stride": first.stride[0],
         "padding": _padding(first, name),
         "bias": first.bias is not None,
@@ -121,9 +132,11 @@ def _like(
         "dtype": first.weight.dtype,
     }
     channels = old.in_channels
+    new: nn.Conv2d | MixConv2d
     if len(kernel_sizes) == 1 and not dilated:
-        new = create_conv2d_pad(channels, channels, kernel_sizes[0], groups=channels, **settings)
-        reset_depthwise(new)
+        conv: nn.Conv2d = create_conv2d_pad(channels, channels, kernel_sizes[0], groups=channels, **settings)
+        reset_depthwise(conv)
+        new = conv
     else:
         new = MixConv2d(channels, kernel_sizes, partition=partition, dilated=dilated, merged=merged, **settings)
     if first.bias is not None:
@@ -142,6 +155,7 @@ def _padding(conv: nn.Conv2d, name: str) -> str:
 
 @torch.no_grad()
 def _copy_bias(old: list[nn.Conv2d], new: list[nn.Conv2d]) -> None:
-    bias = torch.cat([conv.bias for conv in old])
+    bias = torch.cat([conv.bias for conv in old if conv.bias is not None])
     for conv, part in zip(new, bias.split([conv.out_channels for conv in new]), strict=True):
+        assert conv.bias is not None
         conv.bias.copy_(part)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import timm
@@ -66,14 +67,14 @@ def fetch_published(spec: BackboneSpec) -> None:
             f"There are no ImageNet weights of {spec.name}: train it from scratch with --weights none, "
             "or give a file with --weights FILE."
         )
-    config = timm.get_pretrained_cfg(f"{spec.timm_name}.{spec.weights_tag}")
+    config: Any = timm.get_pretrained_cfg(f"{spec.timm_name}.{spec.weights_tag}")
     if not config.hf_hub_id:
         return  # an address elsewhere: timm fetches it, without long retries
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     repository, _, revision = config.hf_hub_id.partition("@")
-    where = {"repo_id": repository, "revision": revision or None}
+    where: dict[str, Any] = {"repo_id": repository, "revision": revision or None}
     files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
     try:
         if any(isinstance(try_to_load_from_cache(filename=file, **where), str) for file in files):
@@ -88,7 +89,7 @@ def fetch_published(spec: BackboneSpec) -> None:
 
 def hub_error(spec: BackboneSpec, error: Exception) -> UserError:
     """The one sentence for published weights that cannot be had."""
-    config = timm.get_pretrained_cfg(f"{spec.timm_name}.{spec.weights_tag}")
+    config: Any = timm.get_pretrained_cfg(f"{spec.timm_name}.{spec.weights_tag}")
     place = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
     reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:150]}"
     instead = "take" if spec.timm_name == "tf_efficientnet_lite0" else "try --backbone efficientnet_lite0 with"
@@ -113,7 +114,7 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
         raise UserError(f"The weights file {path} {kind}: --weights takes imagenet, none or a file.")
     try:
         if path.suffix == ".safetensors":
-            content = safetensors.torch.load_file(path)
+            content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
@@ -157,12 +158,12 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], whole: nn.
     # timm's feature extractors write "stages_0.…" or "model.stages.0.…" where the network has "stages.0.…".
     names = {PREFIXES.sub("", key, count=1).replace(".", "_"): key for key in model.state_dict()}
     renamed = {names[flat]: t for key, t in state.items() if (flat := key.replace(".", "_")) in names}
-    missed = set(model.load_state_dict(renamed, strict=False).missing_keys) - classifier
-    if missed := sorted(key for key in missed if not key.endswith("num_batches_tracked")):
+    empty = set(model.load_state_dict(renamed, strict=False).missing_keys) - classifier
+    if missed := sorted(key for key in empty if not key.endswith("num_batches_tracked")):
         raise UserError(f"{source} cannot fill the feature extractor of {name}: {missed[0]} is in no tensor of it.")
 
 
-def _classifier_keys(model: nn.Module) -> set[str]:
+def _classifier_keys(model: Any) -> set[str]:
     layers = model.pretrained_cfg.get("classifier") or ()
     layers = (layers,) if isinstance(layers, str) else layers
     return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}

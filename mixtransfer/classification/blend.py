@@ -45,7 +45,7 @@ class Start:
     def load(cls, path: Path, model: nn.Module) -> "Start":
         """Read what ``save`` wrote; ``model`` tells the name of its head."""
         judged = safetensors.torch.load_file(path)
-        classifier = model.get_classifier()
+        classifier = model.get_classifier()  # type: ignore[operator]
         head = next(name for name, module in model.named_modules() if module is classifier)
         refitted = {f"{head}.{part}": judged.pop(f"refitted_{part}") for part in ("weight", "bias")}
         return cls(judged, {**judged, **refitted})

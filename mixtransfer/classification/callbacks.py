@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import psutil
@@ -33,7 +34,8 @@ class KeptModel(Callback):
         self.loss = float("inf")
         self.epoch = 0
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, Classifier)
         predictions = module.take_predictions()
         top1 = float((predictions.predicted == predictions.labels).mean())
         module.log_dict({"val_top1": top1, "val_loss": log_loss(predictions)}, prog_bar=True)
@@ -62,22 +64,24 @@ class History(Callback):
 
     def __init__(self, run: Run | None, images: int, say: Callable[[str], None]):
         self.run, self.images, self.say = run, images, say
-        self.rows: list[dict[str, float | None]] = []
+        self.rows: list[dict[str, Any]] = []
 
-    def on_validation_end(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
             self._add(trainer, epoch=0, train_loss=None, lr=None, seconds=None, images_per_second=None)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._start = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: Classifier, batch: object, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: object, batch_idx: int
+    ) -> None:
         self._lr = max(group["lr"] for group in trainer.optimizers[0].param_groups)
 
-    def on_validation_start(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._trained = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._add(
             trainer,
             epoch=trainer.current_epoch + 1,
@@ -87,7 +91,7 @@ class History(Callback):
             images_per_second=self.images / (self._trained - self._start),
         )
 
-    def _add(self, trainer: L.Trainer, **row: float | None) -> None:
+    def _add(self, trainer: L.Trainer, **row: Any) -> None:
         row["val_loss"] = float(trainer.callback_metrics["val_loss"])
         row["val_top1"] = float(trainer.callback_metrics["val_top1"])
         row["rss_mb"] = psutil.Process().memory_info().rss / 2**20
@@ -110,7 +114,7 @@ class History(Callback):
         self.rows = state["rows"]
 
 
-def _in_words(row: dict[str, float | None], epochs: int) -> str:
+def _in_words(row: dict[str, Any], epochs: int | None) -> str:
     result = f"validation {100 * row['val_top1']:.2f} % (log loss {row['val_loss']:.4f})"
     if row["epoch"] == 0:
         return f"Head on frozen features: {result}"

@@ -3,15 +3,15 @@
 import json
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from mixtransfer.classification.evaluate import evaluate as evaluate_run
 from mixtransfer.classification.metrics import SCORE_NAMES
 from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
+from mixtransfer.classification.predict import ImageClassifier, print_predictions
 from mixtransfer.classification.predict import predict as predict_images
-from mixtransfer.classification.predict import print_predictions
 from mixtransfer.classification.train import train as train_run
+from mixtransfer.console import print_table
 from mixtransfer.run import Run
 
 
@@ -46,9 +46,10 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def predict(options: PredictOptions) -> int:
+def predict(options: PredictOptions, classifier: ImageClassifier | None = None) -> int:
+    """Classify with the run that the options name, or with another classifier."""
     form = "json" if options.json else options.format
-    if not print_predictions(predict_images(options), form):
+    if not print_predictions(predict_images(options, classifier), form):
         print("error: None of the images can be used.", file=sys.stderr)
         return 2
     return 0
@@ -67,12 +68,11 @@ def _print_scores(scores: dict, title: str, validation: dict | None = None) -> N
         if validation:
             row.append(f"{100 * validation[name]['value']:.2f}")
         table.add_row(*row)
-    Console().print(table)
+    print_table(table)
 
 
 def _print_confusions(confusion, classes: list[str], most: int = 30) -> None:
     """The whole matrix of a few classes, the most frequent confusions of many."""
-    console = Console()
     if len(classes) <= 12:
         table = Table("true \\ predicted", *(name[:12] for name in classes), title="Confusion matrix")
         for name, row in zip(classes, confusion, strict=True):
@@ -82,4 +82,4 @@ def _print_confusions(confusion, classes: list[str], most: int = 30) -> None:
         wrong = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
         for n, i, j in sorted(wrong, reverse=True)[:most]:
             table.add_row(classes[i], classes[j], str(n))
-    console.print(table)
+    print_table(table)

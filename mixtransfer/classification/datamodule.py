@@ -95,6 +95,7 @@ class EvaluationData(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def test_dataloader(self) -> DataLoader:
+        assert self.tested is not None
         return self.evaluation_loader(self.tested)
 
     def evaluation_loader(self, examples: Examples, keep: bool = False) -> DataLoader:

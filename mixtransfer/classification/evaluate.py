@@ -16,6 +16,7 @@ from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 
 
@@ -43,10 +44,11 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the model does not know.
     """
+    check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, devices=AT_LEAST_1, num_nodes=AT_LEAST_1)
     prepare_process()
     trained = open_classifier(options.run)
-    examples, classes = _chosen_examples(options, TrainOptions(**Run.open(options.run).read_config()))
-    examples = _with_labels_of(examples, classes, trained.classes)
+    examples, classes = _chosen_examples(options, Run.open(options.run).options(TrainOptions))
+    examples = with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
     trainer = make_trainer(options, enable_checkpointing=False)
@@ -58,8 +60,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
 
 def _chosen_examples(options: EvaluateOptions, recorded: TrainOptions) -> tuple[Examples, list[str]]:
     """The images to score, labelled in the order of the class names that come with them."""
-    data = options.data or recorded.data
-    if data not in NAMED_DATASETS and not _same_path(data, recorded.data):
+    data = options.data or str(recorded.data)
+    if data not in NAMED_DATASETS and not _same_path(data, str(recorded.data)):
         listed = list_images(data)
         if options.split == "all" or options.split is None and not listed.is_split:
             parts, _ = listed.usable()
@@ -81,7 +83,7 @@ def _same_path(data: str, other: str) -> bool:
     return Path(data).resolve() == Path(other).resolve()
 
 
-def _with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:
+def with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:
     """The same images, labelled in the model's order of classes."""
     if unknown := sorted(set(found) - set(known)):
         raise UserError(f"The model does not know the class {unknown[0]!r} of the data; it knows {_some(known)}.")

@@ -7,6 +7,7 @@ fit is convex: no learning rate, no epochs.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ def pooled_features(
     return Features(np.concatenate(x + mirrored), np.concatenate(labels * (2 if flip else 1)))
 
 
-def _pooled(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
+def _pooled(model: Any, inputs: torch.Tensor) -> np.ndarray:
     return model.forward_head(model.forward_features(inputs), pre_logits=True).float().cpu().numpy()
 
 

@@ -30,7 +30,7 @@ def choose_image_size(model: nn.Module, dataset: ImageDataset, workers: int | No
         return native
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fold_batch_norm(model)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     losses = {}
     for size in (native, larger):
         preprocessing = Preprocessing.of(model, size)

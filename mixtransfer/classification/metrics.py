@@ -110,7 +110,13 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def proportion(hits: np.ndarray) -> Estimate:
-    """The share of true values with its Wilson interval (Wilson, JASA 1927)."""
+    """The share of true values with its Wilson interval (Wilson, JASA 1927).
+
+    Examples:
+        >>> estimate = proportion(np.array([True, True, True, False]))
+        >>> estimate.value, round(estimate.low, 2), round(estimate.high, 2)
+        (0.75, 0.3, 0.95)
+    """
     interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
     return Estimate(float(hits.mean()), float(interval.low), float(interval.high))
 

@@ -29,14 +29,23 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
         UserError: The folder is no classification run, or its files are damaged.
     """
     run = Run.open(folder)
-    card = ModelCard.read(run.model, "classification")
-    try:
-        preprocessing = Preprocessing.from_dict(card.preprocessing)
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{run.model} is not a model description: its preprocessing is not whole.") from error
+    card, preprocessing = read_classifier_card(run.model)
     model = create_backbone(card.spec, weights="none", num_classes=len(card.classes))
     run.load_weights(model)
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
+
+
+def read_classifier_card(path: Path) -> tuple[ModelCard, Preprocessing]:
+    """A classifier's ``model.json``, and the preprocessing in it.
+
+    Raises:
+        UserError: It is missing, damaged or not a classifier's.
+    """
+    card = ModelCard.read(path, "classification")
+    try:
+        return card, Preprocessing.from_dict(card.preprocessing)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise UserError(f"{path} is not a model description: its preprocessing is not whole.") from error
 
 
 def model_bytes(model: nn.Module, **more: torch.Tensor) -> bytes:

@@ -1,17 +1,20 @@
 """The classifier that Lightning trains: loss, optimizer, and results gathered over processes."""
 
 import math
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 import torch.distributed
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from torchvision.transforms import v2
 
 from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -29,20 +32,24 @@ class Classifier(L.LightningModule):
         total_steps: Optimizer steps of the whole training, for the schedule.
     """
 
+    class_weight: torch.Tensor | None
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         preprocessing: Preprocessing,
         options: TrainOptions | None = None,
         class_weight: torch.Tensor | None = None,
         total_steps: int = 1,
     ):
         super().__init__()
+        if not torch.cuda.is_available():
+            make_quicker(model)
         fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
         self.normalize = Normalize(preprocessing)
         self.options, self.total_steps = options, total_steps
-        self.lr = options.lr if options else None
+        self.lr: Any = options.lr if options else None
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.mix = _mixing(options, model.num_classes) if options else None
         self._results: list[tuple[torch.Tensor, ...]] = []
@@ -65,6 +72,7 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # What is drawn in an epoch must not depend on whether the training was interrupted before it.
+        assert self.options
         torch.manual_seed(hash((self.options.seed, self.current_epoch, self.global_rank)) % 2**31)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -72,6 +80,7 @@ class Classifier(L.LightningModule):
         inputs = self.normalize(images)
         if self.mix is not None:
             inputs, labels = self.mix(inputs, labels)
+        assert self.options
         smoothing = self.options.label_smoothing
         return F.cross_entropy(self.model(inputs), labels, weight=self.class_weight, label_smoothing=smoothing)
 
@@ -97,7 +106,7 @@ class Classifier(L.LightningModule):
         logits, labels, positions = (torch.cat(parts).numpy() for parts in zip(*self._results, strict=True))
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered = [None] * torch.distributed.get_world_size()
+            gathered: list[Any] = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(gathered, (logits, labels, positions))
             logits, labels, positions = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
         if not np.isfinite(logits).all():
@@ -105,17 +114,18 @@ class Classifier(L.LightningModule):
         order = np.argsort(positions)
         return Predictions.from_logits(logits[order], labels[order])
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         options = self.options
+        assert options and options.epochs
         groups = param_groups_layer_decay(
             self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay
         )
         for group in groups:
             group["lr"] = self.lr * group["lr_scale"]
         # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.
-        fused = {"fused": True} if self.device.type == "cpu" else {}
+        fused: dict[str, Any] = {"fused": True} if self.device.type == "cpu" else {}
         if options.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
         else:
             optimizer = torch.optim.AdamW(groups, self.lr, **fused)
         warmup = options.warmup_epochs * self.total_steps / options.epochs

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 class HardwareOptions(Protocol):
     """The options that say what to run on."""
 
-    precision: str
-    devices: int | str
+    precision: Literal["auto", "32", "bf16", "16"]
+    devices: int | Literal["auto"]
     num_nodes: int
 
 
@@ -27,35 +27,35 @@ class TrainOptions:
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
         data_root: Where named datasets live, or are downloaded to.
-        epochs: Passes over the training set; by default 5 to 20, more for smaller sets (30 from scratch).
-        batch_size: Images a step and device; auto finds the largest that fits on a GPU.
-        image_size: Side of the input in pixels; by default the one the weights were trained with, or 8/7 of it
-            where cross-validation on frozen features says that this tells the classes apart better.
+        epochs: Passes over the training set; by default 5 to 20, or 30 from scratch.
+        batch_size: Images a step and device; auto finds the largest that a GPU holds.
+        image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
+            cross-validation on frozen features prefers that.
         lr: Peak learning rate of the head; by default by optimizer and start, and find runs a range test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).
-        layer_decay: Learning rate of a layer as a share of the next one's; 1 trains all layers alike.
+        layer_decay: A layer's learning rate as a share of the next one's; 1 is no decay.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
         fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
-        batch_norm: Whether batch norm keeps its statistics (frozen), or follows the batches (train); auto freezes
-            them when fine-tuning on fewer than 5,000 images.
+        batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning
+            on fewer than 5,000 images.
         augment: none, crop (for writing and digits), crop-flip (the paper's), standard, strong.
         min_crop: The smallest share of an image's area that a random crop keeps.
         label_smoothing: Probability spread over all classes in the targets.
         mixup: Strength (alpha) of mixup; 0 turns it off.
         cutmix: Strength (alpha) of cutmix; 0 turns it off.
         dropout: Dropout before the head.
-        class_weights: balanced weighs the loss of each class by the inverse of its frequency.
+        class_weights: balanced weighs classes by their inverse frequency, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         patience: Stop after this many epochs without a better validation result, and keep the best one; 0 never
             stops early.
-        val_fraction: Share of each class set aside for validation, where the data has no such part.
-        test_fraction: Share of each class set aside for the test, where the data is not split.
-        split_seed: Seed of these splits, apart from the training's, so that runs share their test set.
+        val_fraction: Share of each class to validate on, if the data has no such part.
+        test_fraction: Share of each class to test on, if the data is not split.
+        split_seed: Seed of these splits, not the training's: runs share a test set.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
-        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
         devices: GPUs to use (or processes, on the CPU).
         num_nodes: Machines to use.
     """
@@ -108,7 +108,7 @@ class EvaluateOptions:
         data_root: Where named datasets live; by default as in training.
         batch_size: Images at a time and device.
         workers: Image-loading processes; by default by the machine.
-        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
+        precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
         devices: GPUs to use (or processes, on the CPU).
         num_nodes: Machines to use.
         json: Print the scores as JSON.
@@ -131,14 +131,14 @@ class PredictOptions:
     """Classify images with a run's model; results are printed as they come.
 
     Args:
-        run: The run.
+        run: The run, or a file that `mixtransfer export` wrote.
         images: Files, folders or glob patterns.
         top: How many classes to give an image.
         format: table for people; json gives one object a line; csv one row an image and class.
         json: Short for --format json.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
     """
 
     run: str

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device, keep_freed_memory
-from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,52 @@ class Prediction:
     error: str | None = None
 
 
-def predict(options: PredictOptions) -> Iterator[Prediction]:
+class ImageClassifier(Protocol):
+    """What classifies: a run's network, or an exported file."""
+
+    classes: list[str]
+    preprocessing: Preprocessing
+
+    def probabilities(self, views: np.ndarray) -> np.ndarray:
+        """Of each class, float32 (n, classes), for central views, uint8 (n, size, size, 3)."""
+
+
+class RunClassifier:
+    """A run's network, ready for images; an ``ImageClassifier``.
+
+    Raises:
+        UserError: The run or the device cannot be used.
+    """
+
+    def __init__(self, run: str, device: str = "auto"):
+        keep_freed_memory()
+        trained = open_classifier(run)
+        self.device = choose_device(device)
+        fold_batch_norm(trained.model)
+        self.model = trained.model.to(self.device, memory_format=torch.channels_last)
+        self.normalize = Normalize(trained.preprocessing).to(self.device)
+        self.classes, self.preprocessing = trained.classes, trained.preprocessing
+
+    @torch.inference_mode()
+    def probabilities(self, views: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(views).permute(0, 3, 1, 2).to(self.device)
+        return self.model(self.normalize(images)).float().softmax(dim=1).cpu().numpy()
+
+
+def predict(options: PredictOptions, classifier: ImageClassifier | None = None) -> Iterator[Prediction]:
     """Classify images, batch by batch; unusable files come out with their reason.
+
+    Args:
+        classifier: In place of the run that the options name.
 
     Raises:
         UserError: The run cannot be used, or a pattern matches nothing.
     """
-    keep_freed_memory()
-    trained = open_classifier(options.run)
+    check_ranges(options, top=AT_LEAST_1, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
+    classifier = classifier or RunClassifier(options.run, options.device)
     paths = find_images(options.images)
-    if options.top < 1:
-        raise UserError(f"--top is {options.top}; it must be at least 1.")
-    device = choose_device(options.device)
-    fold_batch_norm(trained.model)
-    model = trained.model.to(device, memory_format=torch.channels_last)
-    normalize = Normalize(trained.preprocessing).to(device)
     loader = DataLoader(
-        _Files(paths, trained.preprocessing),
+        _Files(paths, classifier.preprocessing),
         batch_size=options.batch_size,
         num_workers=min(default_workers() if options.workers is None else options.workers, len(paths) - 1),
         collate_fn=list,
@@ -63,18 +93,14 @@ def predict(options: PredictOptions) -> Iterator[Prediction]:
         done += len(views)
         usable = [view for view in views if isinstance(view, np.ndarray)]
         if usable:
-            images = torch.from_numpy(np.stack(usable)).permute(0, 3, 1, 2).to(device)
-            with torch.inference_mode():
-                probabilities = iter(model(normalize(images)).float().softmax(dim=1).cpu())
+            probabilities = iter(classifier.probabilities(np.stack(usable)))
         for path, view in zip(here, views, strict=True):
             if isinstance(view, str):
                 yield Prediction(path, [], view)
             else:
-                values, places = next(probabilities).topk(min(options.top, len(trained.classes)))
-                yield Prediction(
-                    path,
-                    [(trained.classes[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True)],
-                )
+                values = next(probabilities)
+                best = np.argsort(-values, kind="stable")[: options.top]
+                yield Prediction(path, [(classifier.classes[i], float(values[i])) for i in best])
 
 
 def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
@@ -95,7 +121,7 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
             print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
         classified += not prediction.error
         if form == "json":
-            answer = {"path": str(prediction.path)}
+            answer: dict[str, object] = {"path": str(prediction.path)}
             if prediction.error:
                 answer["error"] = prediction.error
             else:

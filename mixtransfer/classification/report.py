@@ -47,7 +47,8 @@ def write_report(
         page.warning(f"{len(dataset.skipped)} files could not be used and were left out; they are listed below.")
 
     page.section("Training", "Epoch 0 is the head fitted on the frozen backbone's features.")
-    page.figure(drawn["learning_curves"], "Loss and validation accuracy by epoch.")
+    stacked = figures.learning_curves(history, stacked=True)
+    page.figure(drawn["learning_curves"], "Loss and validation accuracy by epoch.", narrow=stacked)
 
     page.section("What is confused with what")
     page.figure(drawn["confusion_matrix"], "Share of each true class (rows) that was predicted as each class.")

@@ -1,15 +1,15 @@
 """`classify train`: from options to a Run."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -18,7 +18,7 @@ from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.defaults import resolve
+from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
@@ -31,8 +31,9 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import remove_unfinished, write_atomic
+from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -41,8 +42,8 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run:
-    """Fine-tune a backbone as ``options`` say and return the finished run.
+def train(options: TrainOptions, say: Say = print) -> Run | None:
+    """Fine-tune a backbone as ``options`` say and return the finished run; None in all processes but the first.
 
     Args:
         say: Where sentences for the user go; only the first of several processes speaks.
@@ -51,25 +52,32 @@ def train(options: TrainOptions, say: Say = print) -> Run:
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
+    with contextlib.ExitStack() as claims:
+        return _train(options, say, claims)
+
+
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run:
     prepare_process()
-    main = rank_zero_only.rank in (None, 0)
+    main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:
         say = _nothing
     run = None
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
         if main:
+            claims.enter_context(claimed(run.folder))
             remove_unfinished(run.folder)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
-            return run
+            return run if main else None
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
+    check(options)
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
     dataset = load_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)
@@ -82,9 +90,11 @@ def train(options: TrainOptions, say: Say = print) -> Run:
     )
     options = resolve(options, dataset, model)
     if run is None and main:
-        run = Run.create(new_folder(options), options)
+        folder = new_folder(options)
+        claims.enter_context(claimed(folder))
+        run = Run.create(folder, options)
     try:
-        if options.image_size is None:
+        if run and options.image_size is None:  # one process; see `resolve`
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
             run.write_config(options)
         preprocessing = Preprocessing.of(model, options.image_size)
@@ -115,8 +125,9 @@ class _Session:
         self.module = Classifier(model, preprocessing, options, _class_weight(options, dataset))
         self.resumes = run is not None and run.checkpoint.exists()
 
-    def run_to_end(self) -> Run:
+    def run_to_end(self) -> Run | None:
         options, run = self.options, self.run
+        assert options.epochs
         self._tune()
         images_a_step = self.data.batch_size * processes(options)
         steps = math.ceil(len(self.dataset.train) / images_a_step) * options.epochs
@@ -126,30 +137,36 @@ class _Session:
         trainer = self._trainer(history, kept, steps)
         if not self.resumes and options.fit_head:
             if run:
-                self._fit_head(trainer)
+                self._fit_head(trainer, run)
             trainer.validate(self.module, self.data, verbose=False)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
-        trainer.fit(self.module, self.data, ckpt_path=str(run.checkpoint) if self.resumes else None, weights_only=True)
+        trainer.fit(
+            self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
+        )
         return self._finish(trainer, history, kept)
 
     def _trainer(self, history: History, kept: KeptModel, steps: int) -> L.Trainer:
         options = self.options
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
-        callbacks = [kept, history]
+        callbacks: list[Callback] = [kept, history]
         if options.ema:
             callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.15 * steps, 5000))))
         if options.patience:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
-        folder = self.run and self.run.folder  # the other processes are told by the first
+        folder = self.run.folder if self.run else None  # the other processes are told by the first
         callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
-        return make_trainer(options, callbacks, max_epochs=options.epochs, gradient_clip_val=options.clip_grad or None)
+        # An interrupted choice of the final weights is made again, without another epoch.
+        epochs = 0 if self.run and self.run.tuned.exists() else options.epochs
+        return make_trainer(options, callbacks, max_epochs=epochs, gradient_clip_val=options.clip_grad or None)
 
     def _tune(self) -> None:
         """Find the batch size and the learning rate where the options ask for it."""
         options = self.options
         if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
             return
-        tuner = Tuner(make_trainer(replace(options, devices=1), max_epochs=1, enable_checkpointing=False))
+        folder = self.run and self.run.folder  # for what the tuner restores the weights from
+        alone = replace(options, devices=1)
+        tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
         self.module.lr = 1e-3 if options.lr == "find" else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
@@ -166,7 +183,7 @@ class _Session:
         if self.run:
             self.run.write_config(self.options)
 
-    def _fit_head(self, trainer: L.Trainer) -> None:
+    def _fit_head(self, trainer: L.Trainer, run: Run) -> None:
         """Set the head to the logistic regression on frozen features, and keep this start for the blend."""
         device = trainer.strategy.root_device
         classifier = self.module.to(device)
@@ -184,14 +201,14 @@ class _Session:
         balanced = self.options.class_weights == "balanced"
         strength = best_strength(train, val[: len(self.dataset.val)], balanced)
         fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
-        Start.save(self.run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
+        Start.save(run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
 
-    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run:
+    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run | None:
         """Choose the final weights on validation, test them once, and write what came of it."""
         share, validated = self._blend(trainer)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run:
-            return Run(Path())
+            return None
         scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
             validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
@@ -208,6 +225,8 @@ class _Session:
         write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
+        self.run.start.unlink(missing_ok=True)
+        self.run.tuned.unlink(missing_ok=True)
         return self.run
 
     def _blend(self, trainer: L.Trainer) -> tuple[float, Predictions]:
@@ -218,9 +237,11 @@ class _Session:
         Returns:
             The share of the fine-tuned weights, and the validation predictions that it was chosen by.
         """
-        main = self.run is not None
-        tuned = safetensors.torch.load_file(self.run.weights) if main else None
-        start = Start.load(self.run.start, self.module.model) if main and self.run.start.exists() else None
+        run = self.run
+        if run and not run.tuned.exists():  # else the weights may be the final ones already
+            write_atomic(run.tuned, run.weights.read_bytes())
+        tuned = safetensors.torch.load_file(run.tuned) if run else {}
+        start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
         validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
             self._load_everywhere(trainer, mixture(start.judged, tuned, share) if start else tuned)
@@ -232,12 +253,11 @@ class _Session:
         with torch.no_grad():
             for parameter in self.module.model.get_classifier().parameters():
                 parameter /= temperatures[share]
-        if main:
-            write_atomic(self.run.weights, model_bytes(self.module.model))
-            self.run.start.unlink(missing_ok=True)  # or a resumed run would blend once more
+        if run:
+            write_atomic(run.weights, model_bytes(self.module.model))
         return share, validated[share]
 
-    def _load_everywhere(self, trainer: L.Trainer, state: dict | None) -> None:
+    def _load_everywhere(self, trainer: L.Trainer, state: dict) -> None:
         """Load what the first process has into the network of every process."""
         if trainer.world_size > 1:
             state = trainer.strategy.broadcast(state)
@@ -252,6 +272,8 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
+    warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
 
 
 def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:

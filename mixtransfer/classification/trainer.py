@@ -5,12 +5,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.plugins import TorchCheckpointIO
 
+from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
@@ -18,13 +20,15 @@ from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
 from mixtransfer.device import keep_freed_memory
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
+
 
 def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:
     """A Trainer as the options and the machine ask for; ``settings`` go to ``lightning.Trainer``."""
-    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precision: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if options.precision == "auto":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        chosen = "bf16-mixed" if bf16 else "32-true"
+        chosen: Precision = "bf16-mixed" if bf16 else "32-true"
     else:
         chosen = precision[options.precision]
     devices = options.devices
@@ -41,16 +45,25 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=False,
+        plugins=[_Checkpoints()],
         enable_model_summary=False,
         **settings,
     )
 
 
+class _Checkpoints(TorchCheckpointIO):
+    """Lightning's own go through the system's temporary folder, from where a move to another disk can break off."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        save_checkpoint(path, checkpoint)
+
+    def load_checkpoint(self, path: str, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load_checkpoint(path)
+
+
 def processes(options: HardwareOptions) -> int:
     """Number of processes that train together, on all machines."""
-    devices = options.devices
-    if devices == "auto":
-        devices = max(1, torch.cuda.device_count())
+    devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
     return devices * options.num_nodes
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from mixtransfer.classification.metrics import Estimate
@@ -12,6 +11,7 @@ from mixtransfer.comparison.report import write_comparison
 from mixtransfer.comparison.rows import SCORES, Row, gather
 from mixtransfer.comparison.study import Job, run_study
 from mixtransfer.comparison.verdict import Limit, verdict
+from mixtransfer.console import print_table
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.run import ModelCard, Run
 
@@ -52,8 +52,8 @@ def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]
     task = {"classify": "classification", "detect": "detection"}[options.task]
     runs: dict[str, list[Run]] = {}
     found: dict[str, tuple[dict, Run]] = {}
-    for folder in dict.fromkeys(options.data):
-        run = Run.open(folder)
+    for path in dict.fromkeys(options.data):
+        run = Run.open(path)
         card = ModelCard.read(run.model, task)
         settings = {key: value for key, value in run.read_config().items() if key not in ("seed", "output", "resume")}
         name = card.backbone
@@ -109,7 +109,7 @@ def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
             cells += [f"{row.cost.params / 1e6:.2f}", f"{row.cost.macs / 1e6:.0f}"]
             cells.append(f"{1000 * latency.median:.1f}" if latency else "")
         table.add_row(row.backbone, *cells)
-    Console().print(table)
+    print_table(table)
 
 
 def _with_interval(estimate: Estimate | None, sign: str) -> str:

@@ -1,25 +1,25 @@
 """What a trained model costs here: size, multiply-adds, latency, throughput, memory, and its training."""
 
 import csv
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import final
 
-import psutil
 import torch
-import torch.multiprocessing
 
 from mixtransfer.backbones import count_macs, count_parameters
-from mixtransfer.comparison.latency import Duration, measure
-from mixtransfer.comparison.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.latency import Duration, measure
+from mixtransfer.deploy.memory import peak_memory
+from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.run import Run
 
 BATCH = 16  # for throughput
 
 
+@final
 @dataclass
 class Cost:
     """The cost of using one model.
@@ -55,7 +55,8 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
         rounds: Measurements of each latency; 0 leaves latency and memory out.
     """
     keep_freed_memory()
-    costs, calls = {}, {}
+    costs: dict[str, Cost] = {}
+    calls: dict[tuple[str, str, int], Callable[[], object]] = {}
     for name, run in runs.items():
         model, size = _open(run, task)
         costs[name] = Cost(*_size(model, size, task), size, run.weights.stat().st_size)
@@ -69,7 +70,7 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
                 costs[name].unavailable[runtime] = str(error).strip().splitlines()[0][:200]
                 continue
             calls |= {(name, runtime, batch): call for batch, call in made.items()}
-        costs[name].memory = _peak_memory(run, task)
+        costs[name].memory = max(peak_memory(partial(_open_calls, run.folder, task)).values(), default=None)
     if calls:
         say(f"Measuring latency: {rounds} rounds of {len(calls)} calls in turns.")
     for (name, runtime, batch), duration in (measure(calls, rounds) if calls else {}).items():
@@ -106,8 +107,8 @@ def _open(run: Run, task: str) -> tuple[torch.nn.Module, int]:
         return trained.model, trained.preprocessing.size
     from mixtransfer.detection.model import open_detector
 
-    trained = open_detector(run.folder)
-    return trained.model, trained.size
+    detector = open_detector(run.folder)
+    return detector.model, detector.size
 
 
 def _size(model: torch.nn.Module, size: int, task: str) -> tuple[int, int]:
@@ -131,26 +132,7 @@ def _calls(model: torch.nn.Module, size: int, task: str, runtime: str) -> dict[i
     return {batch: partial(torch.inference_mode()(model), inputs[:batch]) for batch in (1, BATCH)}
 
 
-def _peak_memory(run: Run, task: str) -> int | None:
-    """Measured in a process of its own, which nothing else has grown; Linux only."""
-    if sys.platform != "linux":
-        return None
-    context = torch.multiprocessing.get_context("spawn")
-    answer = context.SimpleQueue()
-    process = context.Process(target=_report_memory, args=(run.folder, task, answer), daemon=True)
-    process.start()
-    process.join()
-    return answer.get() if process.exitcode == 0 else None
-
-
-def _report_memory(folder: Path, task: str, answer) -> None:
+def _open_calls(folder: Path, task: str) -> tuple[int, dict[int, Callable[[], object]]]:
     model, size = _open(Run(folder), task)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    calls = _calls(model, size, task, "pytorch")
-    before = psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    for call in calls.values():
-        call()
-    status = Path("/proc/self/status").read_text()
-    peak = 1024 * int(status.split("VmHWM:")[1].split()[0])
-    answer.put(weights + peak - before)
+    return weights, _calls(model, size, task, "pytorch")

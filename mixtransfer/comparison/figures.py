@@ -35,22 +35,26 @@ def score_against_cost(
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     best = front(rows, cost)
+    points = [
+        (row, spent / unit, row.score) for row in rows if row.score is not None and (spent := cost(row)) is not None
+    ]
+    line = sorted((x, estimate.value) for row, x, estimate in points if row in best)
     axes.plot(
-        [cost(row) / unit for row in best], [row.score.value for row in best],
+        [x for x, _ in line], [value for _, value in line],
         color=BLUE, alpha=0.5, linewidth=1.5, drawstyle="steps-post", zorder=1,
     )  # fmt: skip
-    for row in rows:
-        if row.score is None or cost(row) is None:
-            continue
+    for row, x, estimate in points:
         colour = ORANGE if row is baseline else BLUE if row in best else GREY
-        x, value = cost(row) / unit, row.score.value
+        value = estimate.value
         axes.errorbar(
-            x, value, [[value - row.score.low], [row.score.high - value]],
+            x, value, [[value - estimate.low], [estimate.high - value]],
             fmt="o", color=colour, markersize=6, capsize=3, elinewidth=1.2, zorder=2,
         )  # fmt: skip
-        axes.annotate(row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5)
-    values = [cost(row) for row in rows if row.score and cost(row)]
-    if values and max(values) > 8 * min(values):
+        axes.annotate(
+            row.backbone, (x, value), xytext=(6, 5), textcoords="offset points", fontsize=8.5, parse_math=False
+        )
+    known = [x for _, x, _ in points if x]
+    if known and max(known) > 8 * min(known):
         axes.set_xscale("log")
     axes.set(xlabel=label, ylabel=score)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))

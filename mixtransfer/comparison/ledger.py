@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from mixtransfer.backbones.registry import backbone_spec, list_backbones
 from mixtransfer.errors import UserError
@@ -51,6 +52,7 @@ class Entry:
     command: str
 
 
+@cache
 def ledger() -> list[Entry]:
     """All rows; every network in them is built (without memory) to be counted."""
     return [*_table_1(), *_table_2(), *_figure_4(), *_figures_5_and_6(), *_figure_7(), *_figure_9()]
@@ -80,7 +82,7 @@ def _table_2() -> Iterator[Entry]:
         paper = spec.paper or {}
         if "Table 2" in paper.get("source", ""):
             words = f"{paper['params'] / 1e6:.1f}M, {paper['macs'] / 1e6:.0f}M MACs, top-1 {100 * paper['top1']:.1f} %"
-            published = spec.published["top1"]
+            published = (spec.published or {})["top1"]
             more = f"; its weights in timm have {100 * published:.2f} % (timm's results file)"
             yield _entry("Table 2", spec.name, words, _built(spec.name), more)
 

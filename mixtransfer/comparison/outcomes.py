@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class DetectionOutcome:
         Raises:
             UserError: One is missing or damaged, or the runs were tested on different images or classes.
         """
-        truths = {}
+        truths: dict[tuple, dict] = {}
         for run in runs:
             values = run.read_config()
             keys = ("data", "data_root", "val_fraction", "test_fraction", "split_seed")
@@ -183,4 +183,4 @@ def _read_detections(run: Run) -> list[dict]:
         raise UserError(f"{run.test_detections} is damaged ({type(error).__name__}).") from error
 
 
-OUTCOMES = {"classify": ClassificationOutcome, "detect": DetectionOutcome}
+OUTCOMES: dict[str, Any] = {"classify": ClassificationOutcome, "detect": DetectionOutcome}

@@ -9,8 +9,8 @@ from pathlib import Path
 from mixtransfer.comparison.cost import BATCH
 from mixtransfer.comparison.figures import score_against_cost
 from mixtransfer.comparison.rows import SCORES, Row
-from mixtransfer.comparison.runtimes import NAMES
 from mixtransfer.comparison.verdict import costs_of, front
+from mixtransfer.deploy.runtimes import NAMES
 from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures

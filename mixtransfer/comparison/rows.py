@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import final
 
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost, measure_costs, training_cost
@@ -12,6 +13,7 @@ from mixtransfer.run import Run
 SCORES = {"classify": "top1", "detect": "AP"}
 
 
+@final
 @dataclass
 class Row:
     """What is known of one backbone.
@@ -115,7 +117,7 @@ def gather(
 
 def _usual_baseline(rows: Sequence[Row]) -> Row:
     named = [row for row in rows if row.backbone.split(".")[0] == "resnet50"]
-    return named[0] if named else max(rows, key=lambda row: row.cost.macs)
+    return named[0] if named else max(rows, key=lambda row: row.cost.macs if row.cost else 0)
 
 
 def _paired(first: Sequence[Run], second: Sequence[Run]) -> tuple[list[Run], list[Run]]:

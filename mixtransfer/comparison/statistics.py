@@ -30,7 +30,12 @@ class McNemar:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """McNemar's exact test on hits of the same images, bool, shape (images,)."""
+    """McNemar's exact test on hits of the same images, bool, shape (images,).
+
+    Examples:
+        >>> mcnemar(np.array([True] * 8 + [False] * 2), np.array([True] * 3 + [False] * 7))
+        McNemar(only_first=5, only_second=0, p=0.0625)
+    """
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0)
 

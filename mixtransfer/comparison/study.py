@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.multiprocessing
@@ -79,6 +80,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     if options.baseline and options.baseline not in names:
         raise UserError(f"--baseline {options.baseline} is not among the backbones: {', '.join(names)}.")
     training = training_options(options)
+    _check_training(training, options.task)
     folder = _open(options, training.data)
     jobs = [
         Job(name, seed, folder / "runs" / f"{name.replace('/', '-')}-seed{seed}")
@@ -101,7 +103,7 @@ def training_options(options: CompareOptions):
     if options.task == "classify":
         from mixtransfer.classification.options import TrainOptions
     else:
-        from mixtransfer.detection.options import TrainOptions
+        from mixtransfer.detection.options import TrainOptions  # type: ignore[assignment]
     if options.recipe and not Path(options.recipe).is_file():
         raise UserError(f"--recipe {options.recipe} is not a file.")
     words = ["--config", options.recipe] if options.recipe else []
@@ -123,9 +125,29 @@ def training_options(options: CompareOptions):
     return training
 
 
+def _check_training(training, task: str) -> None:
+    """Have options and data that cannot be used be an error now, not one of each training.
+
+    Named datasets are downloaded here.
+    """
+    if task == "detect":
+        from mixtransfer.data.detection.load import list_boxes
+        from mixtransfer.detection.train import check
+
+        check(training)
+        list_boxes(training.data, Path(training.data_root))
+    else:
+        from mixtransfer.classification.defaults import check
+        from mixtransfer.data.load import load_dataset
+
+        check(training)
+        parts = (training.val_fraction, training.test_fraction, training.split_seed)
+        load_dataset(training.data, training.data_root, *parts, check=False)
+
+
 def _settings(training, backbone: str, options: CompareOptions, folder: Path) -> dict:
     """What is particular to a backbone: its name, its native size, and the passes that fit the budget."""
-    settings = {"backbone": backbone}
+    settings: dict[str, Any] = {"backbone": backbone}
     if training.image_size is None:
         settings["image_size"] = _native_size(backbone)
     if options.budget_minutes:
@@ -237,7 +259,7 @@ def train_in_child(_: int, task: str, options, threads: int, log: str | None) ->
     if task == "classify":
         from mixtransfer.classification.train import train
     else:
-        from mixtransfer.detection.train import train
+        from mixtransfer.detection.train import train  # type: ignore[assignment]
     torch.set_num_threads(threads)
     with contextlib.ExitStack() as stack:
         if log:
@@ -252,8 +274,8 @@ def train_in_child(_: int, task: str, options, threads: int, log: str | None) ->
 
 def _reason(error: Exception) -> str:
     """One line of why a training ended."""
-    if getattr(error, "signal_name", None):
-        hint = ", probably for want of memory" if error.signal_name == "SIGKILL" else ""
-        return f"It was ended by {error.signal_name}{hint}."
+    if signal := getattr(error, "signal_name", None):
+        hint = ", probably for want of memory" if signal == "SIGKILL" else ""
+        return f"It was ended by {signal}{hint}."
     last = str(error).strip().splitlines()[-1]
     return last.removeprefix("mixtransfer.errors.UserError: ")

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.rows import Row
 from mixtransfer.errors import UserError
 
@@ -29,7 +31,7 @@ def costs_of(rows: Sequence[Row]) -> dict[str, Callable[[Row], float | None]]:
     }
     for runtime in dict.fromkeys(runtime for row in rows if row.cost for runtime in row.cost.latency):
         name = "latency" if runtime == "pytorch" else f"latency {runtime}"
-        costs[name] = lambda row, runtime=runtime: _latency(row, runtime)
+        costs[name] = partial(_latency, runtime=runtime)
     return {name: of for name, of in costs.items() if any(of(row) is not None for row in rows)}
 
 
@@ -39,16 +41,16 @@ def _latency(row: Row, runtime: str) -> float | None:
 
 def front(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Row]:
     """The rows that no other row beats: none is as cheap and more accurate, or as accurate and cheaper."""
-    known = [row for row in rows if row.score is not None and cost(row) is not None]
-    return sorted(
-        (row for row in known if not any(_beats(other, row, cost) for other in known)),
-        key=lambda row: (cost(row), -row.score.value),
-    )
+    known = [
+        ((spent, -row.score.value), row) for row in rows if row.score is not None and (spent := cost(row)) is not None
+    ]
+    unbeaten = [(place, row) for place, row in known if not any(_beats(other, place) for other, _ in known)]
+    return [row for _, row in sorted(unbeaten, key=lambda one: one[0])]
 
 
-def _beats(one: Row, other: Row, cost: Callable[[Row], float | None]) -> bool:
-    cheaper, better = cost(other) - cost(one), one.score.value - other.score.value
-    return cheaper >= 0 and better >= 0 and (cheaper > 0 or better > 0)
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Of two pairs of cost and negative score."""
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
 @dataclass(frozen=True)
@@ -91,25 +93,30 @@ def within(rows: Sequence[Row], limit: Limit) -> Row | None:
     costs = costs_of(rows)
     if limit.cost not in costs:
         raise UserError(f"--limit {limit.cost} cannot be judged: it was not measured (--rounds 0, or no model).")
-    fitting = [row for row in front(rows, costs[limit.cost]) if costs[limit.cost](row) <= limit.most]
+    cost = costs[limit.cost]
+    fitting = [row for row in front(rows, cost) if (spent := cost(row)) is not None and spent <= limit.most]
     return fitting[-1] if fitting else None
 
 
 def verdict(rows: Sequence[Row], baseline: Row | None, limit: Limit | None = None) -> list[str]:
     """Sentences for a person who has to choose."""
-    scored = [row for row in rows if row.score is not None]
+    scored = [(row, row.score) for row in rows if row.score is not None]
     if not scored:
         return ["No training has finished."]
-    best = max(scored, key=lambda row: row.score.value)
-    sentences = [f"Most accurate: {best.backbone}, {_percent(best.score.value)} ({_range(best.score)})."]
-    sentences += [_against(row, baseline) for row in scored if baseline and row is not baseline and row.difference]
+    best, score = max(scored, key=lambda one: one[1].value)
+    sentences = [f"Most accurate: {best.backbone}, {_percent(score.value)} ({_range(score)})."]
+    sentences += [
+        _against(row, row.difference, baseline)
+        for row, _ in scored
+        if baseline and row is not baseline and row.difference
+    ]
     costs = costs_of(rows)
     main = "latency" if "latency" in costs else "macs"
     if len(scored) > 1 and main in costs:
-        steps = [f"{row.backbone} from {_amount(main, costs[main](row))} on" for row in front(rows, costs[main])]
+        steps = [f"{row.backbone} from {_amount(main, costs[main](row) or 0)} on" for row in front(rows, costs[main])]
         where = " on this machine" if main == "latency" else ""
         sentences.append(f"Most accurate by {NAMES[main]} allowed{where}: {', '.join(steps)}.")
-    if scored and scored[0].seeds == 1:
+    if scored[0][0].seeds == 1:
         sentences.append(
             "With one seed the intervals speak of the test images only, not of how much a training varies."
         )
@@ -121,19 +128,19 @@ def verdict(rows: Sequence[Row], baseline: Row | None, limit: Limit | None = Non
 NAMES = {"latency": "latency", "macs": "multiply-adds"}
 
 
-def _against(row: Row, baseline: Row) -> str:
-    low, high = 100 * row.difference.low, 100 * row.difference.high
+def _against(row: Row, difference: Estimate, baseline: Row) -> str:
+    low, high = 100 * difference.low, 100 * difference.high
     if low <= 0 <= high:
         said = (
             f"cannot be told apart from {baseline.backbone} with these {row.test_images:,} test images and "
-            f"{row.seeds} seed{'s' * (row.seeds > 1)} (difference {100 * row.difference.value:+.1f} points, "
+            f"{row.seeds} seed{'s' * (row.seeds > 1)} (difference {100 * difference.value:+.1f} points, "
             f"{low:+.1f} to {high:+.1f})"
         )
     else:
-        said = f"is {_points(row)} {baseline.backbone}"
+        said = f"is {_points(difference)} {baseline.backbone}"
     ratios = []
     if row.cost and baseline.cost:
-        mine, yours = (one.cost.latency.get("pytorch") for one in (row, baseline))
+        mine, yours = (cost.latency.get("pytorch") for cost in (row.cost, baseline.cost))
         if mine and yours:
             ratios.append(f"{mine.median / yours.median:.2f} times its latency")
         ratios.append(f"{row.cost.macs / baseline.cost.macs:.2f} times its multiply-adds")
@@ -144,15 +151,17 @@ def _against(row: Row, baseline: Row) -> str:
 def _limited(rows: Sequence[Row], baseline: Row | None, limit: Limit) -> str:
     row = within(rows, limit)
     where = " on this machine" if limit.cost in ("latency", "memory") else f" of {limit.cost}"
-    if row is None:
+    if row is None or row.score is None:
         return f"Under {limit.text}{where}: none of these."
-    more = f", {_points(row)} {baseline.backbone}" if baseline and row is not baseline and row.difference else ""
+    more = ""
+    if baseline and row is not baseline and row.difference:
+        more = f", {_points(row.difference)} {baseline.backbone}"
     return f"Under {limit.text}{where}: {row.backbone}, {_percent(row.score.value)}{more}."
 
 
-def _points(row: Row) -> str:
+def _points(difference: Estimate) -> str:
     """Such as "1.2 ± 0.6 points below"; the half-width is that of the 95 % interval."""
-    value, half = 100 * row.difference.value, 50 * (row.difference.high - row.difference.low)
+    value, half = 100 * difference.value, 50 * (difference.high - difference.low)
     return f"{abs(value):.1f} ± {half:.1f} points {'below' if value < 0 else 'above'}"
 
 
@@ -164,5 +173,5 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def _range(estimate) -> str:
+def _range(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"

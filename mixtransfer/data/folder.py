@@ -28,6 +28,9 @@ def list_folder(root: Path) -> ListedImages:
             f"{root} holds no class folders: put the images of each class into a folder named after it "
             f"({root.name}/cat/1.jpg), or give a CSV manifest."
         )
+    for name in classes:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python stands for bytes that are no UTF-8
+            raise UserError(f"The name of the class folder {ascii(name)} in {root} is not UTF-8: rename it.")
     parts = {part: _class_files(folder, classes) for part, folder in splits.items()}
     if not any(files for files, _ in parts.values()):
         raise UserError(f"{root} holds no images: none of its class folders has a file with an image's name.")
@@ -36,6 +39,10 @@ def list_folder(root: Path) -> ListedImages:
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted((f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")), key=lambda f: f.name)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _class_files(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
@@ -50,7 +57,7 @@ def _class_files(folder: Path, classes: list[str]) -> tuple[list[Path], list[int
             continue
         here = sorted(
             path
-            for parent, folders, names in os.walk(folder / name)
+            for parent, _, names in os.walk(folder / name, onerror=_refuse)
             for path in map(Path(parent).joinpath, names)
             if is_image_name(path)
         )

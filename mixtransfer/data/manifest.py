@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from mixtransfer.data.confine import inside
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.errors import UserError
 
@@ -48,13 +49,10 @@ def _read_row(manifest: Path, line: int, row: dict[str, str | None]) -> tuple[Pa
     path, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
     if not path or not label:
         raise UserError(f"{where}: the {'path' if not path else 'label'} is missing.")
-    folder = manifest.parent.resolve()
     try:
-        full = (folder / path).resolve()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}: {path!r} is not a path ({error}).") from error
-    if not full.is_relative_to(folder):
-        raise UserError(f"{where}: {path} lies outside the manifest's folder; move the manifest above the images.")
+        full = inside(manifest.parent, path)
+    except ValueError as error:
+        raise UserError(f"{where}: {path!r} {error}; move the manifest above the images.") from error
     if split and split.lower() not in SPLIT_NAMES:
         raise UserError(f"{where}: the split is {split!r}; it must be train, val or test.")
     return full, label, SPLIT_NAMES[split.lower()] if split else "all"

@@ -24,10 +24,16 @@ def read_named(name: str, data_root: Path, val_fraction: float, split_seed: int)
     """
     if name == "digits":
         return _digits(val_fraction, split_seed)
-    if name in ("cifar10", "cifar100") and (data_root / name / "train").is_dir():
-        return list_folder(data_root / name).dataset(val_fraction, 0.2, split_seed, check=True)
+    if folder := named_folder(name, data_root):
+        return list_folder(folder).dataset(val_fraction, 0.2, split_seed, check=True)
     train, test = _torchvision_splits(name, data_root)
     return with_validation(name, list(train.classes), _examples(train), _examples(test), val_fraction, split_seed)
+
+
+def named_folder(name: str, data_root: Path) -> Path | None:
+    """The image folder that a named dataset is read from, if it lies there as one."""
+    is_folder = name in ("cifar10", "cifar100") and (data_root / name / "train").is_dir()
+    return data_root / name if is_folder else None
 
 
 def _torchvision_splits(name: str, data_root: Path):

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+LARGEST = 4096  # pixels; a description that says more is not one of ours
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -25,6 +26,10 @@ class Preprocessing:
         interpolation: Name of the resampling filter.
         mean: Mean of each RGB channel, of values in 0…1.
         std: Standard deviation likewise.
+
+    Examples:
+        >>> Preprocessing(size=96).central_view(Image.new("RGB", (640, 480))).shape
+        (96, 96, 3)
     """
 
     size: int = 224
@@ -55,7 +60,20 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Preprocessing":
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        """The inverse of ``to_dict``.
+
+        Raises:
+            TypeError, ValueError, KeyError: A value is missing, unknown, of the wrong kind or out of bounds.
+        """
+        made = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        if type(made.size) is not int or not 1 <= made.size <= LARGEST:
+            raise ValueError("size")
+        if made.interpolation not in _RESAMPLING or not 0 < made.crop <= 1:
+            raise ValueError("interpolation or crop")
+        channels = [float(value) for value in (*made.mean, *made.std)]
+        if len(made.mean) != 3 or len(made.std) != 3 or not np.isfinite(channels).all() or min(made.std) <= 0:
+            raise ValueError("mean or std")
+        return made
 
     def to_dict(self) -> dict:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -89,6 +107,9 @@ def _central_box(width: int, height: int, crop_width: int, crop_height: int) -> 
 
 class Normalize(nn.Module):
     """uint8 images (n, 3, height, width) to the network's input, on the device, in one pass."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
+from mixtransfer.console import print_table
 from mixtransfer.detection.options import DemoOptions, EvaluateOptions, PredictOptions, TrainOptions
 from mixtransfer.run import Run
 
@@ -13,7 +13,9 @@ from mixtransfer.run import Run
 def train(options: TrainOptions) -> int:
     from mixtransfer.detection.train import train as train_run
 
-    print_run(train_run(options))
+    run = train_run(options)
+    if run is not None:
+        print_run(run)
     return 0
 
 
@@ -35,17 +37,18 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def predict(options: PredictOptions) -> int:
+def predict(options: PredictOptions, detector=None) -> int:
+    """Detect with the run that the options name, or with another ``Detector``."""
     from mixtransfer.detection.predict import Predictor, print_found
     from mixtransfer.detection.predict import predict as predict_run
 
-    predictor = Predictor(options.run, options.device, options.threshold)
+    detector = detector or Predictor(options.run, options.device, options.threshold)
     form = "json" if options.json else options.format
 
     def say(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    if not print_found(predict_run(options, predictor), predictor, form, say):
+    if not print_found(predict_run(options, detector), detector, form, say):
         say("error: None of the images can be used.")
         return 2
     return 0
@@ -71,7 +74,7 @@ def print_scores(scores: dict, title: str, most: int = 30) -> None:
             table.add_row(name, _percent(value))
     for name, value in sorted(per_class.items(), key=lambda entry: entry[1] or 0, reverse=True)[:most]:
         table.add_row(f"AP {name}", _percent(value))
-    Console().print(table)
+    print_table(table)
     if len(per_class) > most:
         print(f"… and {len(per_class) - most} more classes, in the report.")
 

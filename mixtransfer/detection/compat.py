@@ -5,7 +5,9 @@ reached the Python files of v0.6 alone. SSDLite needs none of the operators, so 
 """
 
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -37,6 +39,32 @@ def prepare_detectron2() -> None:
         raise UserError(f"The installed detectron2 cannot be imported ({error}): {HOW_TO_INSTALL}.") from error
 
 
+def launch(function: Callable, devices: int, num_nodes: int, machine_rank: int, url: str, args: tuple) -> None:
+    """Call ``function(*args)`` in several processes by detectron2's ``launch``: one a GPU, on all machines.
+
+    Without a GPU they are processes of this machine that talk by gloo, which the ``launch`` of v0.6 refuses.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        from detectron2.engine import launch as launch_on_gpus
+
+        launch_on_gpus(function, devices, num_nodes, machine_rank, url, args)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        torch.multiprocessing.spawn(_on_the_cpu, (devices, meeting, function, args), nprocs=devices)
+
+
+def _on_the_cpu(rank: int, processes: int, meeting: str, function: Callable, args: tuple) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=processes, rank=rank)
+    function(*args)
+    torch.distributed.destroy_process_group()
+
+
 def describe_detectron2() -> str:
     """Which detectron2 is installed, such as "0.6, Python files only".
 
@@ -63,7 +91,7 @@ def _complete_python_files() -> None:
     from PIL import Image
 
     if not hasattr(Image, "LINEAR"):  # removed in Pillow 10
-        Image.LINEAR = Image.BILINEAR
+        vars(Image)["LINEAR"] = Image.Resampling.BILINEAR
     for alias in (bool, float, int):  # removed in NumPy 1.24
         if alias.__name__ not in vars(numpy):
             setattr(numpy, alias.__name__, alias)
@@ -71,5 +99,5 @@ def _complete_python_files() -> None:
     sys.modules.setdefault("detectron2._C", ModuleType("detectron2._C", "Stands in for the compiled operators."))
     # The evaluator wants the compiled COCOeval; pycocotools' own gives the same numbers.
     evaluation = ModuleType("detectron2.evaluation.fast_eval_api", "Stands in for the compiled COCOeval.")
-    evaluation.COCOeval_opt = import_module("pycocotools.cocoeval").COCOeval
+    vars(evaluation)["COCOeval_opt"] = import_module("pycocotools.cocoeval").COCOeval
     sys.modules.setdefault("detectron2.evaluation.fast_eval_api", evaluation)

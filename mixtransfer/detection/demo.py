@@ -15,7 +15,7 @@ def run_demo(options: DemoOptions) -> Run:
     """Make the images, train, and draw the detections on some of the test images into ``detections/`` of the run."""
     print(f"MixNet-S from scratch on {options.images} photographs with handwritten digits (scikit-learn's).")
     data = Path(options.data_root) / f"digits-on-photos-{options.images}-{options.seed}"
-    if not data.exists():
+    if not (data / "annotations" / "instances_test.json").exists():  # which is written last
         write_digits_on_photos(data, options.images, options.images // 4, options.seed)
     run = train(
         TrainOptions(

@@ -13,6 +13,7 @@ from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.scores import CocoScores, coco_scores
 from mixtransfer.device import choose_device, keep_freed_memory
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 
 
@@ -22,23 +23,24 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the detector does not know.
     """
+    check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
     keep_freed_memory()
     trained = open_detector(options.run)
-    recorded = TrainOptions(**Run.open(options.run).read_config())
+    recorded = Run.open(options.run).options(TrainOptions)
     dataset = load_detection_dataset(
-        options.data or recorded.data,
+        options.data or str(recorded.data),
         options.data_root or recorded.data_root,
         recorded.val_fraction,
         recorded.test_fraction,
         recorded.split_seed,
     )
-    records = _with_labels_of(getattr(dataset, options.split), dataset, trained)
+    records = with_labels_of(getattr(dataset, options.split), dataset, trained)
     model = trained.model.to(choose_device(options.device))
     found = detect(model, records, trained.size, options.batch_size, options.workers)
     return coco_scores(records, found, trained.classes, trained.category_ids)
 
 
-def _with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
+def with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
     """The same boxes, labelled in the detector's order of classes."""
     if dataset.classes == trained.classes:
         return records

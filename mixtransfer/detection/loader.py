@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -34,7 +35,7 @@ class IterationBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         at_once = self.batch_size * self.world
-        epoch, order, seeds = -1, None, None
+        epoch, order, seeds = -1, np.empty(0, int), np.empty(0, int)
         for iteration in itertools.count(self.start):
             batch = []
             for place in range(iteration * at_once + self.rank, (iteration + 1) * at_once, self.world):

@@ -17,6 +17,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from mixtransfer.backbones.quicker import make_quicker
+from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.detection.inference import detect
@@ -35,7 +37,7 @@ def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset)
     """Train to the end, from the run's checkpoint if it has one."""
     trainer = DetectionTrainer(run, options, dataset)
     with contextlib.suppress(FileNotFoundError):
-        trainer.load_state_dict(torch.load(run.checkpoint, map_location="cpu", weights_only=True))
+        trainer.load_state_dict(load_checkpoint(run.checkpoint))
     trainer.train(trainer.next_iteration, options.iterations)
 
 
@@ -48,11 +50,13 @@ class DetectionTrainer(TrainerBase):
         self.rank, self.world = comm.get_rank(), comm.get_world_size()
         self.next_iteration = 0
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        assert options.iterations
         torch.manual_seed(options.seed)
         self.model = _start(run, options, dataset).to(device)
         decay = 1 - 1 / max(2, min(0.1 * options.iterations, 2000))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if options.ema else None
-        self.parallel = create_ddp_model(self.model, broadcast_buffers=True) if self.world > 1 else self.model
+        places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
+        self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = _optimizer(self.model, options)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _share_of_peak(options))
         self.dtype = _dtype(options.precision, device)
@@ -107,7 +111,7 @@ class DetectionTrainer(TrainerBase):
         return self.average.module if self.average else self.model
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
         parts |= {"scheduler": self.scheduler, "scaler": self.scaler, "keeper": self._hooks[0]}
         state = {name: part.state_dict() for name, part in parts.items() if part is not None}
         return {**state, "next_iteration": self.iter + 1}
@@ -155,9 +159,7 @@ class Keeper(hooks.HookBase):
         if last or done % self.options.eval_every == 0:
             self._evaluate(done)
         if trainer.rank == 0 and (last or done % CHECKPOINT_EVERY == 0 or done % self.options.eval_every == 0):
-            file = io.BytesIO()
-            torch.save(trainer.state_dict(), file)
-            write_atomic(self.run.checkpoint, file.getvalue())
+            save_checkpoint(self.run.checkpoint, trainer.state_dict())
 
     def after_train(self) -> None:
         self._bar.close()
@@ -195,7 +197,8 @@ class Keeper(hooks.HookBase):
         self.rows.append(row)
         tqdm.write(
             f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
-            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s"
+            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
+            f"{row['seconds'] / steps * (self.options.iterations - done) / 60:.0f} minutes left"
         )
         if (row["AP"] or 0.0) > self.best:
             self.best = row["AP"] or 0.0
@@ -214,7 +217,7 @@ class Keeper(hooks.HookBase):
         self.best, self.rows = state["best"], state["rows"]
 
 
-def read_history(run: Run) -> list[dict[str, float]]:
+def read_history(run: Run) -> list[dict[str, float | None]]:
     """The rows of ``metrics.csv``."""
     with (run.folder / "metrics.csv").open() as file:
         return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
@@ -227,6 +230,8 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     weights = "none" if from_run or resumes else options.weights
     backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
     model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss)
+    if not torch.cuda.is_available():
+        make_quicker(model)
     if from_run and not resumes:
         new = load_detector_weights(model, options.weights)
         print(f"Started from {options.weights}" + (": its class head is made anew." if new else "."))
@@ -234,19 +239,26 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
 
 
 def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in model.parameters():
         (decayed if parameter.ndim > 1 else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    assert options.lr is not None
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, options.lr, momentum=0.9)
     return torch.optim.AdamW(groups, options.lr)
 
 
 def _share_of_peak(options: TrainOptions):
+    iterations = options.iterations or 1
+
     def share(step: int) -> float:
         rise = min(1.0, (step + 1) / (options.warmup + 1))
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.iterations)))
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / iterations)))
 
     return share
 

@@ -2,18 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
 from mixtransfer.backbones.registry import BackboneSpec
+from mixtransfer.data.preprocessing import LARGEST
 from mixtransfer.detection.compat import prepare_detectron2
+from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
+if TYPE_CHECKING:
+    from mixtransfer.detection.ssdlite.model import SSDLite
 
-def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str) -> nn.Module:
+
+def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
     """An SSDLite; for the arguments see ``TrainOptions``.
 
     Raises:
@@ -38,7 +44,7 @@ class TrainedDetector:
         category_ids: The training data's own id of each class.
     """
 
-    model: nn.Module
+    model: "SSDLite"
     size: int
     classes: list[str]
     category_ids: list[int]
@@ -52,6 +58,29 @@ def detector_card(
     return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
 
+def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
+    """A detector's ``model.json``, with the side of its square and the category ids, all checked.
+
+    Raises:
+        UserError: It is missing, damaged or not a detector's.
+    """
+    card = ModelCard.read(path, "detection")
+    values = {**card.preprocessing, **card.details} if isinstance(card.details, dict) else {}
+    size, ids = values.get("size"), values.get("category_ids")
+    wrong = {
+        "size": type(size) is not int or not 1 <= size <= LARGEST,
+        "tap": values.get("tap") not in get_args(get_type_hints(TrainOptions)["tap"]),
+        "loss": values.get("loss") not in get_args(get_type_hints(TrainOptions)["loss"]),
+        "category_ids": not isinstance(ids, list)
+        or len(ids) != len(card.classes)
+        or not all(type(number) is int for number in ids),
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise UserError(f"{path} is not a detector's description: {name} is missing or wrong.")
+    return card, size, ids
+
+
 def open_detector(folder: Path | str) -> TrainedDetector:
     """Load the detector of a Run.
 
@@ -59,13 +88,8 @@ def open_detector(folder: Path | str) -> TrainedDetector:
         UserError: The folder is no detection run, or its files are damaged.
     """
     run = Run.open(folder)
-    card = ModelCard.read(run.model, "detection")
-    try:
-        size, details = int(card.preprocessing["size"]), card.details
-        tap, loss, category_ids = details["tap"], details["loss"], list(details["category_ids"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{run.model} is not a detector's description: {error} is missing or wrong.") from error
-    model = build_detector(card.spec, "none", len(card.classes), tap, loss)
+    card, size, category_ids = read_detector_card(run.model)
+    model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"])
     run.load_weights(model)
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 

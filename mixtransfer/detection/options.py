@@ -37,9 +37,9 @@ class TrainOptions:
         split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
-        precision: Arithmetic; auto takes bfloat16 where a GPU has it, and 32 bits elsewhere.
-        devices: GPUs to use; auto takes all, or the CPU.
-        num_nodes: Machines to use.
+        precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
+        devices: GPUs to use (or processes, on the CPU); auto takes all.
+        num_nodes: Machines to use, each of which runs the command.
         machine_rank: Number of this machine, from 0.
         dist_url: Where the machines meet, as tcp://HOST:PORT.
     """
@@ -105,15 +105,15 @@ class PredictOptions:
     """Find objects with a run's detector, in images and videos.
 
     Args:
-        run: The run.
+        run: The run, or a file that `mixtransfer export` wrote.
         images: Image files, folders, glob patterns, or video files.
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
         threshold: The smallest score to show.
         format: table for people; json gives one object a line.
         json: Short for --format json.
         batch_size: Images at a time.
-        workers: Image-loading processes; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+        workers: Image-loading threads; by default by the machine.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
     """
 
     run: str

@@ -2,16 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
 
+from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.data.images import IMAGE_SUFFIXES, find_images, load_image
+from mixtransfer.data.loading import default_workers
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.inference import to_detections
 from mixtransfer.detection.mapper import square_view
@@ -42,8 +48,24 @@ class Found:
     error: str | None = None
 
 
+class Detector(Protocol):
+    """What finds objects: a run's network, or an exported file."""
+
+    classes: list[str]
+    category_ids: list[int]
+    size: int
+
+    def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """What is found in each image, in its own pixels; the ids count from 0.
+
+        Args:
+            views: The images warped to a square, uint8 (3, size, size).
+            sizes: Widths and heights of the images.
+        """
+
+
 class Predictor:
-    """A run's detector, ready for images.
+    """A run's detector, ready for images; a ``Detector``.
 
     Args:
         run: The run's folder.
@@ -55,30 +77,44 @@ class Predictor:
     """
 
     def __init__(self, run: str, device: str = "auto", threshold: float = 0.4):
-        if not 0 <= threshold <= 1:
-            raise UserError(f"--threshold is {threshold}; it must lie between 0 and 1.")
+        check_threshold(threshold)
         keep_freed_memory()
         self.trained: TrainedDetector = open_detector(run)
+        fold_batch_norm(self.trained.model)
         self.model = self.trained.model.to(choose_device(device))
         self.model.score_threshold = threshold
-        self.images = 0
+        self.classes, self.category_ids = self.trained.classes, self.trained.category_ids
+        self.size = self.trained.size
+
+    def __call__(self, image: Image.Image) -> Detections:
+        """What is found in one RGB image, in its pixels."""
+        return self.detect([square_view(image, self.size)], [image.size])[0]
 
     @torch.inference_mode()
-    def __call__(self, image: Image.Image) -> Detections:
-        """What is found in an RGB image, in its pixels; the image's id is its number in order from 1."""
-        width, height = image.size
-        view = square_view(image, self.trained.size)
-        (result,) = self.model([{"image": view, "width": width, "height": height}])
-        self.images += 1
-        return to_detections(self.images, result["instances"])
+    def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        inputs = [{"image": view, "width": w, "height": h} for view, (w, h) in zip(views, sizes, strict=True)]
+        return [to_detections(i, result["instances"]) for i, result in enumerate(self.model(inputs))]
 
 
-def predict(options: PredictOptions, predictor: Predictor) -> Iterator[Found]:
+def check_threshold(threshold: float) -> None:
+    """
+    Raises:
+        UserError: It is no score.
+    """
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold is {threshold}; it must lie between 0 and 1.")
+
+
+def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     """Detect in every image and video frame; with ``options.output`` also draw and write what is found.
+
+    Images are decoded while others are detected in, and every batch but the last is full.
 
     Raises:
         UserError: A pattern matches nothing, or the output folder cannot be written.
     """
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size is {options.batch_size}; it must be at least 1.")
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     if output:
@@ -87,30 +123,37 @@ def predict(options: PredictOptions, predictor: Predictor) -> Iterator[Found]:
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
     sources, everything = [], []
-    for path in paths:
-        target = output / _free_name(output, path) if output else None
-        over = _video if path.suffix.lower() in VIDEO_SUFFIXES else _image
-        for found in over(path, predictor, target):
-            if found.detections is not None:
-                sources.append({"id": found.detections.image_id, "file_name": str(path), "frame": found.frame})
-                everything.append(found.detections)
-            yield found
+    workers = max(1, default_workers() if options.workers is None else options.workers)
+    with ThreadPoolExecutor(workers) as pool, _Drawings(output, detector.classes) as drawings:
+        for batch in _batches(_shots(paths, detector.size, pool, 2 * options.batch_size), options.batch_size):
+            usable = [shot for shot in batch if shot.image is not None]
+            found = detector.detect([shot.view for shot in usable], [shot.image.size for shot in usable])
+            answers = iter(found)
+            for shot in batch:
+                if shot.image is None:
+                    yield Found(shot.path, None, None, shot.error)
+                    continue
+                detections = replace(next(answers), image_id=len(everything) + 1)
+                drawings.add(shot, detections)
+                sources.append({"id": detections.image_id, "file_name": str(shot.path), "frame": shot.frame})
+                everything.append(detections)
+                yield Found(shot.path, shot.frame, detections)
     if output:
-        trained = predictor.trained
-        categories = [{"id": i, "name": n} for i, n in zip(trained.category_ids, trained.classes, strict=True)]
-        results = coco_results(everything, trained.category_ids)
+        categories = [{"id": i, "name": n} for i, n in zip(detector.category_ids, detector.classes, strict=True)]
+        results = coco_results(everything, detector.category_ids)
         text = json.dumps({"images": sources, "categories": categories, "annotations": results}, ensure_ascii=False)
         write_atomic(output / "detections.json", text + "\n")
 
 
-def print_found(found: Iterator[Found], predictor: Predictor, form: str, say: Callable[[str], None]) -> int:
+def print_found(found: Iterator[Found], detector: Detector, form: str, say: Callable[[str], None]) -> int:
     """Print what is found as it comes; returns the number of images that could be used."""
-    classes = predictor.trained.classes
+    classes, images = detector.classes, 0
     start = time.perf_counter()
     for one in found:
-        if one.error:
+        if one.detections is None:
             say(f"Left out: {one.path} {one.error}.")
             continue
+        images += 1
         boxes, scores, labels = one.detections.boxes, one.detections.scores, one.detections.labels
         objects = [
             {"class": classes[label], "score": round(float(score), 4), "box": [round(float(x), 1) for x in box]}
@@ -123,49 +166,103 @@ def print_found(found: Iterator[Found], predictor: Predictor, form: str, say: Ca
         else:
             listed = ", ".join(f"{o['class']} {100 * o['score']:.0f} %" for o in objects) or "nothing"
             print(f"{place}  {listed}", flush=True)
-    if predictor.images:
-        say(f"{predictor.images} images, {predictor.images / (time.perf_counter() - start):.1f} images/s.")
-    return predictor.images
+    if images:
+        say(f"{images} images, {images / (time.perf_counter() - start):.1f} images/s.")
+    return images
 
 
-def _image(path: Path, predictor: Predictor, target: Path | None) -> Iterator[Found]:
+@dataclass(frozen=True)
+class _Shot:
+    """An image or a video frame with what the network is shown of it, or why there is none."""
+
+    path: Path
+    frame: int | None = None
+    image: Image.Image | None = None
+    view: torch.Tensor | None = None
+    error: str | None = None
+    rate: float = 25.0  # frames a second of the video
+
+
+def _shots(paths: Sequence[Path], size: int, pool: ThreadPoolExecutor, ahead: int) -> Iterator[_Shot]:
+    """All images and frames in order; up to ``ahead`` files are decoded before they are asked for."""
+    waiting: deque[Future[_Shot] | Iterator[_Shot]] = deque()
+    for path in [*paths, *[None] * ahead]:
+        if path is not None:
+            is_video = path.suffix.lower() in VIDEO_SUFFIXES
+            waiting.append(_frames(path, size) if is_video else pool.submit(_still, path, size))
+        if waiting and (path is None or len(waiting) > ahead):
+            first = waiting.popleft()
+            yield from [first.result()] if isinstance(first, Future) else first
+
+
+def _batches(shots: Iterator[_Shot], size: int) -> Iterator[list[_Shot]]:
+    """Runs of shots with ``size`` usable ones, the last perhaps with fewer."""
+    batch: list[_Shot] = []
+    for shot in shots:
+        batch.append(shot)
+        if sum(one.image is not None for one in batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _still(path: Path, size: int) -> _Shot:
     try:
         image = load_image(path)
     except ValueError as error:
-        yield Found(path, None, None, str(error))
-        return
-    detections = predictor(image)
-    if target:
-        draw_detections(image, detections, predictor.trained.classes).save(target.with_suffix(".jpg"), quality=92)
-    yield Found(path, None, detections)
+        return _Shot(path, error=str(error))
+    return _Shot(path, None, image, square_view(image, size))
 
 
-def _video(path: Path, predictor: Predictor, target: Path | None) -> Iterator[Found]:
+def _frames(path: Path, size: int) -> Iterator[_Shot]:
     video = cv2.VideoCapture(str(path))
-    writer = None
     try:
+        rate = video.get(cv2.CAP_PROP_FPS) or 25.0
         frame = 0
         while True:
             there, pixels = video.read()
             if not there:
                 break
             image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            detections = predictor(image)
-            if target:
-                if writer is None:
-                    rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-                    codec = cv2.VideoWriter_fourcc(*"mp4v")
-                    writer = cv2.VideoWriter(str(target.with_suffix(".mp4")), codec, rate, image.size)
-                drawn = np.asarray(draw_detections(image, detections, predictor.trained.classes))
-                writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-            yield Found(path, frame, detections)
+            yield _Shot(path, frame, image, square_view(image, size), rate=rate)
             frame += 1
         if frame == 0:
-            yield Found(path, None, None, "is not a video that can be decoded")
+            yield _Shot(path, error="is not a video that can be decoded")
     finally:
         video.release()
-        if writer:
-            writer.release()
+
+
+class _Drawings(AbstractContextManager):
+    """Copies of images and videos with boxes drawn, in a folder; without one nothing is drawn."""
+
+    def __init__(self, folder: Path | None, classes: list[str]):
+        self.folder, self.classes = folder, classes
+        self.path: Path | None = None  # of the video that is being written
+        self.writer: cv2.VideoWriter | None = None
+
+    def add(self, shot: _Shot, detections: Detections) -> None:
+        if self.folder is None:
+            return
+        drawn = draw_detections(shot.image, detections, self.classes)
+        if shot.path != self.path:
+            self.close()
+        if shot.frame is None:
+            drawn.save((self.folder / _free_name(self.folder, shot.path)).with_suffix(".jpg"), quality=92)
+            return
+        if self.writer is None:
+            target = (self.folder / _free_name(self.folder, shot.path)).with_suffix(".mp4")
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self.path, self.writer = shot.path, cv2.VideoWriter(str(target), codec, shot.rate, drawn.size)
+        self.writer.write(cv2.cvtColor(np.asarray(drawn), cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.release()
+        self.path = self.writer = None
+
+    def __exit__(self, *error) -> None:
+        self.close()
 
 
 def _free_name(folder: Path, path: Path) -> str:

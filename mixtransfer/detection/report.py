@@ -62,7 +62,8 @@ def write_report(
         page.warning(f"{len(dataset.skipped)} files could not be used and were left out; they are listed below.")
 
     page.section("Training")
-    page.figure(drawn["learning_curves"], "Training losses and validation average precision by iteration.")
+    stacked = figures.detector_curves(history, stacked=True)
+    page.figure(drawn["learning_curves"], "Training losses and validation average precision by iteration.", stacked)
 
     page.section("Classes")
     page.figure(drawn["precision_recall"], "Precision against recall at IoU 0.5, each class and their mean.")
@@ -121,7 +122,8 @@ def _worst(
         except UserError:
             continue
         shown = found.scores >= threshold
-        image = draw_truth(image, *record.targets, classes)
+        boxes, labels = record.targets
+        image = draw_truth(image, boxes, labels, classes)
         image = draw_detections(
             image, Detections(found.image_id, found.boxes[shown], found.scores[shown], found.labels[shown]), classes
         )

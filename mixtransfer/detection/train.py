@@ -1,5 +1,6 @@
 """`detect train`: from options to a Run, by detectron2's training loop."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,10 +12,11 @@ import torch
 
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.detection.augment import POLICIES
-from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.detection.dataset import DetectionDataset, statistics
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.images import tell_skipped
-from mixtransfer.detection.compat import describe_detectron2, prepare_detectron2
+from mixtransfer.data.quick_checks import warn
+from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import detector_card, open_detector
@@ -22,7 +24,8 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import claimed, write_atomic
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -34,42 +37,54 @@ WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run:
-    """Train a detector as ``options`` say and return the finished run.
+def train(options: TrainOptions, say: Say = print) -> Run | None:
+    """Train a detector as ``options`` say and return the finished run; None on all machines but the first.
 
     Raises:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
+    with contextlib.ExitStack() as claims:
+        return _train(options, say, claims)
+
+
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
     keep_freed_memory()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_detectron2()
     run = None
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
+        if not options.machine_rank:
+            claims.enter_context(claimed(run.folder))
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
-    _check(options)
+    check(options)
     dataset = load_detection_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     _describe(dataset, say)
     options = resolve(options, dataset)
-    if run is None:
+    if run is None and options.machine_rank:
+        run = Run(new_folder(options))  # the first machine writes it
+    elif run is None:
+        folder = new_folder(options)
+        claims.enter_context(claimed(folder))
+        run = Run.create(folder, options)
+    if not options.machine_rank and not run.model.exists():
         backbone = backbone_spec(options.backbone)
-        run = Run.create(new_folder(options), options)
         detector_card(
             backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     try:
         _launch(run, options, dataset)
+        return None if options.machine_rank else _finish(run, options, dataset)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"Interrupted. Go on with: mixtransfer detect train --resume {run.folder}") from stop
-    return _finish(run, options, dataset)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
@@ -87,33 +102,52 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     )
 
 
-def _check(options: TrainOptions) -> None:
-    for name in ("iterations", "batch_size", "eval_every"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-    if not 64 <= options.image_size <= 2048:
-        raise UserError(f"--image-size is {options.image_size}; it must lie between 64 and 2048.")
+def check(options: TrainOptions) -> None:
+    """Check the options, before data and weights are fetched.
+
+    Raises:
+        UserError: An option has a value that cannot be.
+    """
+    check_ranges(
+        options,
+        **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
+        **dict.fromkeys(("lr", "weight_decay", "warmup", "clip_grad", "seed", "workers", "machine_rank"), AT_LEAST_0),
+        image_size=(64, 2048),
+    )
+    gpus = torch.cuda.device_count()
+    if isinstance(options.devices, int) and 0 < gpus < options.devices:
+        raise UserError(f"--devices {options.devices} needs that many GPUs; this machine has {gpus}.")
+    if options.num_nodes > 1 and (not gpus or options.dist_url == "auto"):
+        lacks = "GPUs" if not gpus else "--dist-url tcp://HOST:PORT of the first machine"
+        raise UserError(f"--num-nodes {options.num_nodes} needs {lacks}.")
     if options.augment not in POLICIES:
         raise UserError(f"--augment {options.augment!r} is not one of {', '.join(POLICIES)}.")
 
 
 def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
-    """Train in one process, or in one for each GPU of all machines."""
+    """Train in one process, or in one for each GPU of all machines, or in several on the CPU of one."""
+    devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
+    args = (run, options, dataset)
+    if devices * options.num_nodes == 1:
+        _train_in_process(*args)
+        return
+    try:
+        launch(_train_in_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
+    except torch.multiprocessing.ProcessRaisedException as error:
+        # It has the other process's whole traceback in its text.
+        last = str(error).strip().splitlines()[-1]
+        kind = f"{UserError.__module__}.{UserError.__name__}: "
+        if last.startswith(kind):
+            raise UserError(last.removeprefix(kind)) from error
+        raise
+
+
+def _train_in_process(*args) -> None:
+    """Importable in a new process, where detectron2 has to be prepared first."""
+    prepare_detectron2()
     from mixtransfer.detection.loop import train_in_process
 
-    devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
-    if devices * options.num_nodes == 1:
-        train_in_process(run, options, dataset)
-        return
-    if not torch.cuda.is_available():
-        raise UserError(f"--devices {devices} needs that many GPUs: on the CPU detectron2 trains in one process.")
-    from detectron2.engine import launch
-
-    launch(
-        train_in_process, devices, options.num_nodes, options.machine_rank, options.dist_url,
-        args=(run, options, dataset),
-    )  # fmt: skip
+    train_in_process(*args)
 
 
 def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
@@ -142,3 +176,5 @@ def _describe(dataset: DetectionDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test; detectron2 {describe_detectron2()}."
     )
+    counts = statistics(dataset.train, dataset.classes)["boxes_per_class"]
+    warn(counts, [r.file for r in dataset.train], [r.file for r in dataset.test], say, "boxes")

@@ -3,15 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from mixtransfer.report.page import Page
 from mixtransfer.run import machine, package_versions
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 def add_circumstances(
-    page: Page, options: object, facts: Mapping[str, str], skipped: Mapping[Path, str], packages: Sequence[str] = ()
+    page: Page,
+    options: "DataclassInstance",
+    facts: Mapping[str, str],
+    skipped: Mapping[Path, str],
+    packages: Sequence[str] = (),
 ) -> None:
     """Machine, facts of the training, resolved configuration, versions, and the files that were left out.
 

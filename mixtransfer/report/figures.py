@@ -14,27 +14,30 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d1762b", "#9aa5b1"
 LABELLED_CLASSES = 40
 
 
-def learning_curves(history: Sequence[Mapping[str, float | None]]) -> Figure:
-    """Loss and validation accuracy by epoch.
+def learning_curves(history: Sequence[Mapping[str, float | None]], stacked: bool = False) -> Figure:
+    """Loss and validation accuracy by epoch, side by side or one above the other.
 
     Args:
         history: Rows with ``epoch`` and, where known, ``train_loss``, ``val_loss`` and ``val_top1`` (a fraction).
+        stacked: One above the other.
     """
     loss = {"train_loss": ("training", BLUE), "val_loss": ("validation", ORANGE)}
-    figure, (_, accuracy) = _curves(history, "epoch", loss, {"val_top1": ("validation", ORANGE)})
+    figure, (_, accuracy) = _curves(history, "epoch", stacked, loss, {"val_top1": ("validation", ORANGE)})
     accuracy.set(ylabel="top-1 accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
-def detector_curves(history: Sequence[Mapping[str, float | None]]) -> Figure:
-    """Training losses and validation average precision by iteration.
+def detector_curves(history: Sequence[Mapping[str, float | None]], stacked: bool = False) -> Figure:
+    """Training losses and validation average precision by iteration, side by side or one above the other.
 
     Args:
         history: Rows with ``iteration``, ``loss_cls``, ``loss_box_reg``, and ``AP`` and ``AP50`` in percent.
+        stacked: One above the other.
     """
     loss = {"loss_cls": ("classes", BLUE), "loss_box_reg": ("boxes", GREY)}
-    figure, (_, precision) = _curves(history, "iteration", loss, {"AP": ("AP", ORANGE), "AP50": ("AP50", BLUE)})
+    found = {"AP": ("AP", ORANGE), "AP50": ("AP50", BLUE)}
+    figure, (_, precision) = _curves(history, "iteration", stacked, loss, found)
     precision.set(ylabel="validation AP (%)")
     return figure
 
@@ -73,10 +76,12 @@ def counts(values: Mapping[str, int], label: str) -> Figure:
     return figure
 
 
-def _curves(history: Sequence[Mapping[str, float | None]], x: str, *panels: Mapping[str, tuple[str, str]]):
+def _curves(
+    history: Sequence[Mapping[str, float | None]], x: str, stacked: bool, *panels: Mapping[str, tuple[str, str]]
+):
     """A figure with two panels over ``x``, the first of losses; each column has its label and colour."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    both = figure.subplots(1, 2)
+    figure = Figure(figsize=(4.6, 6.4) if stacked else (9, 3.4), layout="constrained")
+    both = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     for axes, columns in zip(both, panels, strict=True):
         for key, (label, colour) in columns.items():
             points = [(row[x], row[key]) for row in history if row.get(key) is not None]

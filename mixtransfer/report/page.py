@@ -43,13 +43,21 @@ class Page:
     def warning(self, text: str) -> None:
         self._add("note", text=text, level="warning")
 
-    def figure(self, figure: Figure, caption: str) -> None:
-        """A matplotlib figure as inline SVG; the caption is its text alternative."""
-        self._add("figure", svg=Markup(_svg(figure)), width=round(110 * figure.get_figwidth()), caption=caption)
+    def figure(self, figure: Figure, caption: str, narrow: Figure | None = None) -> None:
+        """A matplotlib figure as inline SVG; the caption is its text alternative.
+
+        Args:
+            narrow: The same for narrow screens. Without it the figure shrinks, and below half of its size it scrolls.
+        """
+        views = [_view(figure, "wide"), _view(narrow, "narrow")] if narrow else [_view(figure, "")]
+        self._add("figure", views=views, caption=caption)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-        """A table; a column whose cells all begin like numbers is aligned to the right."""
-        numeric = [all(_is_numeric(row[i]) for row in rows) for i in range(len(columns))]
+        """A table; a column whose cells all begin like numbers is aligned to the right, but for the first.
+
+        It has no head if all ``columns`` are empty.
+        """
+        numeric = [i > 0 and all(_is_numeric(row[i]) for row in rows) for i in range(len(columns))]
         self._add("table", columns=columns, rows=rows, caption=caption, numeric=numeric)
 
     def gallery(self, items: Sequence[tuple[Image.Image | np.ndarray, str]], side: int = THUMBNAIL) -> None:
@@ -74,6 +82,11 @@ class Page:
         self._blocks.append({"kind": kind, **content})
 
 
+def _view(figure: Figure, kind: str) -> dict[str, Any]:
+    width = figure.get_figwidth()
+    return {"svg": Markup(_svg(figure)), "kind": kind, "width": round(110 * width), "least": round(46 * width)}
+
+
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
@@ -93,4 +106,4 @@ def _jpeg(image: Image.Image | np.ndarray, side: int) -> str:
 
 
 def _is_numeric(cell: Any) -> bool:
-    return isinstance(cell, int | float) or re.match(r"^$|^[−-]?\d", str(cell)) is not None
+    return isinstance(cell, int | float) or re.match(r"^$|^–$|^[−+-]?\d", str(cell)) is not None

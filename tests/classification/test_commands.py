@@ -118,6 +118,12 @@ def test_predict_without_a_usable_image(finished, images, capsys, what, says):
     assert code == 2 and says in err
 
 
+@pytest.mark.parametrize("words", [["evaluate", "--batch-size", "0"], ["predict", "x.jpg", "--top", "0"]])
+def test_numbers_that_cannot_be(finished, capsys, words):
+    code, _, err = answer(capsys, "classify", words[0], str(finished.folder), *words[1:])
+    assert code == 2 and "is 0; it must be at least 1" in err and err.count("\n") == 1
+
+
 def test_predict_stops_quietly_when_nobody_reads(finished, images):
     import subprocess
     import sys

@@ -3,22 +3,28 @@
 import csv
 import json
 import math
+import os
 import resource
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from importlib.metadata import version
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import yaml
+from folders import make_folder
+from PIL import Image
+from processes import Command, words_of
 from tiny import tiny
 
 from mixtransfer.classification.evaluate import evaluate
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.classification.train import train
+from mixtransfer.cli import main
 from mixtransfer.errors import UserError
 
 
@@ -55,6 +61,11 @@ def test_report_is_one_page_that_escapes_names(finished):
     page = finished.report.read_text(encoding="utf-8")
     assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "naïve ☃" in page
     assert 'src="http' not in page and 'href="http' not in page
+    for words in (
+        "95 % interval", "Most confidently wrong", "most often taken for", "Calibration", "Training time", "Processor",
+        "Resolved configuration", "label_smoothing: 0.1", f"torch {version('torch')}",
+    ):  # fmt: skip
+        assert words in page, words
     assert {path.stem for path in finished.figures.glob("*.png")} == {
         "learning_curves", "confusion_matrix", "calibration",
     }  # fmt: skip
@@ -96,63 +107,46 @@ def test_imagenet_weights_transfer(colours, tmp_path):
     assert run.read_metrics()["test"]["top1"]["value"] > 0.9
 
 
-def command(options: TrainOptions, **more) -> list[str]:
-    given = {k: v for k, v in {**asdict(options), **more}.items() if v is not None and k != "data"}
-    arguments = [
-        word
-        for key, value in given.items()
-        for word in (f"--{key}", str(value).lower() if value is True or value is False else str(value))
-    ]
-    return [sys.executable, "-m", "mixtransfer", "classify", "train", options.data, *arguments]
+def resume(run, before=None) -> Command:
+    return Command("classify", "train", "--resume", run, before=before)
 
 
-def resume(run, *more: str, **kwargs) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "mixtransfer", "classify", "train", "--resume", str(run), *more]
-    return subprocess.run(words, capture_output=True, text=True, **kwargs)
+def limit_file_size():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_interrupted_training_resumes_to_the_same_result(colours, finished, tmp_path, how):
+def test_interrupted_training_resumes_to_the_same_result(colours, finished, tmp_path, how, capsys):
     output = tmp_path / "r"
-    process = subprocess.Popen(
-        command(tiny(colours, output)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("Epoch 2/3"):
-            break
-    process.send_signal(how)
-    rest = process.communicate()[0]
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    command = Command("classify", "train", *words_of(tiny(colours, output)))
+    command.wait_for("Epoch 2/3")
+    os.kill(command.process.pid, how)
+    assert command.end() == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
-        assert f"--resume {output}" in rest
+        assert f"--resume {output}" in command.errors
     assert "test" not in json.loads(
         (output / "metrics.json").read_text() if (output / "metrics.json").exists() else "{}"
     )
     done = resume(output)
-    assert done.returncode == 0, done.stderr
+    assert done.end() == 0, done.errors
     ended = json.loads((output / "metrics.json").read_text())
     assert ended["test"] == finished.read_metrics()["test"]
-    assert "is finished already" in resume(output).stdout
+    assert main(["classify", "train", "--resume", str(output)]) == 0
+    assert "is finished already" in capsys.readouterr().out
 
 
 def test_full_disk_leaves_the_previous_checkpoint(colours, tmp_path):
     """A limit on file size stands for the full disk: the checkpoint cannot be written, and nothing is lost."""
     output = tmp_path / "r"
-    process = subprocess.Popen(command(tiny(colours, output, epochs=30)), stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("Epoch 2/30"):
-            break
-    process.kill()
-    process.communicate()
+    command = Command("classify", "train", *words_of(tiny(colours, output, epochs=30)))
+    command.wait_for("Epoch 2/30")
+    command.process.kill()
+    command.end()
     before = (output / "last.ckpt").read_bytes()
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    failed = resume(output, preexec_fn=limit)
-    assert failed.returncode == 2 and "Traceback" not in failed.stderr
-    assert failed.stderr.strip().splitlines()[-1].startswith("error: ")
+    failed = resume(output, before=limit_file_size)
+    assert failed.end() == 2 and "Traceback" not in failed.errors
+    assert failed.errors.strip().splitlines()[-1].startswith("error: ")
     assert (output / "last.ckpt").read_bytes() == before
     assert not [path for path in output.iterdir() if path.name.startswith(".")]
 
@@ -169,9 +163,11 @@ def test_two_processes_evaluate_to_the_same_numbers(colours, finished):
     assert alone["top1"] == pytest.approx(finished.read_metrics()["test"]["top1"])
 
 
-def test_two_processes_train(colours, finished, tmp_path):
-    options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights))
-    done = subprocess.run(command(options, devices=2), capture_output=True, text=True)
+def test_two_processes_of_torchrun_train(colours, finished, tmp_path):
+    options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights), devices=2)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*torchrun, "-m", "mixtransfer", "classify", "train", *words_of(options)]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     again = evaluate(EvaluateOptions(str(tmp_path / "r"), workers=0))
@@ -187,6 +183,10 @@ def test_two_processes_train(colours, finished, tmp_path):
         ({"epochs": 0}, "--epochs is 0"),
         ({"image_size": 4}, "--image-size is 4"),
         ({"min_crop": 2.0}, "--min-crop is 2.0"),
+        ({"lr": 0.0}, "--lr is 0.0"),
+        ({"dropout": 1.5}, "--dropout is 1.5"),
+        ({"workers": -1}, "--workers is -1"),
+        ({"mixup": float("nan")}, "--mixup is nan"),
         ({"val_fraction": 1.5}, "validation fraction is 1.5"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -203,6 +203,37 @@ def test_a_folder_with_another_run_is_refused_untouched(colours, finished):
     with pytest.raises(UserError, match="holds another run"):
         train(tiny(colours, finished.folder))
     assert finished.weights.read_bytes() == before
+
+
+def test_an_output_that_cannot_be_a_folder(colours, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tiny(colours, tmp_path / "file" / "run"))
+
+
+def test_whatever_people_have_in_their_folders(tmp_path, capsys):
+    """What can be used is, what cannot is named in the output and in the report."""
+    folder = make_folder(tmp_path / "my images ☃", {"naïve name": 10, "two words": 10})
+    grey = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
+    rgb = Image.fromarray(np.stack([grey, grey.T, 255 - grey], axis=-1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb.save(folder / "naïve name" / "turned.jpg", exif=exif)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "naïve name" / "deep.png")
+    Image.fromarray(grey).save(folder / "naïve name" / "grey.png")
+    rgb.convert("CMYK").save(folder / "two words" / "cmyk.jpg")
+    rgb.quantize(16).save(folder / "two words" / "palette.png")
+    rgb.save(folder / "two words" / "moving.gif", save_all=True, append_images=[rgb.rotate(90)])
+    rgb.resize((1, 1)).save(folder / "two words" / "dot.png")
+    (folder / "two words" / "cut.jpg").write_bytes((folder / "two words" / "000.jpg").read_bytes()[:700])
+    (folder / "two words" / "empty.jpg").touch()
+    (folder / "two words" / "text.jpg").write_text("not an image")
+    output = tmp_path / "r"
+    assert main(["classify", "train", *words_of(tiny(folder, output, epochs=1))]) == 0
+    out, page = capsys.readouterr().out, (output / "report.html").read_text()
+    assert "27 images" in out.replace("18 images to train on, 3 to validate, 6 to test", "27 images"), out
+    for name, why in (("cut.jpg", "is truncated"), ("empty.jpg", "0 bytes"), ("text.jpg", "is not an image")):
+        assert name in out and why in page and name in page
 
 
 def test_weights_of_another_architecture(colours, finished, tmp_path):
@@ -224,18 +255,10 @@ def test_damaged_runs_are_named(finished, tmp_path):
 
 
 def test_file_that_breaks_while_training_is_named(colours, tmp_path):
-    from folders import make_folder
-
     folder = make_folder(tmp_path / "d", {"a": 8, "b": 8})
-    process = subprocess.Popen(
-        command(tiny(folder, tmp_path / "r", epochs=200, workers=1)),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("Epoch 1/"):
-            for path in folder.rglob("*.jpg"):
-                path.write_text("gone")
-            break
-    _, errors = process.communicate()
-    assert process.returncode == 2
-    assert "is not an image" in errors.strip().splitlines()[-1] and str(folder) in errors
+    command = Command("classify", "train", *words_of(tiny(folder, tmp_path / "r", epochs=200, workers=1)))
+    command.wait_for("Epoch 1/")
+    for path in folder.rglob("*.jpg"):
+        path.write_text("gone")
+    assert command.end() == 2
+    assert "is not an image" in command.errors.strip().splitlines()[-1] and str(folder) in command.errors

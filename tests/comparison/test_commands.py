@@ -2,19 +2,20 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
+import psutil
 import pytest
 import yaml
 from comparison_words import LARGE, SMALL, TINY
+from processes import Command
 
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.cli import main
+from mixtransfer.comparison import cost
+from mixtransfer.comparison import study as study_module
+from mixtransfer.comparison.cost import measure_costs
 from mixtransfer.run import Run
 
 
@@ -71,10 +72,9 @@ def test_what_is_finished_is_not_repeated(study, animals, capsys):
 
 
 def test_another_study_in_the_same_folder_is_refused(study, animals, capsys):
-    words = [*TINY[:-6], "--image-size", "64", "--output", study]
+    words = [*TINY, "--image-size", "64", "--output", study]
     code, _, err = answer(capsys, animals, "--backbones", SMALL, *words)
-    assert code == 2 and "holds a study whose --epochs is 1" in err or "--image-size is 32" in err
-    assert err.count("\n") == 1
+    assert code == 2 and "holds a study whose --image-size is 32, not 64" in err and err.count("\n") == 1
 
 
 def test_runs_can_be_compared_without_training(study, tmp_path, capsys):
@@ -119,34 +119,24 @@ def test_a_backbone_that_fails_is_a_row_with_its_reason(study, animals, tmp_path
 
 def test_kill_9_in_the_middle_and_again(animals, tmp_path, capsys):
     """The trainings end with the command, and the same command goes on where they were."""
-    words = [
-        str(animals),
-        "--backbones",
-        SMALL,
-        "--seeds",
-        "2",
-        "--rounds",
-        "0",
-        *TINY,
-        "--output",
-        str(tmp_path / "s"),
-    ]
+    words = [animals, "--backbones", SMALL, "--seeds", "2", "--rounds", "0", *TINY, "--output", tmp_path / "s"]
     words[words.index("--epochs") + 1] = "3"
-    process = subprocess.Popen([sys.executable, "-m", "mixtransfer", "compare", *words], stdout=subprocess.DEVNULL)
+    command = Command("compare", *words)
     run = Run(tmp_path / "s" / "runs" / f"{SMALL}-seed0")
     while not run.checkpoint.exists():
-        assert process.poll() is None
+        assert command.process.is_alive()
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(2)  # its training gets a signal
+    trainings = psutil.Process(command.process.pid).children()
+    command.process.kill()
+    psutil.wait_procs(trainings)  # they get a signal
     code, out, _ = answer(capsys, *words)
     assert code == 0 and len(runs(tmp_path / "s")) == 2
     (one,) = json.loads((tmp_path / "s" / "comparison.json").read_text())
     assert len(one["by_seed"]) == 2 and not one["failures"]
 
 
-def test_several_at_once_write_logs(animals, in_process, tmp_path, capsys):
+def test_several_at_once_write_logs(animals, in_process, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study_module, "POLL", 0.1)
     words = [animals, "--backbones", SMALL, "--seeds", "1", "--jobs", "2", "--rounds", "0", *TINY]
     code, out, _ = answer(capsys, *words, "--output", tmp_path / "s", "--json")
     assert code == 0 and [one["backbone"] for one in json.loads(out)] == [SMALL]
@@ -175,17 +165,27 @@ def test_a_recipe_is_what_all_train_with(animals, in_process, tmp_path, capsys):
     assert config["augment"] == "none" and config["optimizer"] == "sgd"
 
 
-def test_latency_and_memory_are_measured(study, tmp_path, capsys):
+def test_latency_and_memory_are_measured(study):
+    """In every runtime that is installed."""
+    run = runs(study)[f"{SMALL}-seed0"]
+    measured = measure_costs({SMALL: run}, "classify", 2, print)[SMALL]
+    assert set(measured.latency) == set(measured.throughput) == set(cost.installed_runtimes())
+    for runtime, duration in measured.latency.items():
+        assert 0 < duration.low <= duration.median <= duration.high and measured.throughput[runtime] > 0
+    assert measured.file_size == run.weights.stat().st_size and measured.memory > measured.file_size / 2
+
+
+def test_costs_are_reported_and_limited(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "installed_runtimes", lambda: ["pytorch"])
+    monkeypatch.setattr(cost, "_peak_memory", lambda run, task: 12345)
     folders = [runs(study)[f"{name}-seed0"].folder for name in (SMALL, LARGE)]
-    code, out, _ = answer(
-        capsys, *folders, "--rounds", "2", "--limit", "latency=10s", "--output", tmp_path / "both", "--task", "classify"
-    )
+    words = ["--rounds", "2", "--limit", "latency=10s", "--output", tmp_path / "both", "--task", "classify"]
+    code, out, _ = answer(capsys, *folders, *words)
     assert code == 0 and "Under 10 s on this machine: " in out
     for one in json.loads((tmp_path / "both" / "comparison.json").read_text()):
-        for runtime, duration in one["latency"].items():
-            assert 0 < duration["low"] <= duration["median"] <= duration["high"] and one["throughput"][runtime] > 0
-        assert "pytorch" in one["latency"] and one["memory"] > one["file_size"] / 2
-        assert one["file_size"] == Run(type(tmp_path)(one["runs"][0])).weights.stat().st_size
+        duration = one["latency"]["pytorch"]
+        assert 0 < duration["low"] <= duration["median"] <= duration["high"] and one["throughput"]["pytorch"] > 0
+        assert one["memory"] == 12345
 
 
 @pytest.mark.parametrize(

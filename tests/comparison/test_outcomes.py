@@ -13,7 +13,7 @@ from mixtransfer.run import Run
 CLASSES = ["cat", "dog"]
 
 
-def tested(folder, labels, predicted, order):
+def run_that_answered(folder, labels, predicted, order):
     """A run whose images come in some order; image i is always the same one."""
     folder.mkdir()
     probabilities = np.eye(2)[np.array(predicted)[order]]
@@ -25,8 +25,8 @@ def tested(folder, labels, predicted, order):
 
 def test_images_are_matched_whatever_their_order(tmp_path):
     labels = [0, 0, 1, 1, 1]
-    first = tested(tmp_path / "a", labels, [0, 1, 1, 1, 0], [0, 1, 2, 3, 4])
-    second = tested(tmp_path / "b", labels, [0, 0, 1, 0, 0], [4, 2, 0, 3, 1])
+    first = run_that_answered(tmp_path / "a", labels, [0, 1, 1, 1, 0], [0, 1, 2, 3, 4])
+    second = run_that_answered(tmp_path / "b", labels, [0, 0, 1, 0, 0], [4, 2, 0, 3, 1])
     outcome = ClassificationOutcome.of([first, second])
     assert (outcome.seeds, outcome.images) == (2, 5)
     assert outcome.by_seed() == [0.6, 0.6] and outcome.hits.all(axis=0).sum() == 2
@@ -35,7 +35,7 @@ def test_images_are_matched_whatever_their_order(tmp_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    run = tested(tmp_path / "a", [0, 1], [0, 1], [0, 1])
+    run = run_that_answered(tmp_path / "a", [0, 1], [0, 1], [0, 1])
     run.test_predictions.write_text("image,class\nx,y\n")
     with pytest.raises(UserError, match="test_predictions.csv is damaged"):
         ClassificationOutcome.of([run])

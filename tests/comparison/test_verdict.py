@@ -7,9 +7,9 @@ import pytest
 
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost
-from mixtransfer.comparison.latency import Duration
 from mixtransfer.comparison.rows import Row
 from mixtransfer.comparison.verdict import Limit, costs_of, front, verdict, within
+from mixtransfer.deploy.latency import Duration
 from mixtransfer.errors import UserError
 
 

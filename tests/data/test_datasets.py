@@ -30,7 +30,7 @@ def test_train_and_test_folders_keep_their_test_set(tmp_path):
     make_folder(tmp_path / "d" / "test", {"a": 3, "b": 3})
     dataset = load_dataset(str(tmp_path / "d"))
     assert len(dataset.test) == 6 and all("test" in name for name in names(dataset.test))
-    assert len(dataset.val) == 4 and all("train" in name for name in names(dataset.val))
+    assert len(dataset.val) == 2 and all("train" in name for name in names(dataset.val))
 
 
 def test_all_three_folders_are_taken_as_they_are(tmp_path):
@@ -123,6 +123,16 @@ def test_missing_named_dataset_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "CIFAR10", unreachable)
     with pytest.raises(UserError, match="--data-root"):
         load_dataset("cifar10", tmp_path)
+
+
+def test_cifar_from_an_image_folder(tmp_path):
+    """Instead of the published batches; the test part is the one that is there."""
+    for part, count in (("train", 20), ("test", 5)):
+        make_folder(tmp_path / "cifar100" / part, {"apple": count, "bee": count}, size=32)
+    dataset = load_dataset("cifar100", tmp_path)
+    assert dataset.classes == ["apple", "bee"] and dataset.name == "cifar100"
+    assert len(dataset.test) == 10 and len(dataset.train) + len(dataset.val) == 40
+    assert all("/test/" in name for name in names(dataset.test))
 
 
 def test_misspelt_name_gets_the_near_one():

@@ -3,22 +3,26 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
-from dataclasses import asdict
+import traceback
+from types import SimpleNamespace
 
 import detecting  # noqa: F401  skips without detectron2
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from coco_sets import make_coco
 from detect_tiny import tiny
+from processes import Command, words_of
 
 from mixtransfer.cli import main
+from mixtransfer.detection.loop import Keeper
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.scores import CocoScores
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
+from mixtransfer.run import Run
 
 
 def test_run_holds_all_that_later_commands_need(finished):
@@ -33,6 +37,7 @@ def test_run_holds_all_that_later_commands_need(finished):
         assert {"AP", "AP50", "AP75"} <= metrics[part].keys() and 0 <= metrics[part]["AP"] <= 100
     with (finished.folder / "metrics.csv").open() as file:
         assert [row["iteration"] for row in csv.DictReader(file)] == ["3", "6"]
+    assert list((finished.folder / "tensorboard").iterdir())
     assert None not in (finished.read_config()["lr"], finished.read_config()["eval_every"])
     assert open_detector(finished.folder).classes == [str(i) for i in range(10)]
 
@@ -45,20 +50,55 @@ def test_same_seed_same_weights_whatever_the_workers(digits, finished, tmp_path)
 
 def test_killed_training_resumes_to_the_same_weights(digits, finished, tmp_path):
     options = tiny(digits, tmp_path / "r")
-    words = [f"--{k.replace('_', '-')}={str(v).lower() if isinstance(v, bool) else v}"
-             for k, v in asdict(options).items() if v is not None and k != "data"]  # fmt: skip
-    command = [sys.executable, "-m", "mixtransfer", "detect", "train", options.data, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in process.stdout:
-        if line.startswith("Iteration 3/6"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    command = Command("detect", "train", *words_of(options))
+    command.wait_for("Iteration 3/6")
+    command.process.kill()
+    assert command.end() == -signal.SIGKILL
     assert main(["detect", "train", "--resume", options.output]) == 0
     same, first = (
         safetensors.torch.load_file(path) for path in (tmp_path / "r" / "model.safetensors", finished.weights)
     )
     assert all(torch.equal(same[name], first[name]) for name in first)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on the CPU")
+def test_two_processes_train_and_evaluate_like_one(digits, tmp_path):
+    """The last evaluation of the training is by two, that of the end by one."""
+    run = train(tiny(digits, tmp_path / "r", devices=2, iterations=2, eval_every=2, ema=False))
+    with (run.folder / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    validation = run.read_metrics()["validation"]
+    assert {name: float(row[name]) for name in ("AP", "AP50")} == pytest.approx(
+        {name: validation[name] for name in ("AP", "AP50")}, abs=1e-4
+    )
+
+
+def test_a_sentence_of_another_process_reaches_the_user(digits, tmp_path, monkeypatch):
+    """It comes with the whole traceback of that process."""
+
+    def launch(*_):
+        try:
+            raise UserError("A file is broken: mend it.")
+        except UserError:
+            text = "\n\n-- Process 1 terminated with the following error:\n" + traceback.format_exc()
+            raise torch.multiprocessing.ProcessRaisedException(text, 1, 1) from None
+
+    monkeypatch.setattr("mixtransfer.detection.train.launch", launch)
+    with pytest.raises(UserError, match=r"^A file is broken: mend it\.$"):
+        train(tiny(digits, tmp_path / "r", devices=2))
+
+
+def test_weights_of_the_best_evaluation_are_kept(tmp_path):
+    network = torch.nn.Linear(1, 1, bias=False)
+    keeper = Keeper(Run(tmp_path), TrainOptions(iterations=3))
+    keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1)
+    keeper._since = 0.0
+    for done, ap in enumerate((5.0, 3.0, 7.0), 1):
+        torch.nn.init.constant_(network.weight, ap)
+        keeper._losses = [{"loss_cls": 1.0}]
+        keeper._keep(done, CocoScores({"AP": ap, "AP50": ap}, {}, np.zeros((101, 0))), 1.0)
+        kept = safetensors.torch.load_file(tmp_path / "model.safetensors")["weight"].item()
+        assert kept == max(ap, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +131,11 @@ def test_another_runs_detector_is_a_start_and_its_class_head_is_new(finished, tm
         ({"iterations": 0}, "--iterations is 0"),
         ({"image_size": 8}, "--image-size is 8"),
         ({"backbone": "mixnet_z"}, "mixnet_s"),
-        ({"devices": 2}, "GPUs"),
+        ({"devices": 0}, "--devices is 0"),
+        ({"num_nodes": 2}, "--num-nodes 2 needs"),
     ],
 )
 def test_unusable_options(digits, tmp_path, changes, says):
-    if "devices" in changes and torch.cuda.is_available():
-        pytest.skip("this machine has GPUs")
     with pytest.raises(UserError, match=says):
         train(tiny(digits, tmp_path / "r", **changes))
 

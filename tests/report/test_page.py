@@ -43,6 +43,25 @@ def test_numbers_are_aligned_right(page):
     assert '<td class="number">4.5 %</td>' in page and '<td class="number">3</td>' in page
 
 
+def test_first_column_names_the_rows_and_is_no_number(tmp_path):
+    page = Page("Classes")
+    page.table(["class", "AP"], [["7", "+1.5"], ["8", "–"]])
+    page.table(["", ""], [["Cores", "2"]])
+    page.write(tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_text()
+    assert "<td>7</td>" in html and '<td class="number">+1.5</td>' in html and '<td class="number">–</td>' in html
+    assert html.count("<thead>") == 1
+
+
+def test_a_figure_may_have_another_form_on_narrow_screens(tmp_path):
+    history = [{"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "val_top1": 0.5}]
+    page = Page("Curves")
+    page.figure(figures.learning_curves(history), "Both", figures.learning_curves(history, stacked=True))
+    page.write(tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_text()
+    assert html.count("<svg") == 2 and 'class="wide"' in html and 'class="narrow"' in html
+
+
 def test_writing_leaves_nothing_else_behind(page, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["p.html"]
 

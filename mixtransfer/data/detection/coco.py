@@ -52,8 +52,13 @@ class CocoFile:
         )
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
     """Read a COCO file of instance annotations.
+
+    Args:
+        path: The file.
+        faults: Takes a sentence for each annotation that cannot be used, which is then left out; without it the first
+            one raises.
 
     Raises:
         UserError: It is no such file, or an entry of it is wrong; the message names the entry.
@@ -64,21 +69,33 @@ def read_coco(path: Path) -> CocoFile:
     known = set(_unique_ids(path, images, "image"))
     for image in images:
         name = image.get("file_name")
-        if not isinstance(name, str) or not name:
+        if not _is_text(name) or "\0" in name:
             raise UserError(f"{path}: image {image['id']} has no file_name.")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"{path}: the file_name {name!r} must be relative to the folder of the images.")
     _unique_ids(path, annotations, "annotation")
+    sound = []
     for annotation in annotations:
-        where = f"{path}: annotation {annotation['id']}"
-        image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-        if not isinstance(image, int) or image not in known:
-            raise UserError(f"{where} is of image {image!r}, which is not listed: take it out, or list the image.")
-        if not isinstance(category, int) or category not in categories:
-            raise UserError(f"{where} has category {category!r}, which is not declared: add it to the categories.")
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise UserError(f"{where} needs a bbox of four numbers [x, y, width, height].")
-    return CocoFile(path, categories, images, annotations)
+        if (fault := _fault(annotation, known, categories)) is None:
+            sound.append(annotation)
+            continue
+        sentence = f"{path}: annotation {annotation['id']} {fault}"
+        if faults is None:
+            raise UserError(sentence)
+        faults.append(sentence)
+    return CocoFile(path, categories, images, sound)
+
+
+def _fault(annotation: dict, images: set[int], categories: dict[int, str]) -> str | None:
+    """Why an annotation cannot be used."""
+    image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
+    if not isinstance(image, int) or image not in images:
+        return f"is of image {image!r}, which is not listed: take it out, or list the image."
+    if not isinstance(category, int) or category not in categories:
+        return f"has category {category!r}, which is not declared: add it to the categories."
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return "needs a bbox of four numbers [x, y, width, height]."
+    return None
 
 
 def coco_json(records: Sequence[Record], classes: Sequence[str], category_ids: Sequence[int]) -> dict[str, Any]:
@@ -138,7 +155,7 @@ def _without_outlines(entry: dict) -> dict:
 def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
     ids = _unique_ids(path, entries, "category")
     for entry in entries:
-        if not isinstance(entry.get("name"), str):
+        if not _is_text(entry.get("name")):
             raise UserError(f"{path}: category {entry['id']} has no name.")
     if not ids:
         raise UserError(f"{path} declares no categories.")
@@ -146,7 +163,7 @@ def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
 
 
 def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
-    ids = [entry.get("id") for entry in entries]
+    ids: list[Any] = [entry.get("id") for entry in entries]
     for place, number in enumerate(ids):
         if type(number) is not int or abs(number) >= 2**63:
             raise UserError(f"{path}: {what} number {place + 1} has the id {number!r}, which is not a whole number.")
@@ -157,7 +174,7 @@ def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
 
 
 def _size(path: Path, image: dict) -> tuple[int, int] | None:
-    size = image.get("width"), image.get("height")
+    size: tuple[Any, Any] = image.get("width"), image.get("height")
     if size == (None, None):
         return None
     if not all(map(_is_number, size)):
@@ -165,6 +182,11 @@ def _size(path: Path, image: dict) -> tuple[int, int] | None:
             f"{path}: image {image['id']} has the size {size[0]!r}×{size[1]!r}, which is not one of pixels."
         )
     return size
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text with something in it that can be written; JSON can hold halves of characters."""
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -23,13 +23,14 @@ def coco_files(root: Path, patterns: Sequence[str] = COCO_FILES) -> list[Path]:
     return []
 
 
-def list_coco(root: Path, files: list[Path]) -> ListedDetection:
+def list_coco(root: Path, files: list[Path], faults: list[str] | None = None) -> ListedDetection:
     """List the COCO files of a folder, told apart by "train", "val" or "test" in their name or folder.
 
     Args:
         root: The folder; images lie in it, in ``train2017/``, ``train/``, ``images/train/``, ``images/`` or the like,
             or beside their file.
         files: One file for each part, or a single one, which may have any name.
+        faults: See ``read_coco``.
 
     Raises:
         UserError: Files cannot be told apart, are not COCO or do not fit together, or their images are not found.
@@ -43,20 +44,20 @@ def list_coco(root: Path, files: list[Path]) -> ListedDetection:
             )
         if (part or "all") in named:
             raise UserError(
-                f"{path} and {named[part]} both are {part} by their names: rename one, or give one as DATA."
+                f"{path} and {named[part or 'all']} both are {part} by their names: rename one, or give one as DATA."
             )
         named[part or "all"] = path
-    return _combined(root.name, root, {part: read_coco(path) for part, path in named.items()}, root)
+    return _combined(root.name, root, {part: read_coco(path, faults) for part, path in named.items()}, root)
 
 
-def list_coco_file(path: Path) -> ListedDetection:
-    """List a single COCO file; its images lie beside it or in a folder beside it.
+def list_coco_file(path: Path, faults: list[str] | None = None) -> ListedDetection:
+    """List a single COCO file; its images lie beside it or in a folder beside it. For ``faults`` see ``read_coco``.
 
     Raises:
         UserError: It is not COCO, or its images are not found.
     """
     root = path.parent.parent if path.parent.name == "annotations" else path.parent
-    return _combined(path.stem, path, {"all": read_coco(path)}, root)
+    return _combined(path.stem, path, {"all": read_coco(path, faults)}, root)
 
 
 def _combined(name: str, source: Path, files: dict[str, CocoFile], root: Path) -> ListedDetection:

@@ -45,7 +45,8 @@ def write_digits_on_photos(folder: Path, train: int = 400, test: int = 100, seed
         grounds = [photo[:, :c] if first else photo[:, c:] for photo, c in zip(photos, columns, strict=True)]
         generator = np.random.default_rng((seed, number))
         (folder / part).mkdir(exist_ok=True)
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for i in range(1, count + 1):
             canvas, boxes, labels = _scene(grounds, digits.images[chosen], digits.target[chosen], generator)
             name = f"{i:06}.jpg"
@@ -78,7 +79,8 @@ def _scene(
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]], list[int]]:
     """An image with boxes x1, y1, x2, y2 in pixels and the digits in them."""
     canvas = _background(grounds[generator.integers(len(grounds))], generator)
-    boxes, labels = [], []
+    boxes: list[tuple[int, int, int, int]] = []
+    labels: list[int] = []
     for _ in range(generator.integers(DIGITS.start, DIGITS.stop)):
         index = generator.integers(len(glyphs))
         ink = write_glyph(glyphs[index], generator)

@@ -150,8 +150,34 @@ def _check_size(file: Path, size: tuple[int, int], listed: tuple[int, int] | Non
     raise UserError(f"{file} is {size[0]}×{size[1]} pixels, but {source} says {listed[0]}×{listed[1]}: {mend}.")
 
 
-def _inside(part: ListedBoxes, sizes: np.ndarray) -> tuple[ListedBoxes, list[str]]:
-    """Clip the boxes to their images and drop those without area; the second value says what was done."""
+@dataclass(frozen=True)
+class BoxFaults:
+    """What is wrong with n boxes, and what they are inside their images.
+
+    Attributes:
+        clipped: Corners in pixels inside the image, float64, shape (n, 4).
+        not_finite, no_size, outside, beyond: Masks of shape (n,): coordinates that are no numbers, zero or negative
+            width or height, wholly outside the image, and reaching out of it by more than a pixel. At most one holds.
+    """
+
+    clipped: np.ndarray
+    not_finite: np.ndarray
+    no_size: np.ndarray
+    outside: np.ndarray
+    beyond: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        return ~(self.not_finite | self.no_size | self.outside)
+
+
+def box_faults(part: ListedBoxes, sizes: np.ndarray) -> BoxFaults:
+    """Hold the boxes against their images.
+
+    Args:
+        part: The boxes.
+        sizes: Width and height of each of its images in pixels, shape (m, 2).
+    """
     bounds = np.tile(sizes[part.image], 2)
     boxes = part.boxes * bounds if part.relative else part.boxes
     finite = np.isfinite(boxes).all(axis=1)
@@ -162,18 +188,28 @@ def _inside(part: ListedBoxes, sizes: np.ndarray) -> tuple[ListedBoxes, list[str
     width, height = (np.diff(clipped[:, axis::2].astype(np.float32), axis=1)[:, 0] for axis in (0, 1))
     kept = sized & (width > 0) & (height > 0)
     beyond = kept & (np.abs(clipped - boxes).max(axis=1, initial=0) > 1)  # less is rounding
+    return BoxFaults(clipped, ~finite, finite & ~sized, sized & ~kept, beyond)
+
+
+def _inside(part: ListedBoxes, sizes: np.ndarray) -> tuple[ListedBoxes, list[str]]:
+    """Clip the boxes to their images and drop those without area; the second value says what was done."""
+    faults = box_faults(part, sizes)
+    clipped = faults.clipped
     own_area = (clipped[:, 2] - clipped[:, 0]) * (clipped[:, 3] - clipped[:, 1])
-    area = np.where(np.isfinite(part.area), np.where(beyond, np.minimum(part.area, own_area), part.area), own_area)
+    area = np.where(
+        np.isfinite(part.area), np.where(faults.beyond, np.minimum(part.area, own_area), part.area), own_area
+    )
     notes = [
         f"Boxes {what}: {mask.sum()} ({_some([f'annotation {i}' for i in part.ids[mask]])})."
         for mask, what in (
-            (beyond, "that reach out of their image, clipped"),
-            (~finite, "with coordinates that are not finite numbers, left out"),
-            (finite & ~sized, "of zero or negative size, left out"),
-            (sized & ~kept, "outside their image, left out"),
+            (faults.beyond, "that reach out of their image, clipped"),
+            (faults.not_finite, "with coordinates that are not finite numbers, left out"),
+            (faults.no_size, "of zero or negative size, left out"),
+            (faults.outside, "outside their image, left out"),
         )
         if mask.any()
     ]
+    kept = faults.usable
     return part.only(kept, boxes=clipped[kept], area=area[kept], relative=False), notes
 
 

@@ -33,44 +33,65 @@ def load_detection_dataset(
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
-    return _listed(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
+    return list_boxes(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
 
 
-def _listed(data: str, data_root: Path) -> ListedDetection:
-    if data == "coco":
-        return _list_coco2017(data_root / "coco")
+def is_detection_data(data: str) -> bool:
+    """Whether DATA is images with boxes by its layout, as opposed to images with a class each."""
     path = Path(data)
     if path.is_dir():
-        return _list_folder(path)
+        known = [path / "data.yaml", path / "data.yml", path / FOLDERS[1]]
+        if coco_files(path) or any(place.exists() for place in known):
+            return True
+        return any(b'"annotations"' in file.read_bytes() for file in coco_files(path, ["*.json"]))
+    return data == "coco" or path.suffix.lower() in (".json", ".yaml", ".yml")
+
+
+def list_boxes(data: str, data_root: Path, faults: list[str] | None = None) -> ListedDetection:
+    """List the images and boxes of a dataset, before any image is opened.
+
+    Args:
+        data, data_root: See ``load_detection_dataset``.
+        faults: Takes a sentence for each annotation that cannot be used, which is then left out; without it the first
+            one raises.
+
+    Raises:
+        UserError: The path or name does not exist, or the data cannot be used.
+    """
+    if data == "coco":
+        return _list_coco2017(data_root / "coco", faults)
+    path = Path(data)
+    if path.is_dir():
+        return _list_folder(path, faults)
     if path.is_file() and path.suffix.lower() == ".json":
-        return list_coco_file(path)
+        return list_coco_file(path, faults)
     if path.is_file() and path.suffix.lower() in (".yaml", ".yml"):
-        return list_yolo(path)
+        return list_yolo(path, faults)
     if path.is_file():
         raise UserError(f"{data} is neither a COCO JSON file nor a YOLO data.yaml: give one, or the dataset's folder.")
     near = "did you mean coco?" if difflib.get_close_matches(data, ["coco"]) else "give a path, or coco."
     raise UserError(f"There is no dataset or folder {data!r}: {near}")
 
 
-def _list_coco2017(root: Path) -> ListedDetection:
+def _list_coco2017(root: Path, faults: list[str] | None) -> ListedDetection:
     files = [root / "annotations" / f"instances_{part}2017.json" for part in ("train", "val")]
     for path in files:
         if not path.is_file():
             raise UserError(f"{path} is missing: give the folder that holds coco/annotations with --data-root.")
-    return list_coco(root, files)
+    return list_coco(root, files, faults)
 
 
-def _list_folder(root: Path) -> ListedDetection:
+def _list_folder(root: Path, faults: list[str] | None) -> ListedDetection:
     root = root.resolve()
     if files := coco_files(root):
-        return list_coco(root, files)
+        return list_coco(root, files, faults)
     for name in ("data.yaml", "data.yml"):
         if (root / name).is_file():
-            return list_yolo(root / name)
+            return list_yolo(root / name, faults)
     if all((root / folder).is_dir() for folder in FOLDERS):
         return list_voc(root)
     if files := coco_files(root, ["*.json"]):
-        return list_coco(root, files)
+        return list_coco(root, files, faults)
     raise UserError(
         f"{root} is no detection dataset: it holds neither COCO files (annotations/*.json, "
         "train/_annotations.coco.json), a YOLO data.yaml, nor Pascal VOC's JPEGImages and Annotations."

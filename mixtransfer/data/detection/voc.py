@@ -56,32 +56,43 @@ def _stems(root: Path) -> dict[str, list[str]]:
     parts = {"train": lists.get("train"), "val": lists.get("val"), "test": lists.get("test")}
     if not (parts["train"] and parts["val"]) and "trainval" in lists:
         parts |= {"train": lists["trainval"], "val": None}
+    return {part: _listed_stems(path) for part, path in parts.items() if path}
+
+
+def _listed_stems(path: Path) -> list[str]:
     try:
-        return {
-            part: [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            for part, path in parts.items()
-            if path
-        }
+        stems = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{root / 'ImageSets' / 'Main'} cannot be read ({error}).") from error
+        raise UserError(f"{path} cannot be read ({error}).") from error
+    for stem in stems:
+        if Path(stem).name != stem or "\0" in stem:
+            raise UserError(f"{path} names {stem!r}, which must be the name of an image in {FOLDERS[0]}.")
+    return stems
+
+
+class _PlainTree(ElementTree.TreeBuilder):
+    """Refuses a document type: annotations need none, and its entities can make a small file huge."""
+
+    def doctype(self, *_: str | None) -> None:
+        raise ValueError("it declares a document type")
 
 
 def _read(path: Path) -> tuple[tuple[int, int] | None, list[tuple[str, bool, list[float]]]]:
     """Size, and name, difficult and box of each object of one annotation file."""
     try:
-        tree = ElementTree.parse(path).getroot()
+        tree = ElementTree.parse(path, ElementTree.XMLParser(target=_PlainTree())).getroot()
         width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
         objects = [
             (
                 entry.findtext("name", "").strip(),
                 entry.findtext("difficult", "0").strip() == "1",
-                [float(entry.findtext(f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")],
+                [float(entry.findtext(f"bndbox/{corner}", "")) for corner in ("xmin", "ymin", "xmax", "ymax")],
             )
             for entry in tree.iter("object")
         ]
     except FileNotFoundError:
         raise UserError(f"{path} is missing, but its image is listed: add it, or take the image out.") from None
-    except (OSError, ElementTree.ParseError, TypeError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, TypeError, ValueError, OverflowError, LookupError) as error:
         raise UserError(f"{path} is not a Pascal VOC annotation ({error}).") from error
     if not all(name for name, *_ in objects):
         raise UserError(f"{path} has an object without a name.")

@@ -1,5 +1,7 @@
 """Feature maps for SSDLite from any network of the registry."""
 
+from typing import Any
+
 import timm
 import torch
 from detectron2.layers import ShapeSpec
@@ -47,7 +49,8 @@ class SSDLiteBackbone(Backbone):
         if tap == "expanded" and expansion is None:
             raise UserError(f"The backbone {name} expands nothing at stride 16: choose the tap stage.")
         self._expanded: torch.Tensor | None = None
-        channels = [self.body.feature_info.channels()[i] for i in self._indices]
+        of_maps = self.body.feature_info.channels()  # type: ignore[operator, union-attr]
+        channels = [of_maps[i] for i in self._indices]
         if expansion is not None and tap != "stage":
             channels[0] = expansion.num_features
             # A bound method, so that a copy of this network keeps its own maps.
@@ -82,7 +85,7 @@ class SSDLiteBackbone(Backbone):
         self._expanded = output
 
 
-def _maps_at(body: nn.Module, name: str, *strides: int) -> list[int]:
+def _maps_at(body: Any, name: str, *strides: int) -> list[int]:
     """The positions of the network's maps at these strides."""
     if getattr(body, "output_fmt", "NCHW") != "NCHW":
         raise UserError(f"The maps of the backbone {name} have their channels last: choose another.")
@@ -93,7 +96,7 @@ def _maps_at(body: nn.Module, name: str, *strides: int) -> list[int]:
     return [found.index(stride) for stride in strides]
 
 
-def _expansion(body: nn.Module) -> nn.Module | None:
+def _expansion(body: Any) -> nn.Module | None:
     """The normalisation (and activation) behind the expansion that reads the last map at stride 16, if there is one."""
     info = next(level for level in body.feature_info.get_dicts() if level["reduction"] == 16)
     if "stage" not in info:

@@ -1,5 +1,7 @@
 """What a detector costs: parameters and multiply-adds."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,10 +13,10 @@ from mixtransfer.detection.ssdlite.model import build_ssdlite
 class _Network(nn.Module):
     """From normalised images to logits and deltas; anchors and suppression multiply next to nothing."""
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: Any) -> None:
         super().__init__()
-        self.backbone = detector.backbone
-        self.head = detector.head
+        self.backbone: nn.Module = detector.backbone
+        self.head: nn.Module = detector.head
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.head(list(self.backbone(images).values()))

@@ -27,7 +27,7 @@ class SSDLiteHead(nn.Module):
         self.boxes = nn.ModuleList(_predictor(width, anchors_per_cell * 4) for width in in_channels)
         reset_convolutions(self)
         for predictor in self.classes:
-            nn.init.constant_(predictor[-1].bias, initial_bias)
+            nn.init.constant_(predictor[-1].bias, initial_bias)  # type: ignore[index]
 
     def forward(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Class logits (n, anchors, num_logits) and box deltas (n, anchors, 4) of maps (n, c, h, w), finest first.

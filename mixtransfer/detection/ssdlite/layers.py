@@ -15,6 +15,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     and PyTorch refuses it. Such a value is normalised by the running statistics, which it leaves as they are.
     """
 
+    plain_in_evaluation = True  # for mixtransfer.backbones.folding
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

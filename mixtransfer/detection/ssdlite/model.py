@@ -43,6 +43,9 @@ class SSDLite(nn.Module):
             AP counts 100 detections an image; torchvision returns 300.
     """
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
     @configurable
     def __init__(
         self,

@@ -1,0 +1,104 @@
+"""The models behind the page: the one place where what a person names is opened."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mixtransfer.classification.predict import ImageClassifier, RunClassifier
+from mixtransfer.deploy.exported import is_exported, open_exported
+from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
+from mixtransfer.detection.mapper import square_view
+from mixtransfer.detection.predict import Detector, Predictor
+from mixtransfer.detection.scores import Detections
+from mixtransfer.errors import UserError
+from mixtransfer.run import ModelCard, Run
+
+LOWEST_SCORE = 0.05  # of a box that the page's slider can still show
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready for single images.
+
+    Attributes:
+        name: What the page calls it.
+        task: "classification" or "detection".
+        network: Its backbone, and the format of an exported file.
+        classes: Names in the order of its outputs.
+        min_side: See ``load_image``; None if it wants the whole image.
+        see: From an RGB image to a classifier's probabilities (classes,) or a detector's ``Detections`` above
+            ``LOWEST_SCORE``, in pixels of the image.
+    """
+
+    name: str
+    task: str
+    network: str
+    classes: list[str]
+    min_side: int | None
+    see: Callable
+
+    def timed(self, image: Image.Image) -> tuple:
+        """What it sees, and the milliseconds from the decoded image to that."""
+        start = time.perf_counter()
+        seen = self.see(image)
+        return seen, 1000 * (time.perf_counter() - start)
+
+
+def open_models(paths: Sequence[str], device: str = "auto") -> list[Model]:
+    """One model, or two of one task.
+
+    Raises:
+        UserError: A path holds no usable model, or they cannot stand side by side.
+    """
+    if len(paths) > 2:
+        raise UserError(f"The page shows one or two models, not {len(paths)}: name fewer runs.")
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise UserError(f"{paths[0]} is given twice: name two different runs, or one.")
+    folders = [Path(path).resolve().name for path in paths]
+    names = folders if len(set(folders)) == len(paths) else [str(Path(path)) for path in paths]
+    models = [open_model(path, name, device) for path, name in zip(paths, names, strict=True)]
+    if len({model.task for model in models}) > 1:
+        raise UserError(f"{paths[0]} is for {models[0].task}, {paths[1]} for {models[1].task}: name two of one task.")
+    for model in models:  # the first calls of a network are slow, and would be the first to be shown
+        for _ in range(2):
+            model.see(Image.new("RGB", (320, 320), "grey"))
+    return models
+
+
+def open_model(path: str, name: str, device: str) -> Model:
+    """The model of a Run or of an exported file.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    if is_exported(path):
+        file = open_exported(path)
+        task, network = file.metadata.task, f"{file.metadata.backbone}, {file.format}"
+    else:
+        card = ModelCard.read(Run.open(path).model)
+        task, network = card.task, card.backbone
+    if task == "classification":
+        classifier = ExportedClassifier(path) if is_exported(path) else RunClassifier(path, device)
+        return _classifier(name, network, classifier)
+    detector = ExportedDetector(path, LOWEST_SCORE) if is_exported(path) else Predictor(path, device, LOWEST_SCORE)
+    return _detector(name, network, detector)
+
+
+def _classifier(name: str, network: str, classifier: ImageClassifier) -> Model:
+    preprocessing = classifier.preprocessing
+
+    def see(image: Image.Image) -> np.ndarray:
+        return classifier.probabilities(preprocessing.central_view(image)[None])[0]
+
+    return Model(name, "classification", network, classifier.classes, preprocessing.min_side, see)
+
+
+def _detector(name: str, network: str, detector: Detector) -> Model:
+    def see(image: Image.Image) -> Detections:
+        return detector.detect([square_view(image, detector.size)], [image.size])[0]
+
+    return Model(name, "detection", network, detector.classes, None, see)

@@ -1,0 +1,30 @@
+"""The options of `app`."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class AppOptions:
+    """Open a local web page: drop images on it and see what one or two models say of them.
+
+    The page uses no network; only this machine can reach it, unless --host says otherwise.
+
+    Args:
+        runs: A run or an exported file, or two of one task to see side by side.
+        threshold: The score from which a detector's boxes are shown at first; the page has a slider for it.
+        max_images: Images that the page takes at once.
+        max_megabytes: The largest file that it takes.
+        host: Address to listen on. 0.0.0.0 lets everyone who can reach this machine use the page, without a password.
+        port: Port to listen on; by default the first free one from 7860.
+        browser: Open the page in this machine's browser.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
+    """
+
+    runs: list[str]
+    threshold: float = 0.4
+    max_images: int = 24
+    max_megabytes: int = 50
+    host: str = "127.0.0.1"
+    port: int | None = None
+    browser: bool = True
+    device: str = "auto"

@@ -1,0 +1,1 @@
+"""Fast networks for use: fusion, export, checks against PyTorch, runtimes."""

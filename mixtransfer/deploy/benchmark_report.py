@@ -1,0 +1,105 @@
+"""What a benchmark writes and prints: ``report.html``, ``benchmark.json``, the figure, the table."""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mixtransfer.deploy.benchmark import LABELS, Benchmark, Speed
+from mixtransfer.deploy.options import BenchmarkOptions
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+from mixtransfer.report.circumstances import add_circumstances
+from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
+from mixtransfer.report.page import Page
+
+COLUMNS = ("runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "memory MB", "of peak")
+
+
+def write_benchmark(options: BenchmarkOptions, result: Benchmark) -> Path:
+    """Write everything into ``options.output``, by default a folder under runs/ with the model's name.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    folder = Path(options.output or Path("runs") / f"benchmark-{Path(options.model).stem}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure = latencies(result)
+        save_figures({"latency": figure}, folder / "figures")
+        _write_page(folder / "report.html", options, result, figure)
+        write_atomic(folder / "benchmark.json", json.dumps(result.to_dict(), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error.strerror}).") from error
+    return folder / "report.html"
+
+
+def cells(speed: Speed) -> list[str]:
+    """A row of the table with ``COLUMNS``."""
+    return [
+        LABELS[speed.runtime],
+        str(speed.threads),
+        str(speed.batch),
+        *(f"{value:.2f}" for value in speed.milliseconds.values()),
+        f"{speed.images_per_second:.1f}",
+        "" if speed.memory is None else f"{speed.memory / 1e6:.0f}",
+        "" if speed.share is None else f"{100 * speed.share:.0f} %",
+    ]
+
+
+def peaks(result: Benchmark) -> str:
+    """What "of peak" is a share of, in words."""
+    measured = ", ".join(
+        f"{2e-9 * rate:.0f} GFLOP/s with {count} thread{'s' * (count > 1)}" for count, rate in result.peak.items()
+    )
+    return f"Peak: {measured}, in a product of large float32 matrices."
+
+
+def latencies(result: Benchmark) -> Figure:
+    """A panel for each batch size: median latency by runtime and threads, with a whisker to the 99th percentile."""
+    batches = sorted({speed.batch for speed in result.speeds})
+    ways = list(dict.fromkeys((speed.runtime, speed.threads) for speed in result.speeds))
+    figure = Figure(figsize=(4.6 * len(batches), 1 + 0.36 * len(ways)), layout="constrained")
+    runtimes = list(dict.fromkeys(runtime for runtime, _ in ways))
+    colours = dict(zip(runtimes, (GREY, BLUE, ORANGE), strict=False))
+    for axes, batch in zip(figure.subplots(1, len(batches), sharey=True, squeeze=False)[0], batches, strict=True):
+        chosen = {(speed.runtime, speed.threads): speed for speed in result.speeds if speed.batch == batch}
+        middle = [chosen[way].milliseconds["p50"] for way in ways]
+        above = [chosen[way].milliseconds["p99"] - value for way, value in zip(ways, middle, strict=True)]
+        names = [f"{LABELS[runtime]}, {count} thread{'s' * (count > 1)}" for runtime, count in ways]
+        bars = axes.barh(
+            names, middle, xerr=[[0] * len(ways), above],
+            color=[colours.get(runtime, GREY) for runtime, _ in ways], capsize=2.5, error_kw={"elinewidth": 1},
+        )  # fmt: skip
+        axes.bar_label(bars, [f"{value:.1f}" for value in middle], label_type="center", color="w", fontsize=8)
+        axes.set(xlabel="ms", title="one image" if batch == 1 else f"{batch} images")
+        calm(axes)
+    axes.invert_yaxis()
+    return figure
+
+
+def _write_page(path: Path, options: BenchmarkOptions, result: Benchmark, figure: Figure) -> None:
+    cost = f", {result.macs / 1e6:.0f} million multiply-adds an image" if result.macs else ""
+    page = Page(f"Speed of {result.name}", f"At {result.image_size} pixels{cost}, on this machine's processor.")
+    best = result.fastest
+    page.headline(
+        [
+            ("fastest", LABELS[best.runtime], f"{best.threads} threads"),
+            ("latency", f"{best.milliseconds['p50']:.2f} ms", f"p99 {best.milliseconds['p99']:.2f} ms"),
+            ("most images/s", f"{max(speed.images_per_second for speed in result.speeds):.0f}", ""),
+        ]
+    )
+    for runtime, reason in result.unavailable.items():
+        page.warning(f"{LABELS[runtime]}: {reason}")
+    page.section("Latency", "Measured in turns, so that whatever else the machine did hit all alike.")
+    page.figure(figure, "Median latency of a batch; the whisker goes to the 99th percentile.")
+    page.table(COLUMNS, [cells(speed) for speed in result.speeds])
+    page.note(
+        f"{peaks(result)} Memory is what the batch needs at most beyond the opened model, the weights included; it is "
+        "measured in a process of its own."
+    )
+    add_circumstances(page, options, {}, {}, ["onnxruntime", "openvino"])
+    page.write(path)

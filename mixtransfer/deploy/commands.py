@@ -1,0 +1,86 @@
+"""The verbs of deployment as the command line runs them: call, then print."""
+
+import json
+
+from mixtransfer.classification.options import PredictOptions as ClassifyOptions
+from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
+from mixtransfer.detection.options import PredictOptions as DetectOptions
+from mixtransfer.errors import UserError
+
+
+def export(options: ExportOptions) -> int:
+    from mixtransfer.deploy.export import export as export_run
+
+    written = export_run(options)
+    if options.json:
+        print(json.dumps(written.to_dict(), ensure_ascii=False))
+        return 0
+    print(written.parity)
+    if written.int8:
+        print(written.int8)
+    print(f"Export:  {written.path} ({written.size / 1e6:.1f} MB)")
+    return 0
+
+
+def benchmark(options: BenchmarkOptions) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mixtransfer.deploy.benchmark import LABELS
+    from mixtransfer.deploy.benchmark import benchmark as measure_model
+    from mixtransfer.deploy.benchmark_report import COLUMNS, cells, peaks, write_benchmark
+
+    result = measure_model(options, _silent if options.json else print)
+    page = write_benchmark(options, result)
+    if options.json:
+        print(json.dumps(result.to_dict()))
+        return 0
+    table = Table(title=f"{result.name} at {result.image_size} pixels", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "runtime" else "right")
+    for speed in result.speeds:
+        table.add_row(*cells(speed))
+    Console().print(table)
+    print(peaks(result))
+    for runtime, reason in result.unavailable.items():
+        print(f"{LABELS[runtime]}: {reason}")
+    print(f"Report: {page}")
+    return 0
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def classify(options: ClassifyOptions) -> int:
+    """`classify predict` with a run or an exported file."""
+    from mixtransfer.classification.commands import predict
+
+    if not _is_export(options):
+        return predict(options)
+    from mixtransfer.deploy.predict import ExportedClassifier
+
+    return predict(options, ExportedClassifier(options.run))
+
+
+def detect(options: DetectOptions) -> int:
+    """`detect predict` with a run or an exported file; the latter needs no detectron2."""
+    from mixtransfer.detection.commands import predict
+
+    if not _is_export(options):
+        return predict(options)
+    from mixtransfer.deploy.predict import ExportedDetector
+    from mixtransfer.detection.predict import check_threshold
+
+    check_threshold(options.threshold)
+    return predict(options, ExportedDetector(options.run, options.threshold))
+
+
+def _is_export(options: ClassifyOptions | DetectOptions) -> bool:
+    from mixtransfer.deploy.exported import is_exported
+
+    if not is_exported(options.run):
+        return False
+    if options.device not in ("auto", "cpu"):
+        raise UserError(f"--device {options.device} is for runs: exported files run on the CPU.")
+    return True

@@ -1,0 +1,241 @@
+"""Opening an exported file, of whatever format, as one kind of object; no code of the file is run."""
+
+import importlib.util
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.deploy.metadata import KEY, Metadata
+from mixtransfer.errors import UserError
+
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch", ".pte": "executorch"}
+
+_OPERATOR = re.compile(r"torch\.ops\.(aten|torchvision)\.[a-z]\w*\.\w+|torch\.ops\.aten\._\w+|_operator\.[a-z]+|")
+_ARITHMETIC = re.compile(r"(\b[su]\d+\b|\b\d+\b|\bMax\b|\bMin\b|[-+*/(), ])*")
+
+Call = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Exported:
+    """A model that `mixtransfer export` wrote, ready for images.
+
+    Attributes:
+        path: The file.
+        format: "onnx", "openvino", "torch" or "executorch".
+        metadata: What the file says of itself.
+    """
+
+    def __init__(self, path: Path, format: str, metadata: Metadata, call: Call):
+        self.path, self.format, self.metadata = path, format, metadata
+        self._call = call
+        self._normalize = Normalize(metadata.preprocessing)
+
+    @property
+    def classes(self) -> list[str]:
+        return self.metadata.classes
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.metadata.preprocessing
+
+    def __call__(self, views: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs by name, see ``mixtransfer.deploy.network``, for uint8 images (n, size, size, 3)."""
+        return dict(zip(self.metadata.outputs, self.run(self.to_input(views)), strict=True))
+
+    def to_input(self, views: np.ndarray) -> np.ndarray:
+        """What the graph takes: the images as they are, or normalised, float32 (n, 3, size, size)."""
+        if self.metadata.inside:
+            return views
+        return self._normalize(torch.from_numpy(views).permute(0, 3, 1, 2)).contiguous().numpy()
+
+    def run(self, images: np.ndarray) -> list[np.ndarray]:
+        """The outputs for the graph's own input."""
+        return self._call(images)
+
+
+def is_exported(path: Path | str) -> bool:
+    """Whether a path is that of an exported file, by its name."""
+    return Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()
+
+
+def open_exported(path: Path | str, threads: int | None = None) -> Exported:
+    """Open an exported file for use on the CPU.
+
+    Args:
+        path: With one of ``SUFFIXES``; OpenVINO's weights (.bin) lie beside its .xml.
+        threads: As many as PyTorch uses by default.
+
+    Raises:
+        UserError: It is missing, damaged, not written by mixtransfer, or its runtime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no exported file {path}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path} is no exported model: its name must end in {', '.join(SUFFIXES)}.")
+    format = SUFFIXES[path.suffix.lower()]
+    package = {"onnx": "onnxruntime"}.get(format, format)
+    if importlib.util.find_spec(package) is None:
+        how = "executorch" if package == "executorch" else "'mixtransfer[export]'"
+        raise UserError(f"{path} needs the package {package}: pip install {how}.")
+    openers = {"onnx": open_onnx, "openvino": open_openvino, "torch": _open_torch, "executorch": _open_executorch}
+    try:
+        text, call = openers[format](path, threads or torch.get_num_threads())
+    except UserError:
+        raise
+    except Exception as error:  # every runtime has errors of its own for a damaged file
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path} is damaged or no exported model ({reason[0][:150]}).") from error
+    return Exported(path, format, Metadata.from_json(text, path), call)
+
+
+def open_onnx(path: Path, threads: int) -> tuple[str | None, Call]:
+    """The metadata and the call of an ONNX file, in ONNX Runtime."""
+    session = onnx_session(path, threads)
+    (entry,) = session.get_inputs()
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    return text, lambda images: session.run(None, {entry.name: images})
+
+
+def onnx_session(model: Path | bytes, threads: int, batch: int | None = None):
+    """An ``onnxruntime.InferenceSession`` on the CPU, for one batch size or for any.
+
+    Its threads wait busily for work within a run only: between runs they would slow down all else on the machine.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.log_severity_level = 3
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    if batch:
+        settings.add_free_dimension_override_by_name("batch", batch)
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+def open_openvino(path: Path, threads: int) -> tuple[str | None, Call]:
+    """The metadata and the call of an OpenVINO file: a network compiled for each batch size that comes.
+
+    Compiled for one size it is faster than for any. A smaller batch is filled up to a size that is compiled already.
+    """
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+    compiled: dict[int, Callable] = {}
+
+    def call(images: np.ndarray) -> list[np.ndarray]:
+        count = len(images)
+        size = min((batch for batch in compiled if batch >= count), default=count)
+        if size not in compiled:
+            compiled[size] = compile_openvino(model, size, threads)
+        if size > count:
+            images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), images.dtype)])
+        outputs = compiled[size](images)
+        return [output[:count] if output.shape[:1] == (size,) else output for output in outputs]
+
+    return text, call
+
+
+def compile_openvino(model, batch: int, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """An ``openvino.Model`` compiled for one batch size, in full precision and for latency."""
+    import openvino
+
+    fixed = model.clone()
+    fixed.reshape([batch, *fixed.input().partial_shape[1:]])
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.Core().compile_model(fixed, "CPU", settings).create_infer_request()
+
+    def call(images: np.ndarray) -> list[np.ndarray]:
+        found = request.infer({0: images}, share_inputs=True)
+        return [found[i] for i in range(len(found))]
+
+    return call
+
+
+def _open_torch(path: Path, threads: int) -> tuple[str | None, Call]:
+    _refuse_code(path)
+    import torchvision  # noqa: F401 (its operators)
+
+    extra = {f"{KEY}.json": ""}
+    network = torch.export.load(path, extra_files=extra).module()
+
+    @torch.inference_mode()
+    def call(images: np.ndarray) -> list[np.ndarray]:
+        tensor = torch.from_numpy(images)
+        if tensor.shape[1] == 3:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        outputs = network(tensor)
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return extra[f"{KEY}.json"], call
+
+
+def _refuse_code(path: Path) -> None:
+    """Let only tensors and operators pass: torch.export.load would unpickle objects and look up any name of torch's.
+
+    Raises:
+        UserError: The file holds something else, which loading could run.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if "/models/" in name and name.endswith(".json"):
+                harmless = _is_plain_graph(json.loads(archive.read(name)))
+            elif "/data/" in name and name.endswith("_config.json"):
+                payloads = json.loads(archive.read(name))["config"].values()
+                names = [payload["path_name"] for payload in payloads]
+                harmless = not any(payload["use_pickle"] for payload in payloads)
+                harmless = harmless and all(entry.startswith(("weight_", "tensor_")) for entry in names)
+            elif name.endswith(".pt"):
+                harmless = "/data/sample_inputs/" in name and _loads_as_tensors(archive.read(name))
+            else:
+                continue
+            if not harmless:
+                raise UserError(f"{path} holds more than tensors and operators ({name}): such a file is not opened.")
+
+
+def _is_plain_graph(value: object) -> bool:
+    """Whether all names in a serialized graph are operators' and all its expressions arithmetic."""
+    if isinstance(value, dict):
+        target, expression = value.get("target"), value.get("expr_str")
+        if isinstance(target, str) and not _OPERATOR.fullmatch(target):
+            return False
+        if isinstance(expression, str) and not _ARITHMETIC.fullmatch(expression):
+            return False
+        return all(map(_is_plain_graph, value.values()))
+    return all(map(_is_plain_graph, value)) if isinstance(value, list) else True
+
+
+def _loads_as_tensors(data: bytes) -> bool:
+    try:
+        torch.load(io.BytesIO(data), weights_only=True)
+    except Exception:  # weights_only refuses in several ways
+        return not data
+    return True
+
+
+def _open_executorch(path: Path, threads: int) -> tuple[str | None, Call]:
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(path)
+    names = program.method_names
+    text = None
+    if KEY in names:
+        text = bytes(program.load_method(KEY).execute([])[0].numpy()).decode()
+    forward = program.load_method("forward")
+
+    def call(images: np.ndarray) -> list[np.ndarray]:
+        return [np.array(output) for output in forward.execute([torch.from_numpy(images)])]
+
+    return text, call

@@ -1,0 +1,71 @@
+"""Exported files in the place of runs, for `classify predict` and `detect predict`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from mixtransfer.deploy.exported import Exported, open_exported
+from mixtransfer.deploy.network import decode, suppress
+from mixtransfer.detection.scores import Detections
+from mixtransfer.errors import UserError
+
+
+class ExportedClassifier:
+    """An exported file as an ``ImageClassifier``.
+
+    Raises:
+        UserError: The file cannot be used, or is a detector.
+    """
+
+    def __init__(self, path: str):
+        self.exported = _open(path, "classification")
+        self.classes, self.preprocessing = self.exported.classes, self.exported.preprocessing
+
+    def probabilities(self, views: np.ndarray) -> np.ndarray:
+        return torch.from_numpy(self.exported(views)["logits"]).softmax(dim=1).numpy()
+
+
+class ExportedDetector:
+    """An exported file as a ``Detector``.
+
+    Args:
+        path: The file.
+        threshold: The smallest score to return.
+
+    Raises:
+        UserError: The file cannot be used, or is a classifier.
+    """
+
+    def __init__(self, path: str, threshold: float):
+        self.exported, self.threshold = _open(path, "detection"), threshold
+        self.classes, self.size = self.exported.classes, self.exported.preprocessing.size
+        self.category_ids = self.exported.metadata.details["category_ids"]
+
+    def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())
+        if "logits" in outputs:
+            outputs = finish(outputs, self.size, self.exported.metadata.details)
+        found = []
+        for i, size in enumerate(sizes):
+            boxes, scores, labels = (outputs[name][i] for name in ("boxes", "scores", "labels"))
+            kept = (scores > self.threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+            scale = np.array([*size, *size], np.float32) / self.size
+            found.append(Detections(i, boxes[kept] * scale, scores[kept], labels[kept].astype(np.int64)))
+        return found
+
+
+def finish(raw: dict[str, np.ndarray], size: int, details: dict) -> dict[str, np.ndarray]:
+    """Detections of raw outputs: decoding and non-maximum suppression, as other exports have them inside."""
+    logits, deltas, anchors = (torch.from_numpy(raw[name]) for name in ("logits", "deltas", "anchors"))
+    scores = logits.softmax(-1)[..., :-1] if details["loss"] == "cross_entropy" else logits.sigmoid()
+    boxes = decode(deltas, anchors, details["box_weights"]).clamp(0, size)
+    found = suppress(boxes, scores, size, details["nms_threshold"], details["limit"])
+    return dict(zip(("boxes", "scores", "labels"), (part.numpy() for part in found), strict=True))
+
+
+def _open(path: str, task: str) -> Exported:
+    exported = open_exported(path)
+    if exported.metadata.task != task:
+        raise UserError(f"{path} holds a {exported.metadata.task} model, not one for {task}.")
+    return exported

@@ -1,0 +1,185 @@
+"""The model of a run, and images of its data, whatever its task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from mixtransfer.data.images import find_images, load_image
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.deploy.fuse import Rule
+from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
+from mixtransfer.errors import UserError
+from mixtransfer.run import ModelCard, Run
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an export is made from.
+
+    Attributes:
+        run: The run; None of a backbone that was not trained.
+        task: "classification" or "detection".
+        backbone: Its name.
+        model: The trained network, on the CPU.
+        preprocessing: Of its input.
+        classes: Names in the order of the outputs.
+        details: What only this task needs of the description.
+    """
+
+    run: Run | None
+    task: str
+    backbone: str
+    model: nn.Module
+    preprocessing: Preprocessing
+    classes: list[str]
+    details: dict = field(default_factory=dict)
+
+    def network(self, inside: bool, raw: bool, rule: Rule) -> ExportNetwork:
+        """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
+        if self.task == "detection":
+            return ExportDetector(self.model, self.preprocessing, inside, rule, raw).eval()
+        return ExportClassifier(self.model, self.preprocessing, inside, rule).eval()
+
+    def view(self, image: Image.Image) -> np.ndarray:
+        """What the network is shown of an image, uint8 (size, size, 3)."""
+        if self.task == "detection":
+            from mixtransfer.data.detection.augment import warp
+
+            return warp(np.asarray(image), self.preprocessing.size, self.preprocessing.size)
+        return self.preprocessing.central_view(image)
+
+    def reference(self, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
+        """What PyTorch answers with the network as it was trained; see ``mixtransfer.deploy.parity.compare``."""
+        return _detector_reference(self.model, raw) if self.task == "detection" else self._classifier_reference()
+
+    def _classifier_reference(self) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
+        normalize = Normalize(self.preprocessing)
+
+        @torch.inference_mode()
+        def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
+            return {"logits": self.model(normalize(images)).numpy()}
+
+        return answer
+
+
+def _detector_reference(model: nn.Module, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
+    @torch.inference_mode()
+    def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
+        inputs = [{"image": image} for image in images]
+        if raw:
+            names = ("logits", "deltas", "anchors")
+            return dict(zip(names, (x.numpy() for x in model.predict(model.preprocess(inputs).tensor)), strict=True))
+        limit = model.detections_per_image
+        found = {
+            "boxes": np.zeros((len(images), limit, 4), np.float32),
+            "scores": np.zeros((len(images), limit), np.float32),
+            "labels": np.zeros((len(images), limit), np.int64),
+        }
+        for i, result in enumerate(model(inputs)):
+            instances = result["instances"]
+            parts = (instances.pred_boxes.tensor, instances.scores, instances.pred_classes)
+            for name, values in zip(found, parts, strict=True):
+                found[name][i, : len(values)] = values.numpy()
+        return found
+
+    return answer
+
+
+def open_source(folder: Path | str) -> Source:
+    """The model of a run of either task.
+
+    Raises:
+        UserError: The folder is no run, or its files are damaged.
+    """
+    run = Run.open(folder)
+    card = ModelCard.read(run.model)
+    if card.task == "classification":
+        from mixtransfer.classification.model import open_classifier
+
+        trained = open_classifier(folder)
+        return Source(run, card.task, card.backbone, trained.model, trained.preprocessing, trained.classes)
+    from mixtransfer.detection.model import open_detector
+
+    detector = open_detector(folder)
+    model = detector.model
+    mean, std = (tuple((buffer / 255).flatten().tolist()) for buffer in (model.pixel_mean, model.pixel_std))
+    preprocessing = Preprocessing(detector.size, 1.0, "bilinear", mean, std)
+    details = {
+        "category_ids": detector.category_ids,
+        "loss": card.details["loss"],
+        "box_weights": list(model.box_transform.weights),
+        "nms_threshold": model.nms_threshold,
+        "limit": model.detections_per_image,
+    }
+    return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
+
+
+def images_of(source: Source, patterns: str | None, count: int) -> tuple[np.ndarray, str]:
+    """Views to check on, uint8 (n, size, size, 3), and what they are, in words.
+
+    They are the files that are given; else of the run's own data, the test part; else cut out of photographs.
+
+    Raises:
+        UserError: None of the files that are given can be used.
+    """
+    if patterns:
+        images = _readable(find_images([patterns]), count)
+        if not images:
+            raise UserError(f"None of the images of {patterns} can be used: give others by --images.")
+        return np.stack([source.view(image) for image in images]), patterns
+    try:
+        images = _of_the_data(source, count)
+        if images:
+            return np.stack([source.view(image) for image in images]), "of the run's data"
+    except (UserError, OSError, TypeError):  # the data may have moved since, or be on another machine
+        pass
+    return np.stack([source.view(image) for image in _cut_out(count)]), "cut out of photographs: the run's data is gone"
+
+
+def _readable(paths: list[Path], count: int) -> list[Image.Image]:
+    found = []
+    for path in paths:
+        if len(found) == count:
+            break
+        try:
+            found.append(load_image(path))
+        except ValueError:
+            continue
+    return found
+
+
+def _of_the_data(source: Source, count: int) -> list[Image.Image]:
+    if source.task == "classification":
+        from mixtransfer.classification.options import TrainOptions
+        from mixtransfer.data.load import load_dataset
+
+        recorded = TrainOptions(**source.run.read_config())
+        splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
+        examples = load_dataset(recorded.data, recorded.data_root, *splits, check=False).test
+        return [examples.image(int(i)) for i in np.unique(np.linspace(0, len(examples) - 1, count).astype(int))]
+    from mixtransfer.data.detection.load import load_detection_dataset
+    from mixtransfer.detection.options import TrainOptions
+
+    recorded = TrainOptions(**source.run.read_config())
+    splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
+    dataset = load_detection_dataset(recorded.data, recorded.data_root, *splits)
+    return [record.image() for record in (dataset.test or dataset.val)[:count]]
+
+
+def _cut_out(count: int) -> list[Image.Image]:
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images
+    random = np.random.default_rng(0)
+    found = []
+    for i in range(count):
+        pixels = photographs[i % len(photographs)]
+        side = int(random.integers(100, min(pixels.shape[:2])))
+        top, left = (int(random.integers(0, extent - side)) for extent in pixels.shape[:2])
+        found.append(Image.fromarray(pixels[top : top + side, left : left + side]))
+    return found

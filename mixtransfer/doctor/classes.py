@@ -1,0 +1,67 @@
+"""Findings about the classes: missing, tiny, unbalanced, spelled in two ways."""
+
+from collections.abc import Mapping
+
+from mixtransfer.data.quick_checks import class_warnings
+from mixtransfer.doctor.finding import Example, Finding, plural
+
+
+def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[Finding]:
+    """What is odd about the numbers of images (or boxes) of each class.
+
+    Args:
+        counts: Part → class name → number of usable examples.
+        task: "classify" or "detect".
+    """
+    what = "images" if task == "classify" else "boxes"
+    train = counts.get("train") or counts.get("all") or next(iter(counts.values()))
+    findings = []
+    if len(train) < 2 and task == "classify":
+        findings.append(
+            Finding(
+                "single_class",
+                "error",
+                f"There is a single class, {next(iter(train), '')!r}.",
+                "Add another: with one there is nothing to tell apart.",
+            )
+        )
+    if missing := [name for name, count in train.items() if not count]:
+        findings.append(
+            Finding(
+                "empty_class",
+                "error" if task == "classify" else "warning",
+                f"{plural(len(missing), 'class', 'classes')} without any {what} to train on.",
+                f"Add {what}, or take the class out.",
+                [Example(name) for name in missing],
+            )
+        )
+    for sentence in class_warnings(train, what):
+        mend = "Add images of the small classes, or merge some."
+        if task == "classify":
+            mend = "Add images of the small classes, or train with --class-weights balanced."
+        findings.append(Finding("imbalance", "warning", sentence, mend))
+    for part in counts.keys() - {"train", "all"}:
+        if untested := [name for name, count in counts[part].items() if not count and train[name]]:
+            findings.append(
+                Finding(
+                    "untested_class",
+                    "note",
+                    f"{plural(len(untested), 'class', 'classes')} without any {what} in the {part} part.",
+                    "Nothing will be known of how well these are told: add some.",
+                    [Example(name) for name in untested],
+                )
+            )
+    spellings: dict[str, list[str]] = {}
+    for name in train:
+        spellings.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
+    if twice := [names for names in spellings.values() if len(names) > 1]:
+        findings.append(
+            Finding(
+                "spelling",
+                "warning",
+                f"{plural(len(twice), 'class', 'classes')} spelled in more than one way.",
+                "Merge them if they are the same.",
+                [Example(" and ".join(map(repr, names))) for names in twice],
+            )
+        )
+    return findings

@@ -1,0 +1,77 @@
+"""`doctor` as the command line runs it: examine, write, print."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+from mixtransfer.doctor.examine import Diagnosis, examine
+from mixtransfer.doctor.finding import Finding, plural
+from mixtransfer.doctor.options import DoctorOptions
+from mixtransfer.errors import Interrupted
+from mixtransfer.files import write_atomic
+
+SIGNS = {"error": "✗", "warning": "!", "note": "·"}
+SHOWN = 3  # places of a finding
+
+
+def doctor(options: DoctorOptions) -> int:
+    from mixtransfer.doctor.report import write_report
+
+    try:
+        diagnosis, folder = examine(options)
+        text = json.dumps(diagnosis.to_dict(), ensure_ascii=False, indent=1)
+        write_atomic(folder / "doctor.json", text + "\n")
+        write_report(folder / "report.html", diagnosis)
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
+        raise Interrupted("Interrupted. The same command goes on.") from stop
+    if options.fix_list:
+        write_fix_list(Path(options.fix_list), diagnosis)
+    if options.json:
+        print(text)
+    else:
+        print_diagnosis(diagnosis)
+        if options.fix_list:
+            print(f"To drop: {plural(len(diagnosis.to_drop), 'image')}, in {options.fix_list}")
+        print(f"Report:  {folder / 'report.html'}")
+    return 1 if any(finding.severity == "error" for finding in diagnosis.findings) else 0
+
+
+def write_fix_list(path: Path, diagnosis: Diagnosis) -> None:
+    """Write the images to drop as CSV with the columns path and reason; those without a file are left out."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "reason"))
+    listing = diagnosis.listing
+    rows.writerows(
+        (listing.images[i], why) for i, why in diagnosis.to_drop.items() if isinstance(listing.images[i], Path)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.getvalue())
+
+
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """The verdict, then each finding with what to do and a few places."""
+    listing = diagnosis.listing
+    parts = ", ".join(f"{part} {len(listing.members(part)):,}" for part in listing.parts)
+    classes = plural(len(listing.classes), "class", "classes")
+    print(f"{listing.name}: {plural(len(listing), 'image')} ({parts}), {classes}.")
+    for finding in diagnosis.findings:
+        _print_finding(finding)
+    print(diagnosis.verdict)
+
+
+def _print_finding(finding: Finding) -> None:
+    print(f"{SIGNS[finding.severity]} {finding.what}")
+    print(f"  {finding.mend}")
+    for example in finding.examples[:SHOWN]:
+        print(f"    {_one_line(example.text)}")
+    if len(finding.examples) > SHOWN:
+        print(f"    … and {len(finding.examples) - SHOWN:,} more")
+
+
+def _one_line(text: str) -> str:
+    """A file's name may hold anything, line breaks and characters that steer the terminal too."""
+    safe = text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8")
+    return "".join(c if c.isprintable() else "�" for c in safe)

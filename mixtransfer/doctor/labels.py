@@ -1,0 +1,205 @@
+"""Likely label errors: where a trained network contradicts a label, by confident learning (Northcutt et al., JAIR 2021;
+cleanlab)."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.data.dataset import Examples
+from mixtransfer.data.detection.dataset import Record
+from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.listing import Listing
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+
+BATCH_SIZE = 32
+LIKELY = 0.5  # score from which on a detection is held against the boxes
+
+UNSEEN = (
+    "label_errors",
+    "The network has not been trained on these images.",
+)
+SEEN = (
+    "label_errors_trained_on",
+    "The network was trained on these very labels and may have learnt wrong ones by heart: others may be wrong too.",
+)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image whose label is probably wrong.
+
+    Attributes:
+        image: The file, or its pixels.
+        text: What the label is, and what the network says.
+    """
+
+    image: Path | np.ndarray
+    text: str
+
+
+def label_findings(listing: Listing, run: Run, data: str, data_root: str) -> list[Finding]:
+    """Likely label errors, worst first, apart for images that the run was trained on.
+
+    Args:
+        listing: The images, to name them by.
+        run: Of the same task, and with all the classes of the data.
+        data, data_root: Where the images are from.
+
+    Raises:
+        UserError: cleanlab is missing, or the run or the data cannot be used.
+    """
+    _require_cleanlab()
+    find = classification_suspects if listing.task == "classify" else detection_suspects
+    position = {_key(image): i for i, image in enumerate(listing.images)}
+    findings = []
+    for (kind, caution), suspects in zip((UNSEEN, SEEN), find(run, data, data_root), strict=True):
+        examples = []
+        for suspect in suspects:
+            i = position.get(_key(suspect.image))
+            if i is not None:
+                examples.append(Example(f"{listing.short(i)}: {suspect.text}", (i,)))
+        if examples:
+            what = plural(len(examples), "image") + (" is" if len(examples) == 1 else " are")
+            findings.append(
+                Finding(kind, "warning", f"{what} probably labelled wrongly. {caution}", "Look at them.", examples)
+            )
+    return findings
+
+
+def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspect], list[Suspect]]:
+    """Images whose class is probably wrong: unseen in training, and seen."""
+    from mixtransfer.classification.datamodule import EvaluationData
+    from mixtransfer.classification.evaluate import with_labels_of
+    from mixtransfer.classification.model import open_classifier
+    from mixtransfer.classification.module import Classifier
+    from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+    from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+    from mixtransfer.data.load import load_dataset
+
+    prepare_process()
+    trained = open_classifier(run.folder)
+    recorded = TrainOptions(**run.read_config())
+    dataset = load_dataset(data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
+    trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
+    module = Classifier(trained.model, trained.preprocessing)
+    loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
+
+    def suspects(examples: Examples) -> list[Suspect]:
+        examples = with_labels_of(examples, dataset.classes, trained.classes)
+        predictions = predict_examples(trainer, module, loaders, examples)
+        return [
+            Suspect(
+                examples.images[i],
+                f"labelled {trained.classes[examples.labels[i]]}, looks like "
+                f"{trained.classes[predictions.predicted[i]]} ({100 * predictions.confidence[i]:.0f} %)",
+            )
+            for i in suspicious_classes(predictions.probabilities, examples.labels)
+        ]
+
+    if not _is_of(run, data):
+        return suspects(reduce(Examples.joined, (dataset.train, dataset.val, dataset.test))), []
+    return suspects(dataset.test), suspects(dataset.train.joined(dataset.val))
+
+
+def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Positions of the labels that are probably wrong, worst first.
+
+    Args:
+        probabilities: Shape (n, classes).
+        labels: Shape (n,).
+    """
+    from cleanlab.filter import find_label_issues
+
+    if len(np.unique(labels)) < 2:
+        return []
+    found = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return [int(i) for i in found]
+
+
+def detection_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspect], list[Suspect]]:
+    """Images with boxes that are probably wrong, missing or too many: unseen in training, and seen."""
+    from mixtransfer.data.detection.load import load_detection_dataset
+    from mixtransfer.detection.evaluate import with_labels_of
+    from mixtransfer.detection.inference import detect
+    from mixtransfer.detection.mistakes import count_mistakes, judge
+    from mixtransfer.detection.model import open_detector
+    from mixtransfer.detection.options import TrainOptions
+    from mixtransfer.device import choose_device
+
+    trained = open_detector(run.folder)
+    recorded = TrainOptions(**run.read_config())
+    dataset = load_detection_dataset(
+        data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed
+    )
+    model = trained.model.to(choose_device("auto"))
+    meanings = {
+        "class": "of another class",
+        "background": "missing",
+        "missed": "too many",
+        "localization": "in a wrong place",
+    }
+
+    def suspects(records: list[Record]) -> list[Suspect]:
+        records = with_labels_of(records, dataset, trained)
+        found = detect(model, records, trained.size, BATCH_SIZE)
+        result = []
+        for i in suspicious_boxes(records, found, len(trained.classes)):
+            kinds = count_mistakes([judge(records[i], found[i], LIKELY)])
+            words = [f"{count} {meanings[kind]}" for kind, count in kinds.items() if count and kind in meanings]
+            result.append(Suspect(records[i].file, f"boxes perhaps {', '.join(words) or 'not quite right'}"))
+        return result
+
+    if not _is_of(run, data):
+        return suspects([*dataset.train, *dataset.val, *dataset.test]), []
+    return suspects(dataset.test), suspects([*dataset.train, *dataset.val])
+
+
+def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -> list[int]:
+    """Positions of the images whose boxes are probably wrong, worst first.
+
+    Args:
+        records: The images.
+        found: ``Detections`` in each.
+        classes: Number of classes.
+    """
+    from cleanlab.object_detection.filter import find_label_issues
+    from cleanlab.object_detection.rank import get_label_quality_scores
+
+    labels, predictions = [], []
+    for record, detections in zip(records, found, strict=True):
+        boxes, own = record.targets
+        labels.append({"bboxes": boxes, "labels": own, "image_name": record.file.name})
+        scored = np.concatenate([detections.boxes, detections.scores[:, None]], axis=1)
+        one = np.empty(classes, dtype=object)
+        for label in range(classes):
+            one[label] = scored[detections.labels == label]
+        predictions.append(one)
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it prunes
+        wrong = np.flatnonzero(find_label_issues(labels, predictions))
+        quality = get_label_quality_scores(labels, predictions, verbose=False)
+    return wrong[np.argsort(quality[wrong], kind="stable")].tolist()
+
+
+def _is_of(run: Run, data: str) -> bool:
+    """Whether the run was trained on this data."""
+    own = str(run.read_config().get("data"))
+    return data == own or Path(data).exists() and Path(data).resolve() == Path(own).resolve()
+
+
+def _key(image: Path | np.ndarray) -> object:
+    return image if isinstance(image, Path) else image.tobytes()
+
+
+def _require_cleanlab() -> None:
+    try:
+        import cleanlab  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "Label errors are found by cleanlab, which is not installed: pip install 'mixtransfer[doctor]'."
+        ) from None

@@ -1,0 +1,124 @@
+"""What a dataset lists, for both tasks, before anything is opened."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mixtransfer.data.detection.listed import ListedBoxes
+from mixtransfer.data.detection.load import is_detection_data, list_boxes
+from mixtransfer.data.images import load_image
+from mixtransfer.data.load import list_images, load_dataset
+from mixtransfer.data.named import NAMED_DATASETS, named_folder
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The m images of all parts of a dataset.
+
+    Attributes:
+        name: Short name, for titles and folder names.
+        task: "classify" or "detect".
+        source: The folder or file that lists them; None for a dataset by name.
+        classes: Class names, in label order.
+        images: Files, or uint8 arrays (height, width, 3).
+        part: "train", "val", "test", or "all" where the data is not split; shape (m,).
+        label: Class of each image, int64, shape (m,); -1 for detection.
+        boxes: For detection: what each part lists; its images are those of ``images`` of that part, in order.
+        faults: Entries that cannot be used at all, a sentence each.
+    """
+
+    name: str
+    task: str
+    source: Path | None
+    classes: list[str]
+    images: list[Path] | list[np.ndarray]
+    part: np.ndarray
+    label: np.ndarray
+    boxes: dict[str, ListedBoxes] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def parts(self) -> list[str]:
+        return list(dict.fromkeys(self.part.tolist()))
+
+    def members(self, part: str) -> np.ndarray:
+        """Positions of a part's images."""
+        return np.flatnonzero(self.part == part)
+
+    def file(self, i: int) -> str:
+        """The whole name of an image."""
+        image = self.images[i]
+        return str(image) if isinstance(image, Path) else f"{self.name}[{i}]"
+
+    def short(self, i: int) -> str:
+        """The name of an image below the data's folder."""
+        image = self.images[i]
+        if not isinstance(image, Path):
+            return f"{self.part[i]} image {i - self.members(self.part[i])[0]}"
+        if self.source is None:
+            return image.name
+        root = self.source if self.source.is_dir() else self.source.parent
+        return str(image.relative_to(root)) if image.is_relative_to(root) else f"{image.parent.name}/{image.name}"
+
+    def load(self, i: int, min_side: int | None = None) -> Image.Image:
+        """The image, RGB, upright; for ``min_side`` see ``load_image``.
+
+        Raises:
+            ValueError: It cannot be used; the message is the reason.
+        """
+        image = self.images[i]
+        return load_image(image, min_side) if isinstance(image, Path) else Image.fromarray(image)
+
+
+def list_data(data: str, task: str, data_root: Path) -> Listing:
+    """List a dataset of either task.
+
+    Raises:
+        UserError: It does not exist, or is no dataset.
+    """
+    if task == "auto":
+        task = "detect" if is_detection_data(data) else "classify"
+    return _detection(data, data_root) if task == "detect" else _classification(data, data_root)
+
+
+def _classification(data: str, data_root: Path) -> Listing:
+    folder = named_folder(data, data_root)
+    if data in NAMED_DATASETS and folder is None:
+        dataset = load_dataset(data, data_root)
+        whole = {"train": dataset.train.joined(dataset.val), "test": dataset.test}
+        parts = {part: (list(examples.images), examples.labels) for part, examples in whole.items()}
+        name, source, classes = dataset.name, None, dataset.classes
+    else:
+        listed = list_images(str(folder or data))
+        name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts
+    return Listing(
+        name,
+        "classify",
+        source,
+        classes,
+        images=[image for images, _ in parts.values() for image in images],
+        part=np.repeat(list(parts), [len(images) for images, _ in parts.values()]),
+        label=np.concatenate([np.asarray(labels, np.int64) for _, labels in parts.values()]),
+    )
+
+
+def _detection(data: str, data_root: Path) -> Listing:
+    faults: list[str] = []
+    listed = list_boxes(data, data_root, faults)
+    images = [file for part in listed.parts.values() for file in part.files]
+    return Listing(
+        listed.name,
+        "detect",
+        listed.source,
+        listed.classes,
+        images,
+        part=np.repeat(list(listed.parts), [len(part.files) for part in listed.parts.values()]),
+        label=np.full(len(images), -1),
+        boxes=listed.parts,
+        faults=faults,
+    )

@@ -1,0 +1,34 @@
+"""The options of `doctor`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class DoctorOptions:
+    """Look for what spoils a training: broken files, duplicates, test images in the training part, odd classes, bad
+    boxes, and with a run, likely label errors.
+
+    Nothing of the data is changed. The exit code is 1 if something should be mended before training.
+
+    Args:
+        data: A dataset as `classify train` or `detect train` takes it.
+        run: A run trained on this data (or of its classes): its predictions show likely label errors.
+        task: classify or detect; auto goes by the data.
+        output: Folder of report.html and doctor.json; by default runs/NAME-doctor. What was read of each image is kept
+            there, so that the next call, or the same after an interrupt, is quick.
+        fix_list: A CSV file to write, with the path of each image to drop and the reason.
+        data_root: Where named datasets live; nothing is downloaded that is there.
+        image_size: Side in pixels that a detector would be trained at, for the fit of its anchors; by default the
+            run's, or 320.
+        json: Print all findings as JSON.
+    """
+
+    data: str
+    run: str | None = None
+    task: Literal["auto", "classify", "detect"] = "auto"
+    output: str | None = None
+    fix_list: str | None = None
+    data_root: str = "data"
+    image_size: int | None = None
+    json: bool = False

@@ -1,0 +1,67 @@
+"""The page from a person's side, in headless Chromium."""
+
+import json
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Chromium is not to look for anything by itself.
+ALONE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+ALONE += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not path:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=path, args=ALONE)
+        yield browser
+        browser.close()
+
+
+def test_dropping_switching_and_keeping(server, browser, images, bad_files, tmp_path):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    asked, alerts = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    page.goto(server.url)
+    drop = page.locator("#drop input[type=file]")
+    drop.set_input_files([*images, *bad_files])
+
+    page.wait_for_selector("#answers article")
+    assert page.locator("#answers article").count() == 3
+    assert page.locator("#answers article section").count() == 6, "two models side by side"
+    assert page.locator("#answers [role=alert]").count() == 3
+    assert page.get_by_text("notes.txt is not an image").is_visible()
+    assert page.locator(".mt-class").filter(has_text="<script>alert(1)</script>").count() == 6, "as text"
+    assert page.locator(".mt-class").filter(has_text="${1 + 1} {{2 + 2}}").count() == 6, "not as a template"
+    assert page.locator(".mt-ms").first.inner_text().endswith(" ms")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is wider than a phone"
+
+    page.get_by_label("second").check()
+    page.wait_for_function("document.querySelectorAll('#answers article section').length == 3")
+
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="JSON").click()
+    waiting.value.save_as(tmp_path / "answers.json")
+    kept = json.loads((tmp_path / "answers.json").read_text())
+    assert [one["image"] for one in kept["images"]] == [image.name for image in images]
+    assert set(kept["images"][0]["models"]) == {"first", "second"}
+
+    drop.set_input_files([images[0]] * 50)
+    page.get_by_text("50 files are too many at once").wait_for()
+    assert page.locator("#answers article").count() == 24
+
+    drop.set_input_files({"name": "big.jpg", "mimeType": "image/jpeg", "buffer": b"x" * 5_000_000})
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
+    page.reload()
+    drop.set_input_files([images[1]])
+    page.wait_for_function("document.querySelectorAll('#answers article').length == 1")
+    assert page.get_by_role("heading", name="photo1.jpg").is_visible(), "it goes on"
+
+    assert not alerts
+    assert {url for url in asked if not url.startswith((server.url, "data:", "blob:"))} == set()

@@ -1,0 +1,103 @@
+"""The server: whom it lets in, what it gives out, and how it ends."""
+
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mixtransfer.app.options import AppOptions
+from mixtransfer.app.serve import app
+from mixtransfer.cli import main
+from mixtransfer.errors import UserError
+
+httpx = pytest.importorskip("httpx", reason="gradio is not installed: pip install 'mixtransfer[app]'")
+
+
+def test_only_this_machine_can_reach_it(server):
+    listening = [one for one in psutil.Process(server.process.pid).net_connections() if one.status == "LISTEN"]
+    assert listening and {one.laddr.ip for one in listening} == {"127.0.0.1"}
+
+
+def test_another_site_in_the_same_browser_cannot_use_it(server):
+    headers = {"Origin": "https://example.com", "Host": "127.0.0.1"}
+    answer = httpx.get(server.url + "config", headers=headers)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_files_of_this_machine_are_not_given_out(server, runs):
+    for path in ("/etc/passwd", runs[0] / "model.json", "../../../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd"):
+        assert httpx.get(f"{server.api}file={path}").status_code in (403, 404), path
+    answer = server.drop("thief", ["/etc/passwd"])
+    assert not answer["success"]
+    assert "root:" not in str(answer)
+
+
+def test_a_name_with_a_path_stays_in_the_upload_folder(server, images):
+    (path,) = server.upload("../../../escaped.jpg", images[0].read_bytes()).json()
+    assert ".." not in path
+    assert "escaped.jpg" in server.drop("climber", [path])["output"]["data"][1]
+
+
+def test_a_file_far_beyond_the_limit_is_not_received(server):
+    assert server.upload("big.jpg", b"x" * 5_000_000).status_code == 413
+
+
+def test_two_users_at_once_see_only_their_own(server, images):
+    answers = {}
+
+    def use(user: str, name: str) -> None:
+        (path,) = server.upload(name, images[0].read_bytes()).json()
+        answers[user] = server.drop(user, [path] * 8), server.switch(user, "first")
+
+    users = [threading.Thread(target=use, args=names) for names in (("anna", "hers.jpg"), ("bert", "his.jpg"))]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    for user, own, other in (("anna", "hers.jpg", "his.jpg"), ("bert", "his.jpg", "hers.jpg")):
+        for answer in answers[user]:
+            page = next(part for part in answer["output"]["data"] if isinstance(part, str))
+            assert own in page and other not in page
+    assert "Drop images above" in server.switch("carl", "first")["output"]["data"][0]
+
+
+def test_no_history_or_monitoring(server):
+    assert httpx.get(server.api + "runs").status_code == 404
+    assert httpx.get(server.url + "monitoring").status_code in (403, 404)
+
+
+def test_taken_port(runs, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["app", str(runs[0]), "--no-browser", "--device", "cpu", "--port", str(port)]) == 2
+    assert f"Port {port} of 127.0.0.1 cannot be had: choose another --port" in capsys.readouterr().err
+
+
+def test_options_out_of_range(capsys):
+    assert main(["app", "run", "--max-images", "0"]) == 2
+    assert main(["app", "run", "--threshold", "2"]) == 2
+    assert "--max-images is 0" in (said := capsys.readouterr().err) and "--threshold is 2.0" in said
+
+
+def test_without_gradio(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"pip install 'mixtransfer\[app\]'"):
+        app(AppOptions([str(runs[0])]))
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(server):
+    """The last one that uses the server."""
+    (path,) = server.upload("left.jpg", b"behind").json()
+    before = server.log.read_text()
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait() == 0
+    said = server.log.read_text()
+    assert said.removeprefix(before).strip() == "Stopped."
+    assert "OUTSIDE" not in said, "it looked for another machine"
+    assert not Path(path).exists()

@@ -1,0 +1,85 @@
+"""Quicker layers against timm's own."""
+
+import copy
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.quicker import GroupedPointwise, make_quicker
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+
+CLASSES = 5
+SIZE = 48  # at 32 pixels batch norm would see a value an image, and blow up rounding
+
+
+@pytest.mark.parametrize("name", ["mixnet_s", "tf_mixnet_s", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("training", [True, False])
+def test_outputs_gradients_and_names_stay(name, training):
+    torch.manual_seed(0)
+    plain = create_backbone(name, weights="none", num_classes=CLASSES).double().train(training)
+    quicker = make_quicker(copy.deepcopy(plain))
+    assert quicker.state_dict().keys() == plain.state_dict().keys()
+    images = torch.randn(3, 3, SIZE, SIZE, dtype=torch.float64)
+    found = []
+    for model in (plain, quicker):
+        logits = model(images)
+        logits.square().sum().backward()
+        found.append([logits, *(parameter.grad for parameter in model.parameters())])
+    assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-8) for a, b in zip(*found, strict=True))
+
+
+def test_mixnet_has_what_can_be_quicker():
+    layers = list(make_quicker(create_backbone("mixnet_s", weights="none")).modules())
+    assert sum(isinstance(layer, GroupedPointwise) for layer in layers) > 10
+    assert not any(isinstance(layer, nn.SiLU) and layer.inplace for layer in layers)
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_twenty_steps_lose_what_plain_timm_loses(batch_norm):
+    """The module that `classify train` trains against timm's network in PyTorch's default layout and optimizer."""
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (20, 2, 3, SIZE, SIZE), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (20, 2))
+    plain = timm.create_model("mixnet_s", num_classes=CLASSES).double().train()
+    model = create_backbone("mixnet_s", weights="none", num_classes=CLASSES)
+    model.load_state_dict(plain.state_dict())
+    preprocessing = Preprocessing.of(model, SIZE)
+    options = TrainOptions(weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm=batch_norm, warmup_epochs=0)
+    module = Classifier(model, preprocessing, options).double().train()
+    if batch_norm == "frozen":
+        for layer in plain.modules():
+            layer.train(not isinstance(layer, nn.BatchNorm2d))
+    decayed = [{"params": [p], "weight_decay": 0.05 * (p.ndim > 1)} for p in plain.parameters()]
+    optimizers = [torch.optim.AdamW(decayed, 1e-3), module.configure_optimizers()["optimizer"]]
+    for group in optimizers[1].param_groups:
+        group["lr"] = 1e-3
+    normalize = Normalize(preprocessing).double()
+    for inputs, targets in zip(images, labels, strict=True):
+        losses = [
+            F.cross_entropy(plain(normalize(inputs)), targets, label_smoothing=options.label_smoothing),
+            module.loss(inputs, targets),
+        ]
+        assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)
+        for loss, optimizer in zip(losses, optimizers, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def test_folding_before_and_after():
+    """The choice of the input size folds the network that is then made quicker."""
+    torch.manual_seed(0)
+    plain = create_backbone("mixnet_s", weights="none", num_classes=CLASSES).double().eval()
+    quicker = copy.deepcopy(plain)
+    fold_batch_norm(quicker)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    assert fold_batch_norm(make_quicker(quicker)) == norms
+    images = torch.randn(1, 3, SIZE, SIZE, dtype=torch.float64)
+    assert torch.allclose(plain(images), quicker(images), rtol=1e-6, atol=1e-12)

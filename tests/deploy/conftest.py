@@ -1,0 +1,50 @@
+"""One small finished classifier and one detector, shared by the tests that only export them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from enlivening import enliven
+from folders import make_folder
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.model import model_bytes
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.files import write_atomic
+from mixtransfer.run import ModelCard, Run
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("animals") / "animals", dict.fromkeys(("cat", "dog", "emu"), 10))
+
+
+@pytest.fixture(scope="session")
+def classifier(animals, tmp_path_factory) -> Path:
+    """A run as training writes it, of a network that learnt nothing."""
+    name = "mobilenetv3_small_050.mixconv35"
+    run = Run.create(tmp_path_factory.mktemp("runs") / "classifier", TrainOptions(str(animals), name, image_size=32))
+    model = enliven(create_backbone(name, weights="none", num_classes=3))
+    write_atomic(run.weights, model_bytes(model))
+    preprocessing = Preprocessing.of(model, 32)
+    ModelCard("classification", name, ["cat", "dog", "emu"], preprocessing.to_dict()).write(run.model)
+    return run.folder
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory) -> Path:
+    """A run of a detector that learnt nothing, whose data is gone."""
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    from mixtransfer.detection.model import build_detector, detector_card
+    from mixtransfer.detection.options import TrainOptions
+
+    name = "mobilenetv3_small_050"
+    run = Run.create(tmp_path_factory.mktemp("runs") / "detector", TrainOptions("gone", name, image_size=96))
+    model = enliven(build_detector(name, "none", 3, "auto", "cross_entropy"))
+    with torch.no_grad():
+        for predictor in model.head.classes:
+            predictor[-1].weight.mul_(30)  # scores that differ, some of them high
+    write_atomic(run.weights, model_bytes(model))
+    detector_card(name, "auto", "cross_entropy", 96, ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
+    return run.folder

@@ -1,0 +1,69 @@
+"""`export --int8`: what it writes, and when it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mixtransfer.cli import main
+from mixtransfer.deploy import quantize
+from mixtransfer.deploy.exported import open_exported
+from mixtransfer.deploy.quantize import Quantization
+
+pytest.importorskip("nncf")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix", "sign"), [("onnx", "onnx", b"QuantizeLinear"), ("openvino", "xml", b"FakeQuantize")]
+)
+def test_int8_file_answers_like_the_float_one(format, suffix, sign, classifier, tmp_path, capsys):
+    plain, small = tmp_path / f"plain.{suffix}", tmp_path / f"small.{suffix}"
+    words = ["export", str(classifier), "--format", format, "--check", "2"]
+    assert main([*words, "--output", str(plain)]) == 0
+    capsys.readouterr()
+    assert main([*words, "--output", str(small), "--int8", "--int8-limit", "100", "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)["int8"]
+    assert outcome["score"] == "top-1 accuracy" and outcome["images"] == 3
+    assert sign in small.read_bytes() and sign not in plain.read_bytes()
+    float32, int8 = open_exported(plain), open_exported(small)
+    assert int8.metadata == float32.metadata
+    views = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    expected, found = float32(views)["logits"], int8(views)["logits"]
+    assert np.abs(found - expected).mean() < 0.2 * np.abs(expected).mean()
+
+
+def test_nothing_is_written_beyond_the_limit(classifier, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Quantization, "holds", False)
+    monkeypatch.setattr(quantize, "quantize_file", lambda path, inputs: None)
+    target = tmp_path / "model.onnx"
+    assert main(["export", str(classifier), "--output", str(target), "--check", "1", "--int8"]) == 2
+    assert "loses too much: top-1 accuracy" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_limit_is_in_points_and_one_image_may_be_lost():
+    assert Quantization("top-1 accuracy", 80.0, 79.2, 500, 1.0).holds
+    assert not Quantization("top-1 accuracy", 80.0, 78.8, 500, 1.0).holds
+    assert Quantization("top-1 accuracy", 80.0, 76.0, 25, 1.0).holds
+    assert not Quantization("average precision", 30.0, 28.0, 25, 1.0).holds
+    assert Quantization("average precision", 30.0, 31.0, 25, 0.0).holds
+
+
+def test_without_the_images_it_says_so(detector, tmp_path, capsys):
+    assert main(["export", str(detector), "--output", str(tmp_path / "d.onnx"), "--check", "1", "--int8"]) == 2
+    assert "--int8 needs the images that" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--format", "torch"], "--int8 is for onnx and openvino"),
+        (["--int8-limit", "-1"], "--int8-limit is -1.0"),
+    ],
+)
+def test_options_that_do_not_go_together(words, says, classifier, capsys):
+    assert main(["export", str(classifier), "--int8", *words]) == 2
+    assert says in capsys.readouterr().err

@@ -1,0 +1,195 @@
+"""What a run survives: signals, a full disk, a second process, data that goes away.
+
+tools/kill_and_resume.py does it at random moments, many times.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from folders import make_folder
+from tiny import tiny
+
+from mixtransfer import cli
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.train import train
+from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.files import claimed, write_atomic
+from mixtransfer.run import Run
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("faults") / "animals"
+    make_folder(root / "train", dict.fromkeys(("cat", "dog", "emu"), 8))
+    make_folder(root / "test", dict.fromkeys(("cat", "dog", "emu"), 4), seed=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(animals, tmp_path_factory) -> Run:
+    return train(tiny(animals, tmp_path_factory.mktemp("undisturbed") / "run"))
+
+
+def resumed(run: Path) -> Run:
+    return train(TrainOptions(resume=str(run), workers=0))
+
+
+def assert_same(run: Run, other: Run) -> None:
+    for part in ("validation", "test"):
+        assert run.read_metrics()[part] == other.read_metrics()[part]
+    assert run.weights.read_bytes() == other.weights.read_bytes()
+    assert {path.name for path in run.folder.iterdir()} == {path.name for path in other.folder.iterdir()}
+
+
+def test_sigterm_is_ctrl_c_for_the_command_and_its_processes(monkeypatch, capsys):
+    started = []
+
+    def wait_for_a_child(_):
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))  # fmt: skip
+        started[0].stdout.read(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        started[0].wait()
+
+    monkeypatch.setattr("mixtransfer.listing.models", wait_for_a_child)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["models"]) == 143
+    assert started[0].wait() == -signal.SIGINT and "Interrupted." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupted_choice_of_the_weights_is_made_again(animals, undisturbed, tmp_path, monkeypatch):
+    """The final weights are there already, the scores are not."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mixtransfer.classification.report.write_report", interrupt)
+        with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'run'}"):
+            train(tiny(animals, tmp_path / "run"))
+    assert "test" not in Run(tmp_path / "run").read_metrics()
+    assert_same(resumed(tmp_path / "run"), undisturbed)
+
+
+def test_data_that_goes_away_while_training(animals, undisturbed, tmp_path):
+    """One sentence; with the data back, the run goes on to the same result."""
+    data = tmp_path / "animals"
+    shutil.copytree(animals, data)
+
+    def unplug(sentence: str) -> None:
+        if sentence.startswith("Epoch 2/3"):
+            data.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(UserError, match="there is no such file") as caught:
+        train(tiny(data, tmp_path / "run"), say=unplug)
+    assert str(data) in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="There is no dataset or folder"):
+        resumed(tmp_path / "run")
+    (tmp_path / "elsewhere").rename(data)
+    assert_same(resumed(tmp_path / "run"), undisturbed)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mixtransfer.files import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_training_in_the_same_folder_is_refused_until_the_first_ends(tmp_path):
+    folder = tmp_path / "run"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="is being written by another process"), claimed(folder):
+        pass
+    holder.kill()
+    holder.wait()
+    assert (folder / ".lock").exists()
+    with claimed(folder):  # what a killed process left holds nobody up
+        Run.create(folder, TrainOptions())
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_training_claims_its_folder(task, animals, tmp_path, capsys):
+    if task == "detect":
+        pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+        from mixtransfer.detection.options import TrainOptions as Options
+    else:
+        Options = TrainOptions
+    run = Run.create(tmp_path / "run", Options(data=str(animals)))
+    with claimed(run.folder):
+        assert cli.main([task, "train", "--resume", str(run.folder)]) == 2
+    err = capsys.readouterr().err
+    assert "run is being written by another process: wait for it" in err and err.count("\n") == 1
+
+
+def failing(number: int):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(("function", "number"), [("os.fsync", errno.ENOSPC), ("tempfile.mkstemp", errno.EROFS)])
+def test_a_disk_that_takes_no_more_is_named_with_the_file(function, number, tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    write_atomic(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr({"os": os, "tempfile": tempfile}[function.split(".")[0]], function.split(".")[1], failing(number))
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            write_atomic(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_full_disk_at_the_end_is_one_sentence_and_the_run_goes_on(
+    animals, undisturbed, tmp_path, monkeypatch, capsys
+):
+    """The page is the first file that does not fit."""
+    fsync = os.fsync
+
+    def fill(handle: int) -> None:
+        if "report.html" in Path(f"/proc/self/fd/{handle}").readlink().name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    given = {**asdict(tiny(animals, tmp_path / "run")), "data": None}
+    words = [f"--{key.replace('_', '-')}={str(value).lower()}" for key, value in given.items() if value is not None]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fill)
+        assert cli.main(["classify", "train", str(animals), *words]) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == f"error: No space left on device: {tmp_path / 'run' / 'report.html'}."
+    assert_same(resumed(tmp_path / "run"), undisturbed)
+
+
+def test_an_output_that_cannot_be_written_is_named_before_training(animals, capsys):
+    if not Path("/proc").is_dir():
+        pytest.skip("needs a folder that not even root can write")
+    assert cli.main(["classify", "train", str(animals), "--weights", "none", "--output", "/proc/mixtransfer/run"]) == 2
+    assert "The output folder /proc/mixtransfer/run cannot be written" in capsys.readouterr().err
+
+
+def test_a_killed_first_write_does_not_spoil_the_folder(tmp_path):
+    (tmp_path / ".config.yaml.x1y2z3.tmp").write_text("half")
+    (tmp_path / ".lock").touch()
+    run = Run.create(tmp_path, TrainOptions())
+    assert run.read_config()["epochs"] is None and not list(tmp_path.glob("*.tmp"))
+    (tmp_path / "other" / "notes").mkdir(parents=True)
+    with pytest.raises(UserError, match="exists and is not empty"):
+        Run.create(tmp_path / "other", TrainOptions())

@@ -1,0 +1,183 @@
+"""How fast exports are, side by side in one process, against what the project set out to reach.
+
+    python tools/bench_inference.py --only classify,int8,detect
+
+Weights are random, for they do not matter to speed; what int8 does to accuracy is said by `mixtransfer export --int8`.
+All contenders are measured in turns, with as many threads as PyTorch takes; a ratio is that of the medians. "timm" is
+timm's network as it comes: in eager PyTorch in NCHW, or exported without any change. Prints a table and, last, JSON.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import openvino
+import timm
+import torch
+from torch import nn
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.deploy.exported import Exported, compile_openvino, open_exported, open_onnx
+from mixtransfer.deploy.formats import FORMATS
+from mixtransfer.deploy.latency import measure
+from mixtransfer.deploy.metadata import Metadata
+from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
+from mixtransfer.deploy.quantize import quantize_file
+from mixtransfer.deploy.runtimes import prepare
+from mixtransfer.device import keep_freed_memory
+from mixtransfer.run import machine, package_versions
+
+SIZE, DETECTOR_SIZE = 224, 320
+RUNTIMES = ("onnx", "openvino")
+
+Calls = dict[str, Callable[[], object]]
+
+
+@torch.no_grad()
+def settle(model: nn.Module, size: int) -> nn.Module:
+    """Give batch norms statistics of random images, so that activations have ranges as in a trained network."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()(torch.randn(4, 3, size, size))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()
+
+
+def export(network: ExportNetwork, preprocessing: Preprocessing, format: str, path: Path) -> Exported:
+    """What `mixtransfer export` writes of a network, opened."""
+    task = "detection" if isinstance(network, ExportDetector) else "classification"
+    inside = network.normalize is not None
+    FORMATS[format].write(network, Metadata(task, "", ["?"], preprocessing, inside, list(network.outputs)), path)
+    return open_exported(path)
+
+
+def classifier_calls(folder: Path, int8: bool) -> Calls:
+    """MixNet-S, and ResNet-50, in every runtime; plain and ours; of one image, and where the name says so of 16."""
+    calls: Calls = {}
+    images = {batch: torch.randn(batch, 3, SIZE, SIZE) for batch in (1, 16)}
+    arrays = {batch: tensor.numpy() for batch, tensor in images.items()}
+    for name in ("mixnet_s", "resnet50"):
+        plain = settle(timm.create_model(name), SIZE)
+        model = create_backbone(name, weights="none").eval()
+        model.load_state_dict(plain.state_dict())
+        preprocessing = Preprocessing(SIZE)
+        if name == "mixnet_s":
+            calls["mixnet_s timm eager"] = partial(torch.inference_mode()(plain), images[1])
+            file = folder / "plain.onnx"
+            plain_export(plain, file)
+            _, session = open_onnx(file, torch.get_num_threads())
+            calls["mixnet_s timm onnx"] = partial(session, arrays[1])
+            calls["mixnet_s timm onnx 16"] = partial(session, arrays[16])
+            converted = openvino.convert_model(plain, example_input=images[1])
+            calls["mixnet_s timm openvino"] = partial(
+                compile_openvino(converted, 1, torch.get_num_threads()), arrays[1]
+            )
+        calls[f"{name} ours pytorch"] = partial(prepare("pytorch", model, SIZE, (1,))[1], images[1])
+        for format in RUNTIMES:
+            rule, suffix = FORMATS[format].rule, FORMATS[format].suffixes[0]
+            path = folder / f"{name}{suffix}"
+            exported = export(ExportClassifier(model, preprocessing, False, rule).eval(), preprocessing, format, path)
+            calls[f"{name} ours {format}"] = partial(exported.run, arrays[1])
+            if format == "onnx":
+                calls[f"{name} ours onnx 16"] = partial(exported.run, arrays[16])
+            if int8 and name == "mixnet_s":
+                quantize_file(
+                    path, [np.random.default_rng(i).normal(size=arrays[1].shape).astype("f") for i in range(8)]
+                )
+                calls[f"{name} int8 {format}"] = partial(open_exported(path).run, arrays[1])
+    return calls
+
+
+def plain_export(model: nn.Module, path: Path) -> None:
+    torch.onnx.export(
+        model, (torch.randn(2, 3, SIZE, SIZE),), path,
+        dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+    )  # fmt: skip
+
+
+def detector_calls(folder: Path) -> Calls:
+    """SSDLite MixNet-S from an image of the right size to boxes: eager PyTorch, and exports with everything inside."""
+    from mixtransfer.detection.model import build_detector
+
+    detector = build_detector("mixnet_s", "none", 80, "auto", "cross_entropy").eval()
+    settle(detector.backbone, DETECTOR_SIZE)
+    image = np.random.default_rng(0).integers(0, 256, (DETECTOR_SIZE, DETECTOR_SIZE, 3), np.uint8)
+    tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    calls: Calls = {"ssdlite eager": partial(torch.inference_mode()(detector), [{"image": tensor}])}
+    mean, std = (tuple((buffer / 255).flatten().tolist()) for buffer in (detector.pixel_mean, detector.pixel_std))
+    preprocessing = Preprocessing(DETECTOR_SIZE, 1.0, "bilinear", mean, std)
+    for format in RUNTIMES:
+        rule, suffix = FORMATS[format].rule, FORMATS[format].suffixes[0]
+        network = ExportDetector(detector, preprocessing, True, rule, raw=False).eval()
+        exported = export(network, preprocessing, format, folder / f"ssdlite{suffix}")
+        calls[f"ssdlite ours {format}"] = partial(exported, image[None])
+    return calls
+
+
+def rows(ms: dict[str, float]) -> list[tuple[str, float, float]]:
+    """What was to be reached: (words, target, reached)."""
+
+    def best(start: str) -> float:
+        return min(value for name, value in ms.items() if name.startswith(start) and not name.endswith("16"))
+
+    found = []
+    if "mixnet_s timm eager" in ms:
+        ours = best("mixnet_s ours")
+        found += [
+            ("MixNet-S, one image: best runtime against timm eager NCHW", 4.5, ms["mixnet_s timm eager"] / ours),
+            ("the same against OpenVINO of timm's export", 1.1, ms["mixnet_s timm openvino"] / ours),
+            ("ONNX Runtime of our export against timm's", 1.3, ms["mixnet_s timm onnx"] / ms["mixnet_s ours onnx"]),
+            ("the same, 16 images", 1.5, ms["mixnet_s timm onnx 16"] / ms["mixnet_s ours onnx 16"]),
+            ("MixNet-S against ResNet-50, each in its best runtime", 6.0, best("resnet50 ours") / ours),
+        ]
+    for format in RUNTIMES:
+        if f"mixnet_s int8 {format}" in ms:
+            ratio = ms[f"mixnet_s ours {format}"] / ms[f"mixnet_s int8 {format}"]
+            found.append((f"int8 against our float32, {format}", 1.4, ratio))
+    if "ssdlite eager" in ms:
+        ratio = ms["ssdlite eager"] / best("ssdlite ours")
+        found.append(("SSDLite MixNet-S end to end: best runtime against eager PyTorch", 3.0, ratio))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="classify,int8,detect", help="parts, with commas between")
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    torch.manual_seed(0)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as name:
+        calls: Calls = {}
+        if "classify" in parts or "int8" in parts:
+            calls |= classifier_calls(Path(name), "int8" in parts)
+        if "detect" in parts:
+            calls |= detector_calls(Path(name))
+        durations = measure(calls, options.rounds)
+    ms = {name: 1000 * duration.median for name, duration in durations.items()}
+    for words, target, reached in rows(ms):
+        print(f"{words:68} target {target:.1f}  reached {reached:.2f}")
+    print(
+        json.dumps(
+            {
+                "threads": torch.get_num_threads(),
+                **machine(),
+                "versions": package_versions(["timm", "onnxruntime", "openvino", "nncf"]),
+                "ms": {name: round(value, 2) for name, value in ms.items()},
+                "ratios": {words: round(reached, 3) for words, _, reached in rows(ms)},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
