@@ -141,7 +141,7 @@ FORMATS = {
     "openvino": Format((".xml", ".bin"), ("openvino", "onnx", "onnxscript"), _EXTRA, Rule(True), _write_openvino),
     "torch": Format((".pt2",), (), "", Rule(False), _write_torch),
     "executorch": Format(
-        (".pte",), ("executorch",), "pip install executorch", Rule(True, "grouped"), _write_executorch
+        (".pte",), ("executorch",), "pip install 'mixtransfer[executorch]'", Rule(True, "grouped"), _write_executorch
     ),
 }
 
