@@ -178,9 +178,14 @@ class Run:
 
     def read_metrics(self) -> dict:
         try:
-            return json.loads(self.metrics.read_text(encoding="utf-8"))
+            metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except ValueError:
+            metrics = None
+        if not isinstance(metrics, dict):
+            raise UserError(f"{self.metrics} is damaged.")
+        return metrics
 
 
 def new_folder(options: TrainOptions) -> Path:

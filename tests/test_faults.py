@@ -49,21 +49,33 @@ def assert_same(run: Run, other: Run) -> None:
     assert {path.name for path in run.folder.iterdir()} == {path.name for path in other.folder.iterdir()}
 
 
-def test_sigterm_is_ctrl_c_for_the_command_and_its_processes(monkeypatch, capsys):
-    started = []
+WAIT = """
+import subprocess, sys
+import mixtransfer.listing
+from mixtransfer.cli import main
 
-    def wait_for_a_child(_):
-        started.append(subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"],
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))  # fmt: skip
-        started[0].stdout.read(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        started[0].wait()
+def wait_for_a_child(_):
+    sleep = "import time; print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", sleep], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child.stdout.read(1)
+    print("ready", flush=True)
+    try:
+        child.wait()
+    except KeyboardInterrupt:
+        print(child.wait(), flush=True)
+        raise
 
-    monkeypatch.setattr("mixtransfer.listing.models", wait_for_a_child)
-    before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["models"]) == 143
-    assert started[0].wait() == -signal.SIGINT and "Interrupted." in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is before
+mixtransfer.listing.models = wait_for_a_child
+sys.exit(main(["models"]))
+"""
+
+
+def test_sigterm_is_ctrl_c_for_the_command_and_its_processes():
+    process = subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    out, err = process.communicate()
+    assert process.returncode == 143 and int(out) == -signal.SIGINT and err == "\nInterrupted.\n"
 
 
 def test_an_interrupted_choice_of_the_weights_is_made_again(animals, undisturbed, tmp_path, monkeypatch):
@@ -169,7 +181,7 @@ def test_a_full_disk_at_the_end_is_one_sentence_and_the_run_goes_on(
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
     given = {**asdict(tiny(animals, tmp_path / "run")), "data": None}
-    words = [f"--{key.replace('_', '-')}={str(value).lower()}" for key, value in given.items() if value is not None]
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill)
         assert cli.main(["classify", "train", str(animals), *words]) == 2

@@ -22,6 +22,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -62,12 +63,14 @@ class Trial:
         words: What follows it.
         result: What has to be equal in the end, read from the output folder.
         again: What follows the verb once the output folder holds a run; by default the same.
+        codes: Exit codes of a command that has ended well.
     """
 
     verb: str
     words: str
     result: Callable[[Path], object]
     again: str | None = None
+    codes: tuple[int, ...] = (0,)
 
     def command(self, output: Path, places: dict[str, Path]) -> list[str]:
         goes_on = self.again and (output / "config.yaml").exists()
@@ -82,6 +85,19 @@ def trained(output: Path) -> object:
 def compared(output: Path) -> object:
     rows = json.loads((output / "comparison.json").read_text())
     return [{key: row[key] for key in ("backbone", "top1", "by_seed", "test_images", "failures")} for row in rows]
+
+
+def searched(output: Path) -> object:
+    found = json.loads((output / "search.json").read_text())
+    return found["networks_scored"], found["validation_images"]
+
+
+def examined(output: Path) -> object:
+    return json.loads((output / "doctor.json").read_text())
+
+
+def exported(output: Path) -> object:
+    return digest(output / "model.onnx")
 
 
 SMALL = "--image-size 32 --batch-size 8 --workers 0"
@@ -107,6 +123,13 @@ TRIALS = [
         f"--epochs 2 {SMALL} --output {{out}}",
         compared,
     ),
+    Trial(
+        "search",
+        "{images} --image-size 32 --batch-size 8 --workers 0 --epochs 3 --trials 6 --population 3 --output {out}",
+        searched,
+    ),
+    Trial("doctor", "{images} --output {out} --fix-list {out}/drop.csv", examined, codes=(0, 1)),
+    Trial("export", "{run} --check 4 --output {out}/model.onnx", exported),
 ]
 
 
@@ -138,6 +161,8 @@ def start(words: list[str], log: Path, fresh: bool) -> int:
             command = [sys.executable, "-m", "mixtransfer", *words]
             return subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True).pid
         if pid := os.fork():
+            while os.getsid(pid) != pid:
+                time.sleep(0.001)
             return pid
         os.setsid()
         for stream in (1, 2):
@@ -177,24 +202,26 @@ def left_over(session: int) -> list[psutil.Process]:
     return found
 
 
-def run_to_end(words: list[str], folder: Path) -> float:
+def run_to_end(words: list[str], folder: Path, codes: tuple[int, ...] = (0,)) -> float:
     """Run a command undisturbed; the seconds it took."""
     began = time.monotonic()
     log = folder / "log.txt"
     code = ended(start(words, log, fresh=False), 600)
-    if code != 0:
+    if code not in codes:
         sys.exit(f"{' '.join(words)} ended with {code}:\n{log.read_text()[-2000:]}")
     return time.monotonic() - began
 
 
-def kill(words: list[str], how: int, delay: float, fresh: bool, folder: Path) -> tuple[str | None, bool]:
+def kill(
+    words: list[str], codes: tuple[int, ...], how: int, delay: float, fresh: bool, folder: Path
+) -> tuple[str | None, bool]:
     """Kill a command after a delay. Returns what is wrong with its end, and whether it was over before."""
     log = folder / "log.txt"
     offset = log.stat().st_size if log.exists() else 0
     pid = start(words, log, fresh)
     code = ended(pid, delay)
     if code is not None:
-        return (None if code == 0 else f"it ended with {code} by itself"), True
+        return (None if code in codes else f"it ended with {code} by itself"), True
     for _ in range(2):  # a signal may arrive where Python cannot raise, as a second Ctrl-C shows
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if how == signal.SIGINT else os.kill)(pid, how)
@@ -212,7 +239,7 @@ def kill(words: list[str], how: int, delay: float, fresh: bool, folder: Path) ->
             return f"{left[0]} is left over", False
         time.sleep(0.05)
     said = log.read_text()[offset:]
-    if code == 0:
+    if code in codes:
         return None, True  # it was just ending
     if code not in CODES[how]:
         return f"it ended with {code}: {said[-500:]}", False
@@ -260,6 +287,11 @@ def _onnx(path: Path) -> None:
     onnx.checker.check_model(str(path))
 
 
+def _sqlite(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as base:
+        assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
 PARSERS: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text()),
     ".yaml": _yaml,
@@ -271,6 +303,8 @@ PARSERS: dict[str, Callable[[Path], object]] = {
     ".jpg": lambda path: Image.open(path).load(),
     ".onnx": _onnx,
     ".xml": ElementTree.parse,
+    ".sqlite": _sqlite,
+    ".sqlite3": _sqlite,
 }
 
 
@@ -293,7 +327,7 @@ def contents(folder: Path) -> str:
 def survive(trial: Trial, kills: int, places: dict[str, Path], folder: Path, chance: random.Random) -> int:
     """Kill a command so many times; how many of them it survived."""
     folder.mkdir()
-    seconds = run_to_end(trial.command(folder / "undisturbed", places), folder)
+    seconds = run_to_end(trial.command(folder / "undisturbed", places), folder, trial.codes)
     expected = trial.result(folder / "undisturbed")
     data = {place: contents(place) for place in places.values()}
     print(f"{trial.verb}: {seconds:.1f} s undisturbed.", flush=True)
@@ -303,7 +337,7 @@ def survive(trial: Trial, kills: int, places: dict[str, Path], folder: Path, cha
         how = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
         fresh, delay = chance.random() < FRESH, chance.uniform(0, seconds)
         finished = finished_work(output)
-        problem, over = kill(trial.command(output, places), how, delay, fresh, folder)
+        problem, over = kill(trial.command(output, places), trial.codes, how, delay, fresh, folder)
         problem = problem or unreadable(output)
         if not problem and finished.items() - finished_work(output).items():
             problem = "finished work is lost"
@@ -314,7 +348,7 @@ def survive(trial: Trial, kills: int, places: dict[str, Path], folder: Path, cha
             survived += not problem
             print(f"  {done:3} {how.name} after {delay:5.2f} s{' (fresh)' * fresh}: {problem or 'whole'}", flush=True)
         if over or in_a_row == 3 or done == kills:
-            run_to_end(trial.command(output, places), folder)
+            run_to_end(trial.command(output, places), folder, trial.codes)
             if trial.result(output) != expected:
                 print(f"  the result of attempt {attempt} is not that of the undisturbed run", flush=True)
                 survived -= in_a_row

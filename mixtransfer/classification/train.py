@@ -14,6 +14,7 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
@@ -139,6 +140,11 @@ class _Session:
             if run:
                 self._fit_head(trainer, run)
             trainer.validate(self.module, self.data, verbose=False)
+        if run and run.tuned.exists():  # interrupted after the last epoch
+            states = load_checkpoint(run.checkpoint)["callbacks"]
+            for callback in (history, kept):
+                callback.load_state_dict(states[callback.state_key])
+            return self._finish(trainer, history, kept)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         trainer.fit(
             self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
@@ -155,9 +161,7 @@ class _Session:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first
         callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
-        # An interrupted choice of the final weights is made again, without another epoch.
-        epochs = 0 if self.run and self.run.tuned.exists() else options.epochs
-        return make_trainer(options, callbacks, max_epochs=epochs, gradient_clip_val=options.clip_grad or None)
+        return make_trainer(options, callbacks, max_epochs=options.epochs, gradient_clip_val=options.clip_grad or None)
 
     def _tune(self) -> None:
         """Find the batch size and the learning rate where the options ask for it."""

@@ -9,7 +9,7 @@ class TrainOptions:
     """Train an SSDLite detector on images with boxes.
 
     The weights that do best on the validation part are kept; a test part, if the data has one, is looked at once, at
-    the end.
+    the end. A --config that ends in .py is a detectron2 recipe: a program, which is run; take none from strangers.
 
     Args:
         data: A folder in COCO's, Roboflow's, Pascal VOC's or YOLO's layout, a COCO JSON file, or coco.

@@ -13,7 +13,7 @@ def read_recipe(path: str) -> dict[str, Any]:
     """The options that a LazyConfig file with ``model``, ``optimizer`` and ``train`` stands for.
 
     Options carry the backbone, its tap, the loss, the optimizer and the schedule. A recipe that changes more, such as
-    the anchors, is for detectron2's own engine.
+    the anchors, is for detectron2's own engine. The file is Python, which is run: it is as trusted as a program.
 
     Raises:
         UserError: The file cannot be read, or says something that no option can.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones import Architecture
-from mixtransfer.comparison.latency import measure
+from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.scoring import Scorer

@@ -188,29 +188,6 @@ def test_costs_are_reported_and_limited(study, tmp_path, capsys, monkeypatch):
         assert one["memory"] == 12345
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ([], "Say what to compare"),
-        (["missing", "--backbones", SMALL], "missing"),
-        (["DATA", "--backbones", "mobilenetv3_smal_050"], "did you mean"),
-        (["DATA", "--seeds", "0"], "--seeds is 0"),
-        (["DATA", "--limit", "speed=3"], "--limit 'speed=3' is not understood"),
-        (["DATA", "--limit", "latency=3MB"], "is not understood"),
-        (["DATA", "--budget-minutes", "1", "--epochs", "3"], "leave --epochs"),
-        (["DATA", "--iterations", "3"], "--iterations is no option of --task classify"),
-        (["DATA", "DATA"], "is one too many"),
-        (["DATA", "--recipe", "missing.yaml"], "--recipe missing.yaml is not a file"),
-        (["DATA", "--baseline", "resnet50", "--backbones", SMALL], "--baseline resnet50 is not among"),
-    ],
-)
-def test_bad_input_is_one_sentence(words, reason, animals, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = answer(capsys, *[str(animals) if word == "DATA" else word for word in words])
-    assert code == 2 and reason in err and err.count("\n") == 1
-    assert not any((tmp_path / "runs").rglob("*-seed*"))
-
-
 def test_answers_are_those_of_the_metrics(study):
     run = runs(study)[f"{SMALL}-seed0"]
     answers = read_answers(run.test_predictions)

@@ -125,21 +125,6 @@ def test_another_runs_detector_is_a_start_and_its_class_head_is_new(finished, tm
     assert open_detector(run.folder).classes == ["cat", "dog"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"iterations": 0}, "--iterations is 0"),
-        ({"image_size": 8}, "--image-size is 8"),
-        ({"backbone": "mixnet_z"}, "mixnet_s"),
-        ({"devices": 0}, "--devices is 0"),
-        ({"num_nodes": 2}, "--num-nodes 2 needs"),
-    ],
-)
-def test_unusable_options(digits, tmp_path, changes, says):
-    with pytest.raises(UserError, match=says):
-        train(tiny(digits, tmp_path / "r", **changes))
-
-
 def test_weights_of_another_detector(digits, finished, tmp_path):
     with pytest.raises(UserError, match="another backbone"):
         train(tiny(digits, tmp_path / "r", backbone="mobilenetv2_035", weights=str(finished.folder)))

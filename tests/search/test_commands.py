@@ -74,19 +74,12 @@ def test_another_search_in_the_same_folder_is_refused(found, pets, capsys):
     assert "holds a search whose --epochs is 1, not 9" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ([], "Say what to search on"),
-        (["data", "--budget-macs", "-1"], "--budget-macs is -1.0; it must be more than 0"),
-        (["data", "--trials", "0"], "--trials is 0; it must be at least 1"),
-        (["data", "--image-size", "8"], "--image-size is 8; it must lie between 16 and 2048"),
-    ],
-)
-def test_unusable_options_get_one_sentence(words, says, capsys):
-    assert main(["search", *words]) == 2
-    err = capsys.readouterr().err
-    assert says in err and err.count("\n") == 1
+def test_latency_can_be_the_cost(pets, found, tmp_path):
+    folder = tmp_path / "latency"
+    words = ["--budget-ms", "10000", "--trials", "2", "--population", "2", "--output", str(folder)]
+    assert main(["search", str(pets), *WORDS, *words]) == 0
+    costs = [one["ms"] for one in answer(folder)["front"]]
+    assert costs == sorted(costs) and costs[0] > 0
 
 
 def test_an_unusable_storage_gets_one_sentence(pets, tmp_path, capsys):
