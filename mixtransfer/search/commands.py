@@ -57,11 +57,11 @@ def run_search(options: SearchOptions, say: Say = print) -> Path:
     _check(options)
     prepare_process()
     dataset = load_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     tell_skipped(dataset.skipped, say)
     space = Space.for_budget(options.budget_macs, options.image_size, len(dataset.classes))
-    folder = Path(options.output or Path("runs") / f"search-{Path(options.data).stem}")
+    folder = Path(options.output or Path("runs") / f"search-{Path(str(options.data)).stem}")
     join_folder(folder, options, FREE, "budget_macs", "a search")
     preprocessing = Preprocessing(size=options.image_size)
     with ExitStack() as stack:
