@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 
 from mixtransfer import __version__
 from mixtransfer.errors import Interrupted, UserError
@@ -97,7 +98,8 @@ VERBS: dict[str, Verb] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 2 after an error that the user can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file shows progress as it comes, too
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log file shows progress as it comes, too
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

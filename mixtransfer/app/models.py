@@ -85,7 +85,7 @@ def _classifier(path: str, name: str, card: ModelCard, device: str) -> Model:
     trained = open_classifier(path)
     fold_batch_norm(trained.model)
     place = choose_device(device)
-    network = trained.model.to(place, memory_format=torch.channels_last)
+    network = trained.model.to(place).to(memory_format=torch.channels_last)
     normalize = Normalize(trained.preprocessing).to(place)
 
     @torch.inference_mode()

@@ -22,13 +22,13 @@ def class_warnings(counts: Mapping[str, int], what: str = "images") -> list[str]
     if not counts:
         return []
     warnings = []
-    if few := sorted((name for name in counts if counts[name] < FEW), key=counts.get):
+    if few := sorted((name for name in counts if counts[name] < FEW), key=lambda name: counts[name]):
         named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
         warnings.append(
             f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW} {what} to "
             f"train on ({named})."
         )
-    least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    least, most = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
     if counts[most] >= IMBALANCE * counts[least]:
         warnings.append(
             f"{most} has {counts[most] / counts[least]:.0f} times as many {what} to train on as {least} "
@@ -45,10 +45,10 @@ def equal_images(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.n
     if isinstance(test, np.ndarray):
         known = {_digest(image): i for i, image in enumerate(train)}
         return [(i, known[key]) for i, image in enumerate(test) if (key := _digest(image)) in known]
-    sizes = {}
+    sizes: dict[int, list[int]] = {}
     for i, file in enumerate(train):
         sizes.setdefault(_size(file), []).append(i)
-    wanted = {}
+    wanted: dict[int, list[int]] = {}
     for i, file in enumerate(test):
         if (size := _size(file)) in sizes and size > 0:
             wanted.setdefault(size, []).append(i)
@@ -98,4 +98,6 @@ def _size(file: Path) -> int:
 
 
 def _digest(contents: bytes | np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(contents) if isinstance(contents, np.ndarray) else contents).digest()
+    return hashlib.blake2b(
+        np.ascontiguousarray(contents).data if isinstance(contents, np.ndarray) else contents
+    ).digest()

@@ -74,7 +74,8 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     Raises:
         UserError: The data, the run or an option cannot be used.
     """
-    run, task, size = None, options.task, options.image_size or 320
+    task: str = options.task
+    run, size = None, options.image_size or 320
     if options.run is not None:
         run = Run.open(options.run)
         task, size = _task_of(run, options)
