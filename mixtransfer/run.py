@@ -197,7 +197,7 @@ def new_folder(options: TrainOptions) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def join_folder(folder: Path, options: object, free: Sequence[str], mark: str, what: str) -> None:
+def join_folder(folder: Path, options: "DataclassInstance", free: Sequence[str], mark: str, what: str) -> None:
     """Make the folder of long work that goes on by the same command, or see that it holds the same work.
 
     Args:

@@ -60,7 +60,7 @@ class Block:
         """
         kind, *operations = text.split("_")
         found = [_OPERATION.fullmatch(operation) for operation in operations if operation != "noskip"]
-        values = {match.lastgroup: match[match.lastgroup] for match in found if match}
+        values = {str(match.lastgroup): match[str(match.lastgroup)] for match in found if match}
         needed = {"r", "k", "s", "c"} | ({"e"} if kind == "ir" else set())
         if kind not in ("ds", "ir") or None in found or len(values) < len(found) or not needed <= values.keys():
             raise ValueError(f"{text[:80]!r} is no block string")

@@ -22,7 +22,7 @@ class TrainOptions:
 
     Args:
         data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
-        backbone: A name from `mixtransfer models`, or any timm model.
+        backbone: A name from `mixtransfer models`, any timm model, or a backbone file.
         weights: Where to start: imagenet (published weights), none (from scratch), or a file.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.

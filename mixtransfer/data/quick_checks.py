@@ -4,6 +4,7 @@ training part."""
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,13 +43,13 @@ def equal_images(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.n
 
     Of files only those are read that have the size of one of the other part.
     """
-    if isinstance(test, np.ndarray):
+    if isinstance(train, np.ndarray) or isinstance(test, np.ndarray):
         known = {_digest(image): i for i, image in enumerate(train)}
         return [(i, known[key]) for i, image in enumerate(test) if (key := _digest(image)) in known]
-    sizes = {}
+    sizes: dict[int, list[int]] = {}
     for i, file in enumerate(train):
         sizes.setdefault(_size(file), []).append(i)
-    wanted = {}
+    wanted: dict[int, list[int]] = {}
     for i, file in enumerate(test):
         if (size := _size(file)) in sizes and size > 0:
             wanted.setdefault(size, []).append(i)
@@ -97,5 +98,6 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _digest(contents: bytes | np.ndarray) -> bytes:
+def _digest(contents: Any) -> bytes:
+    """Of bytes or an array."""
     return hashlib.blake2b(np.ascontiguousarray(contents) if isinstance(contents, np.ndarray) else contents).digest()

@@ -206,7 +206,7 @@ def _source(name: str) -> Source:
     """The model of a run, or a backbone with random weights: those do not matter for its speed."""
     if Run.is_run(name):
         return open_source(name)
-    if Path(name).exists():
+    if Path(name).exists() and not name.lower().endswith(".json"):  # which is a backbone file
         raise UserError(f"{name} is neither a run nor an exported file; a backbone is one of `mixtransfer models`.")
     model = create_backbone(name, weights="none").eval()
     classes = [str(number) for number in range(model.num_classes)]
@@ -223,11 +223,14 @@ def _macs(source: Source) -> int:
 
 
 def _macs_of_file(metadata: Metadata) -> int | None:
-    """Of a classifier; an exported detector does not say how it was built."""
+    """Of a classifier by a known name; other exported files do not say how they were built."""
     if metadata.task != "classification":
         return None
-    with torch.device("meta"):
-        model = create_backbone(metadata.backbone, weights="none", num_classes=len(metadata.classes))
+    try:
+        with torch.device("meta"):
+            model = create_backbone(metadata.backbone, weights="none", num_classes=len(metadata.classes))
+    except UserError:
+        return None
     return count_macs(model, (3, metadata.preprocessing.size, metadata.preprocessing.size))
 
 

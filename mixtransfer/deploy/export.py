@@ -10,7 +10,7 @@ from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
-from mixtransfer.deploy.quantize import Quantization, check_int8, quantize
+from mixtransfer.deploy.quantize import Quantization, check_int8, labelled_views, quantize
 from mixtransfer.deploy.source import Source, images_of, open_source
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -55,6 +55,7 @@ def export(options: ExportOptions) -> Written:
     if options.raw and source.task != "detection":
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
     target = _target(options, kind.suffixes[0])
+    labelled = labelled_views(source) if options.int8 else None
     metadata = describe(source, options)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
@@ -63,7 +64,7 @@ def export(options: ExportOptions) -> Written:
         parity = compare(open_exported(made), source.reference(options.raw), views, images)
         if not parity.holds:
             raise UserError(f"The export of {options.run} is not written, because it would be wrong: {parity}")
-        int8 = quantize(made, source, options.int8_limit) if options.int8 else None
+        int8 = quantize(made, labelled, options.int8_limit) if labelled else None
         return put_in_place(made, target, parity, int8)
 
 

@@ -102,8 +102,8 @@ def suppress(
         boxes: (n, anchors, 4), between 0 and ``size``.
         scores: (n, anchors, classes).
     """
-    count, classes = len(scores), scores.shape[2]
-    top, index = scores.flatten(1).topk(min(CANDIDATES, scores.shape[1] * classes))
+    count, anchors, classes = scores.shape
+    top, index = scores.flatten(1).topk(min(CANDIDATES, anchors * classes))
     labels = index % classes
     found = boxes.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
     # Classes side by side and images one below the other, so that one suppression serves them all.

@@ -75,26 +75,50 @@ def check_int8(options: ExportOptions) -> None:
         raise UserError("--int8 needs the package nncf for openvino: pip install 'mixtransfer[export]'.")
 
 
-def quantize(made: Path, source: Source, limit: float) -> Quantization:
+@dataclass(frozen=True)
+class LabelledViews:
+    """What int8 is calibrated on and judged by.
+
+    Attributes:
+        calibration: Views of training images, uint8 (n, size, size, 3).
+        score: What ``judge`` gives; see ``Quantization``.
+        judge: The score of an exported file on the validation images, in percent; takes a title for its progress too.
+        images: How many these are.
+    """
+
+    calibration: np.ndarray
+    score: str
+    judge: Callable[[Exported, str], float]
+    images: int
+
+
+def labelled_views(source: Source) -> LabelledViews:
+    """Views of the data that a run was trained on.
+
+    Raises:
+        UserError: It is not there any more, or has no validation images.
+    """
+    return _of_classifier(source) if source.task == "classification" else _of_detector(source)
+
+
+def quantize(made: Path, views: LabelledViews, limit: float) -> Quantization:
     """Rewrite an exported file in int8, unless that costs too much.
 
     Args:
         made: A file of one of ``FORMATS`` in float32; of a detector with decoding inside.
-        source: What it was made from; the images of its run's data calibrate and judge.
         limit: Points of accuracy, or of average precision, that may be lost.
 
     Raises:
-        UserError: There are no images, or more than the limit would be lost.
+        UserError: More than the limit would be lost.
     """
-    calibration, judge = _of_classifier(source) if source.task == "classification" else _of_detector(source)
     exported = open_exported(made)
-    score, before, images = judge(exported, "float32")
-    quantize_file(made, [exported.to_input(view[None]) for view in calibration])
-    _, after, _ = judge(open_exported(made), "int8")
-    outcome = Quantization(score, before, after, images, limit)
+    before = views.judge(exported, "float32")
+    quantize_file(made, [exported.to_input(view[None]) for view in views.calibration])
+    after = views.judge(open_exported(made), "int8")
+    outcome = Quantization(views.score, before, after, views.images, limit)
     if not outcome.holds:
         raise UserError(
-            f"The int8 export is not written, because it loses too much: {score} {after:.2f} % instead of "
+            f"The int8 export is not written, because it loses too much: {views.score} {after:.2f} % instead of "
             f"{before:.2f} %; allow it with --int8-limit {np.ceil(10 * (before - after)) / 10:g}, or stay with float32."
         )
     return outcome
@@ -186,11 +210,7 @@ def _after_convolutions(nodes: Sequence[tuple[str, str, list[str], list[str]]]) 
     return names
 
 
-Judge = Callable[[Exported, str], tuple[str, float, int]]
-
-
-def _of_classifier(source: Source) -> tuple[list[np.ndarray], Judge]:
-    """Views to calibrate on, and what gives a file's score: its name, its value in percent, and the images."""
+def _of_classifier(source: Source) -> LabelledViews:
     from mixtransfer.classification.options import TrainOptions
     from mixtransfer.data.load import load_dataset
 
@@ -199,20 +219,19 @@ def _of_classifier(source: Source) -> tuple[list[np.ndarray], Judge]:
     dataset = _loaded(source, lambda: load_dataset(recorded.data, recorded.data_root, *splits))
     train, val = dataset.train, dataset.val
     chosen = _spread(len(val), SCORED)
-    views = [source.view(val.image(i)) for i in chosen]
-    labels = val.labels[chosen]
+    views = np.stack([source.view(val.image(i)) for i in chosen])
 
-    def judge(exported: Exported, title: str) -> tuple[str, float, int]:
+    def judge(exported: Exported, title: str) -> float:
         right = 0
-        for view, label in zip(tqdm(views, title, leave=False, disable=None), labels, strict=True):
+        for view, label in zip(tqdm(views, title, leave=False, disable=None), val.labels[chosen], strict=True):
             right += int(exported(view[None])["logits"].argmax() == label)
-        return "top-1 accuracy", 100 * right / len(views), len(views)
+        return 100 * right / len(views)
 
-    return [source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)], judge
+    calibration = np.stack([source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)])
+    return LabelledViews(calibration, "top-1 accuracy", judge, len(views))
 
 
-def _of_detector(source: Source) -> tuple[list[np.ndarray], Judge]:
-    """As ``_of_classifier``."""
+def _of_detector(source: Source) -> LabelledViews:
     from mixtransfer.data.detection.load import load_detection_dataset
     from mixtransfer.detection.options import TrainOptions
     from mixtransfer.detection.scores import Detections, coco_scores
@@ -221,22 +240,21 @@ def _of_detector(source: Source) -> tuple[list[np.ndarray], Judge]:
     splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
     dataset = _loaded(source, lambda: load_detection_dataset(recorded.data, recorded.data_root, *splits))
     records = [dataset.val[i] for i in _spread(len(dataset.val), SCORED)]
-    views = [source.view(record.image()) for record in records]
+    views = np.stack([source.view(record.image()) for record in records])
 
-    def judge(exported: Exported, title: str) -> tuple[str, float, int]:
+    def judge(exported: Exported, title: str) -> float:
         found = []
         for record, view in zip(records, tqdm(views, title, leave=False, disable=None), strict=True):
-            boxes, scores, labels = (part[0] for part in (exported(view[None])[name] for name in OUTPUTS))
-            scale = np.array([record.width, record.height] * 2, np.float32) / source.preprocessing.size
+            answer = exported(view[None])
+            boxes, scores, labels = (answer[name][0] for name in ("boxes", "scores", "labels"))
             kept = scores > 0
+            scale = np.array([record.width, record.height] * 2, np.float32) / source.preprocessing.size
             found.append(Detections(record.image_id, boxes[kept] * scale, scores[kept], labels[kept]))
-        ap = coco_scores(records, found, source.classes, source.details["category_ids"]).ap["AP"]
-        return "average precision", ap or 0.0, len(views)
+        return coco_scores(records, found, source.classes, source.details["category_ids"]).ap["AP"] or 0.0
 
-    return [source.view(dataset.train[i].image()) for i in _spread(len(dataset.train), CALIBRATION)], judge
-
-
-OUTPUTS = ("boxes", "scores", "labels")
+    chosen = _spread(len(dataset.train), CALIBRATION)
+    calibration = np.stack([source.view(dataset.train[i].image()) for i in chosen])
+    return LabelledViews(calibration, "average precision", judge, len(views))
 
 
 def _loaded(source: Source, load: Callable):

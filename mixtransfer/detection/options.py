@@ -13,7 +13,7 @@ class TrainOptions:
 
     Args:
         data: A folder in COCO's, Roboflow's, Pascal VOC's or YOLO's layout, a COCO JSON file, or coco.
-        backbone: A name from `mixtransfer models`, or any timm model.
+        backbone: A name from `mixtransfer models`, any timm model, or a backbone file.
         weights: Where to start: imagenet (the backbone's published weights), none (from scratch), a file of backbone
             weights, or a run of `detect train`, whose class head is made anew if its classes are others.
         output: The run's folder; by default a new one under runs/.

@@ -127,8 +127,8 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     with ThreadPoolExecutor(workers) as pool, _Drawings(output, detector.classes) as drawings:
         for batch in _batches(_shots(paths, detector.size, pool, 2 * options.batch_size), options.batch_size):
             usable = [shot for shot in batch if shot.image is not None]
-            found = detector.detect([shot.view for shot in usable], [shot.image.size for shot in usable])
-            answers = iter(found)
+            views, sizes = [shot.view for shot in usable], [shot.image.size for shot in usable]
+            answers = iter(detector.detect(views, sizes) if usable else [])
             for shot in batch:
                 if shot.image is None:
                     yield Found(shot.path, None, None, shot.error)

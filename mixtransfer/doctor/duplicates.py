@@ -50,8 +50,7 @@ class Copies:
         self.near, self.alike = (none, near) if many else (near, none)
 
     def findings(self) -> list[Finding]:
-        leaks = self._leaks()
-        found = (*leaks, self._two_labels(), self._unsplit(), *self._within(), self._alike())
+        found = (*self._leaks(), self._two_labels(), self._unsplit(), *self._within(), self._alike())
         return [finding for finding in found if finding]
 
     def to_drop(self) -> dict[int, str]:
@@ -109,10 +108,7 @@ class Copies:
                 )
                 mend = "Drop the training copies (--fix-list): a score on images that were trained on is too high."
                 if kind == "near_leak":
-                    mend = (
-                        "Look at them, and drop the training copies (--fix-list): such a score is too high."
-                        + self._left()
-                    )
+                    mend = f"Look at them. {mend}{self._left()}"
                 findings.append(
                     Finding(
                         kind,

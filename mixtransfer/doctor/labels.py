@@ -58,7 +58,8 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str) -> lis
     find = classification_suspects if listing.task == "classify" else detection_suspects
     position = {_key(image): i for i, image in enumerate(listing.images)}
     findings = []
-    for (kind, caution), suspects in zip((UNSEEN, SEEN), find(run, data, data_root), strict=True):
+    unseen, seen = find(run, data, data_root)
+    for (kind, caution), suspects in ((UNSEEN, unseen), (SEEN, seen)):
         examples = []
         for suspect in suspects:
             i = position.get(_key(suspect.image))

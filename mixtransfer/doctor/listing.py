@@ -1,5 +1,6 @@
 """What a dataset lists, for both tasks, before anything is opened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Listing:
     task: str
     source: Path | None
     classes: list[str]
-    images: list[Path] | list[np.ndarray]
+    images: Sequence[Path | np.ndarray]
     part: np.ndarray
     label: np.ndarray
     boxes: dict[str, ListedBoxes] = field(default_factory=dict)

@@ -61,7 +61,8 @@ def _number(diagnosis: Diagnosis, severity: str) -> int:
 def _add_finding(page: Page, listing: Listing, finding: Finding) -> None:
     page.section(f"{SIGNS[finding.severity]}: {finding.kind.replace('_', ' ')}", finding.mend)
     (page.note if finding.severity == "note" else page.warning)(finding.what)
-    items, shown = [], set()
+    items: list[tuple[Image.Image, str]] = []
+    shown: set[int] = set()
     for example in finding.examples:
         if len(items) == PICTURES:
             break

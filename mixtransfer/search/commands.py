@@ -1,17 +1,18 @@
 """`search` as the command line runs it: data, supernet, search, and what comes of it."""
 
 import json
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from rich.console import Console
 from rich.table import Table
 
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.trainer import prepare_process
+from mixtransfer.console import print_table
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
@@ -19,6 +20,7 @@ from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.device import choose_device
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.results import write_results
@@ -55,11 +57,11 @@ def run_search(options: SearchOptions, say: Say = print) -> Path:
     _check(options)
     prepare_process()
     dataset = load_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
     )
     tell_skipped(dataset.skipped, say)
     space = Space.for_budget(options.budget_macs, options.image_size, len(dataset.classes))
-    folder = Path(options.output or Path("runs") / f"search-{Path(options.data).stem}")
+    folder = Path(options.output or Path("runs") / f"search-{Path(str(options.data)).stem}")
     join_folder(folder, options, FREE, "budget_macs", "a search")
     preprocessing = Preprocessing(size=options.image_size)
     with ExitStack() as stack:
@@ -78,15 +80,16 @@ def run_search(options: SearchOptions, say: Say = print) -> Path:
 def _check(options: SearchOptions) -> None:
     if options.data is None:
         raise UserError("Say what to search on: mixtransfer search DATA (a folder, a CSV file or a name).")
-    for name in ("epochs", "batch_size", "trials", "population"):
-        least = 2 if name in ("batch_size", "population") else 1
-        if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")
-    if not 16 <= options.image_size <= 2048:
-        raise UserError(f"--image-size is {options.image_size}; it must lie between 16 and 2048.")
+    check_ranges(
+        options,
+        **dict.fromkeys(("epochs", "trials"), AT_LEAST_1),
+        **dict.fromkeys(("batch_size", "population"), (2, math.inf)),
+        **dict.fromkeys(("seed", "workers"), AT_LEAST_0),
+        image_size=(16, 2048),
+    )
     for name in ("budget_macs", "budget_ms", "lr"):
         value = getattr(options, name)
-        if value is not None and not 0 < value < float("inf"):
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be more than 0.")
 
 
@@ -124,17 +127,15 @@ def _supernet(
 
 def _print(options: SearchOptions, folder: Path) -> None:
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-    table = Table(
-        title="What no cheaper network beats", title_justify="left", caption_justify="left",
-        caption="validation accuracy with the supernet's weights, which ranks; alone a network must be trained",
-    )  # fmt: skip
+    print("What no cheaper network beats; these accuracies, with shared weights, only rank:")
+    table = Table()
     for column in ("validation %", "MACs M", *(["ms"] if options.budget_ms else [])):
         table.add_column(column, justify="right")
     for one in found["front"]:
         table.add_row(
             f"{100 * one['top1']:.1f}", f"{one['macs'] / 1e6:.3g}", *([f"{one['ms']:.2f}"] if options.budget_ms else [])
         )
-    Console().print(table)
+    print_table(table)
     file = folder / "backbone.json"
     print(f"Winner:  {file}")
     print(f"Report:  {folder / 'report.html'}")

@@ -8,6 +8,7 @@ frame (stages, strides, activations) is MixNet-S's. The grouped 1×1 convolution
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ STEM, HEAD = 16, 1536
 WIDTHS = (0.75, 1.0, 1.25)
 SMALLEST_MAP = 2  # side in pixels of the last maps, which MixNet-S has at 64; of smaller images fewer stages halve them
 
-Decisions = Mapping[str, int | str]
+Decisions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Space:
 
     def architecture(self, decisions: Decisions, name: str = "candidate") -> Architecture:
         """The network of these decisions."""
-        stages = [(f"ds_r1_k3_s1_e1_c{self.stem}",)]
+        stages: list[tuple[str, ...]] = [(f"ds_r1_k3_s1_e1_c{self.stem}",)]
         for i, stage in enumerate(self.stages, 1):
             blocks = []
             for j in range(decisions[f"stage{i}.depth"]):
@@ -148,7 +149,7 @@ class Space:
         That is FairNAS's strict fairness (Chu et al., ICCV 2021): of n choices each comes once in n samples, in a new
         order each time. Uniform sampling (Single Path One-Shot, Guo et al., ECCV 2020) is fair only on average.
         """
-        decks: dict[str, list] = {name: [] for name in self.choices}
+        decks: dict[str, list[Any]] = {name: [] for name in self.choices}
         while True:
             for name, choices in self.choices.items():
                 decks[name] = decks[name] or [choices[i] for i in generator.permutation(len(choices))]

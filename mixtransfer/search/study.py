@@ -59,7 +59,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.options, self.space = options, space
         self.states = optuna.trial.TrialState
-        self.distributions = {
+        self.distributions: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
         }
         address = options.storage or f"sqlite:///{folder.resolve() / 'trials.sqlite3'}"
@@ -78,8 +78,9 @@ class Study:
 
     def candidates(self) -> list[Candidate]:
         """All networks that have been scored, in that order."""
-        trials = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
-        return [Candidate(t.params, t.values[0], self.space.macs(t.params), t.values[1]) for t in trials]
+        return [
+            Candidate(decisions, top1, self.space.macs(decisions), cost) for decisions, (top1, cost) in self._scored()
+        ]
 
     def run(self, scorer: Scorer, say: Say) -> list[Candidate]:
         """Score networks until there are as many as the options ask for, and return all of them."""
@@ -106,8 +107,11 @@ class Study:
         return self.candidates()
 
     def _known(self) -> dict[Architecture, float]:
+        return {self.space.architecture(decisions): top1 for decisions, (top1, _) in self._scored()}
+
+    def _scored(self) -> list[tuple[Decisions, list[float]]]:
         trials = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
-        return {self.space.architecture(trial.params): trial.values[0] for trial in trials}
+        return [(trial.params, trial.values) for trial in trials]
 
     def _values(self, decisions: Decisions, scorer: Scorer) -> tuple[float, float] | None:
         """Accuracy and cost; None if the network does not fit the budget."""

@@ -7,6 +7,7 @@ takes the statistics of the batch; a network that is to be scored gets statistic
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class Supernet(nn.Module):
     def __init__(self, space: Space):
         super().__init__()
         self.space = space
-        self.widest = self._build(space.architecture(space.largest))
+        self.widest: Any = self._build(space.architecture(space.largest))
         for layer in self.widest.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean = layer.running_var = layer.num_batches_tracked = None
@@ -54,14 +55,14 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def standalone(self, architecture: Architecture, batches: Iterable[torch.Tensor]) -> nn.Module:
         """A copy of one network, in evaluation mode, with BatchNorm statistics of these inputs (n, 3, h, w)."""
-        network = self._build(architecture).to(next(self.parameters()).device, memory_format=torch.channels_last)
+        network = self._build(architecture).to(next(self.parameters()).device).to(memory_format=torch.channels_last)
         network.load_state_dict(self._weights_of(network), strict=False)  # all but the statistics
         torch.optim.swa_utils.update_bn(batches, network)
         return network.eval()
 
     def _weights_of(self, network: nn.Module) -> dict[str, torch.Tensor]:
         """Views of the shared weights, by their names in a network of the space."""
-        weights = {}
+        weights: dict[str, torch.Tensor] = {}
         for name, layer in depthwise_layers(network).items():
             shared = self.widest.get_submodule(name)
             if isinstance(layer, MixConv2d):
@@ -88,7 +89,7 @@ def _kernels(channels: int) -> nn.ParameterDict:
     return nn.ParameterDict(sizes)
 
 
-def _inverted_residual(x: torch.Tensor, block: Block, shared: nn.Module) -> torch.Tensor:
+def _inverted_residual(x: torch.Tensor, block: Block, shared: Any) -> torch.Tensor:
     """What timm's ``InvertedResidual`` computes, with the first channels of the shared weights."""
     act = _ACTIVATIONS[block.activation]
     inputs, middle = x.shape[1], round(x.shape[1] * block.expand)
@@ -115,7 +116,7 @@ def _kernel_parts(shared: nn.ParameterDict, channels: int, sizes: Sequence[int])
     return [shared[str(size)][end - n : end] for size, n, end in zip(sizes, splits, ends, strict=True)]
 
 
-def _norm(x: torch.Tensor, shared: nn.Module) -> torch.Tensor:
+def _norm(x: torch.Tensor, shared: nn.BatchNorm2d) -> torch.Tensor:
     channels = x.shape[1]
     return F.batch_norm(x, None, None, shared.weight[:channels], shared.bias[:channels], True, eps=shared.eps)
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -11,6 +12,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from safetensors import SafetensorError
 
 from mixtransfer.classification.datamodule import ClassificationData
@@ -94,6 +96,7 @@ class _SinglePaths(L.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
+        assert self.began
         start, first = self.began
         done, epochs = self.current_epoch + 1, self.options.epochs
         left = (time.perf_counter() - start) / (done - first) * (epochs - done)
@@ -102,11 +105,11 @@ class _SinglePaths(L.LightningModule):
             raise UserError("The supernet diverged, its loss is no number any more: lower --lr.")
         self.say(f"Supernet, epoch {done}/{epochs}: loss {loss:.3f}, about {in_minutes(left)} left.")
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         decayed = [p for p in self.supernet.parameters() if p.ndim > 1]
         others = [p for p in self.supernet.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        fused = {"fused": True} if self.device.type == "cpu" else {}
+        fused: dict[str, Any] = {"fused": True} if self.device.type == "cpu" else {}
         optimizer = torch.optim.AdamW(groups, self.options.lr, **fused)
         warmup = WARMUP * self.steps
 

@@ -60,7 +60,7 @@ def test_a_file_has_no_published_weights(file):
         ({"blocks": [["__import__('os')"]]}, "is no block string"),
         ({"blocks": [["ir_r99_k3_s1_e6_c16"] * 3]}, "more than 200 blocks"),
         ({"blocks": [["ir_r99_k3_s1_e10_c4096"]]}, "more than 1,000,000,000 weights"),
-        ({"blocks": [["ir_r1_k3.5.7.9_s1_e1_c16"]], "stem": 2}, "too few for 4 equal MixConv groups"),
+        ({"blocks": [["ds_r1_k3.5.7.9_s1_c16"]], "stem": 2}, "too few for 4 equal MixConv groups"),
         ({"blocks": []}, "blocks is no list of stages"),
         ({"blocks": [[["ir"]]]}, "a block is no text"),
         ({"stem": 10**9}, "stem is no whole number between 1 and 512"),

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from enlivening import enliven
+from exporting import SUFFIXES, needs
 from folders import make_folder
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.cli import main
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.files import write_atomic
 from mixtransfer.run import ModelCard, Run
@@ -48,3 +50,19 @@ def detector(tmp_path_factory) -> Path:
     write_atomic(run.weights, model_bytes(model))
     detector_card(name, "auto", "cross_entropy", 96, ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
     return run.folder
+
+
+@pytest.fixture(scope="session")
+def exports(classifier, tmp_path_factory):
+    """Writes a format once; OpenVINO's with the preprocessing inside."""
+    folder = tmp_path_factory.mktemp("exports")
+
+    def export(format: str):
+        needs(format)
+        target = folder / f"model{SUFFIXES[format]}"
+        if not target.exists():
+            words = ["--preprocess"] if format == "openvino" else []
+            assert main(["export", str(classifier), "--format", format, "--output", str(target), *words]) == 0
+        return target
+
+    return export

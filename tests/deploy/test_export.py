@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from exporting import SUFFIXES
 
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.cli import main
@@ -17,30 +18,6 @@ from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.fuse import fuse
 from mixtransfer.deploy.network import ExportClassifier
 from mixtransfer.errors import UserError
-
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "executorch": ".pte"}
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch", "executorch": "executorch"}
-
-
-def needs(format: str) -> None:
-    if importlib.util.find_spec(PACKAGES[format]) is None:
-        pytest.skip(f"{PACKAGES[format]} is not installed")
-
-
-@pytest.fixture(scope="session")
-def exports(classifier, tmp_path_factory):
-    """Writes a format once; OpenVINO's with the preprocessing inside."""
-    folder = tmp_path_factory.mktemp("exports")
-
-    def export(format: str):
-        needs(format)
-        target = folder / f"model{SUFFIXES[format]}"
-        if not target.exists():
-            words = ["--preprocess"] if format == "openvino" else []
-            assert main(["export", str(classifier), "--format", format, "--output", str(target), *words]) == 0
-        return target
-
-    return export
 
 
 @pytest.mark.parametrize("format", SUFFIXES)

@@ -1,12 +1,14 @@
 """`export --int8`: what it writes, and when it refuses."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mixtransfer.cli import main
-from mixtransfer.deploy import quantize
+from mixtransfer.deploy import formats, quantize
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.quantize import Quantization
 
@@ -15,30 +17,48 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 
-@pytest.mark.parametrize(
-    ("format", "suffix", "sign"), [("onnx", "onnx", b"QuantizeLinear"), ("openvino", "xml", b"FakeQuantize")]
-)
-def test_int8_file_answers_like_the_float_one(format, suffix, sign, classifier, tmp_path, capsys):
-    plain, small = tmp_path / f"plain.{suffix}", tmp_path / f"small.{suffix}"
-    words = ["export", str(classifier), "--format", format, "--check", "2"]
-    assert main([*words, "--output", str(plain)]) == 0
-    capsys.readouterr()
-    assert main([*words, "--output", str(small), "--int8", "--int8-limit", "100", "--json"]) == 0
+@pytest.fixture
+def exported_before(monkeypatch, exports):
+    """`export` writes in no time what was exported before."""
+
+    before = exports("onnx")
+
+    def write(network, metadata, path):
+        shutil.copy(before, path)
+
+    monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], write=write))
+
+
+@pytest.mark.parametrize(("format", "sign"), [("onnx", b"QuantizeLinear"), ("openvino", b"FakeQuantize")])
+def test_int8_file_answers_like_the_float_one(format, sign, exports, tmp_path):
+    plain = exports(format)
+    for file in plain.parent.glob("model.*"):
+        shutil.copy(file, tmp_path)
+    small = tmp_path / plain.name
+    float32 = open_exported(plain)
+    views = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    quantize.quantize_file(small, [float32.to_input(view[None]) for view in views])
+    assert sign in small.read_bytes() and sign not in plain.read_bytes()
+    int8 = open_exported(small)
+    assert int8.metadata == float32.metadata
+    expected, found = float32(views)["logits"], int8(views)["logits"]
+    assert 0 < np.abs(found - expected).mean() < 0.2 * np.abs(expected).mean()
+
+
+def test_export_says_what_int8_costs(classifier, exported_before, tmp_path, capsys):
+    target = tmp_path / "model.onnx"
+    words = ["export", str(classifier), "--output", str(target), "--check", "2", "--int8", "--int8-limit", "100"]
+    assert main([*words, "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)["int8"]
     assert outcome["score"] == "top-1 accuracy" and outcome["images"] == 3
-    assert sign in small.read_bytes() and sign not in plain.read_bytes()
-    float32, int8 = open_exported(plain), open_exported(small)
-    assert int8.metadata == float32.metadata
-    views = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-    expected, found = float32(views)["logits"], int8(views)["logits"]
-    assert np.abs(found - expected).mean() < 0.2 * np.abs(expected).mean()
+    assert b"QuantizeLinear" in target.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
 
 
-def test_nothing_is_written_beyond_the_limit(classifier, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Quantization, "holds", False)
+def test_nothing_is_written_beyond_the_limit(classifier, exported_before, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(quantize.Quantization, "holds", False)
     monkeypatch.setattr(quantize, "quantize_file", lambda path, inputs: None)
-    target = tmp_path / "model.onnx"
-    assert main(["export", str(classifier), "--output", str(target), "--check", "1", "--int8"]) == 2
+    assert main(["export", str(classifier), "--output", str(tmp_path / "m.onnx"), "--check", "1", "--int8"]) == 2
     assert "loses too much: top-1 accuracy" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

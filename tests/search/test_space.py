@@ -16,8 +16,8 @@ def built(architecture, classes=5):
 
 def test_any_sample_is_a_network_whose_macs_are_known_beforehand():
     generator = np.random.default_rng(0)
-    for space in (SMALL, Space.of_width(1, 224, 5)):
-        for decisions in (space.smallest, space.largest, space.sample(generator), space.sample(generator)):
+    for space in (SMALL, Space.of_width(1, 97, 5)):
+        for decisions in (space.smallest, space.largest, space.sample(generator)):
             network = built(space.architecture(decisions))
             assert space.macs(decisions) == count_macs(network, (3, space.image_size, space.image_size))
             assert [len(stage) for stage in network.blocks] == [1, *(decisions[f"stage{i}.depth"] for i in range(1, 6))]
