@@ -220,7 +220,7 @@ def _last_sentence(error: Exception) -> str:
     text = str(error).strip()
     if text.startswith("Caught "):
         text = text.splitlines()[-1].split(": ", 1)[-1]
-    return text
+    return " ".join(text.splitlines())
 
 
 def _fail(sentence: str) -> int:

@@ -30,6 +30,7 @@ def onnx_model(network: ExportNetwork):
             output_names=list(network.outputs),
             verbose=False,
         )
+    assert program
     model = program.model_proto
     _pool_by_name(model.graph)
     del model.graph.value_info[:]  # shapes of the exporter's own; runtimes infer them

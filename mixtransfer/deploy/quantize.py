@@ -80,13 +80,13 @@ class LabelledViews:
     """What int8 is calibrated on and judged by.
 
     Attributes:
-        calibration: Views of training images, uint8 (size, size, 3).
+        calibration: Views of training images, uint8 (n, size, size, 3).
         score: What ``judge`` gives; see ``Quantization``.
         judge: The score of an exported file on the validation images, in percent; takes a title for its progress too.
         images: How many these are.
     """
 
-    calibration: list[np.ndarray]
+    calibration: np.ndarray
     score: str
     judge: Callable[[Exported, str], float]
     images: int
@@ -219,7 +219,7 @@ def _of_classifier(source: Source) -> LabelledViews:
     dataset = _loaded(source, lambda: load_dataset(recorded.data, recorded.data_root, *splits))
     train, val = dataset.train, dataset.val
     chosen = _spread(len(val), SCORED)
-    views = [source.view(val.image(i)) for i in chosen]
+    views = np.stack([source.view(val.image(i)) for i in chosen])
 
     def judge(exported: Exported, title: str) -> float:
         right = 0
@@ -227,7 +227,7 @@ def _of_classifier(source: Source) -> LabelledViews:
             right += int(exported(view[None])["logits"].argmax() == label)
         return 100 * right / len(views)
 
-    calibration = [source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)]
+    calibration = np.stack([source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)])
     return LabelledViews(calibration, "top-1 accuracy", judge, len(views))
 
 
@@ -240,7 +240,7 @@ def _of_detector(source: Source) -> LabelledViews:
     splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
     dataset = _loaded(source, lambda: load_detection_dataset(recorded.data, recorded.data_root, *splits))
     records = [dataset.val[i] for i in _spread(len(dataset.val), SCORED)]
-    views = [source.view(record.image()) for record in records]
+    views = np.stack([source.view(record.image()) for record in records])
 
     def judge(exported: Exported, title: str) -> float:
         found = []
@@ -252,7 +252,8 @@ def _of_detector(source: Source) -> LabelledViews:
             found.append(Detections(record.image_id, boxes[kept] * scale, scores[kept], labels[kept]))
         return coco_scores(records, found, source.classes, source.details["category_ids"]).ap["AP"] or 0.0
 
-    calibration = [source.view(dataset.train[i].image()) for i in _spread(len(dataset.train), CALIBRATION)]
+    chosen = _spread(len(dataset.train), CALIBRATION)
+    calibration = np.stack([source.view(dataset.train[i].image()) for i in chosen])
     return LabelledViews(calibration, "average precision", judge, len(views))
 
 
