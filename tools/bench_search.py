@@ -93,9 +93,9 @@ def main() -> None:
 
 def run(*words: object) -> None:
     """A command of mixtransfer; ends the tool if it fails."""
-    words = [str(word) for word in words]
-    print("mixtransfer", *words, flush=True)
-    if code := mixtransfer(words):
+    line = [str(word) for word in words]
+    print("mixtransfer", *line, flush=True)
+    if code := mixtransfer(line):
         sys.exit(code)
 
 
