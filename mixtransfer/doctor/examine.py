@@ -44,7 +44,9 @@ class Diagnosis:
         """A sentence."""
         number = {severity: sum(one.severity == severity for one in self.findings) for severity in SEVERITIES}
         if number["error"]:
-            return f"Mend first what would spoil a training: {number['error']} of {plural(len(self.findings), 'finding')}."
+            return (
+                f"Mend first what would spoil a training: {number['error']} of {plural(len(self.findings), 'finding')}."
+            )
         if number["warning"]:
             return "It can be trained on; look at the warnings first."
         return "Nothing stands in the way of training."
