@@ -59,6 +59,8 @@ def _run(words: list[str], writer, errors: str, before: Callable[[], None] | Non
     os.dup2(writer.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND), 2)
     writer.close()
+    # The inherited streams may believe that they are files that can be sought in, as when pytest's output goes to one.
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
     if before:
         before()
