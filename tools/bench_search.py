@@ -11,8 +11,8 @@ of the networks and what they reach alone. What is finished is not repeated.
 """
 
 import argparse
-import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mixtransfer.search.supernet import Supernet
 from mixtransfer.search.training import load_supernet
 
 TOLERANCE = 0.05  # of the multiply-adds
+TEST = 5000  # images
 VALIDATION = 0.2  # share of the training images that choose
 
 
@@ -55,9 +56,9 @@ def main() -> None:
         options.images, options.supernet_epochs, options.trials, options.networks, options.epochs = 600, 2, 20, 3, 1
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data.csv"
+    data = folder / "data"
     if not data.exists():
-        write_subset(Path(options.data), options.images, 500 if options.tiny else 5000, data)
+        copy_subset(Path(options.data), {"train": options.images, "test": TEST // 10 if options.tiny else TEST}, data)
     size = [
         "--image-size",
         options.image_size,
@@ -99,18 +100,17 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
-def write_subset(root: Path, images: int, test_images: int, path: Path) -> None:
-    """A manifest of the first images of train/ and test/, the same number of each class."""
-    rows = []
-    for part, most in (("train", images), ("test", test_images)):
-        classes = sorted(folder for folder in (root / part).iterdir() if folder.is_dir())
-        for folder in classes:
-            chosen = sorted(folder.iterdir())[: most // len(classes)]
-            rows += [{"path": file.resolve(), "label": folder.name, "split": part} for file in chosen]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "label", "split"])
-        writer.writeheader()
-        writer.writerows(rows)
+def copy_subset(root: Path, images: dict[str, int], folder: Path) -> None:
+    """Copy the first images of each part, the same number of each class."""
+    unfinished = folder.with_name(f"{folder.name}.part")
+    for part, most in images.items():
+        classes = sorted(path for path in (root / part).iterdir() if path.is_dir())
+        for one in classes:
+            target = unfinished / part / one.name
+            target.mkdir(parents=True, exist_ok=True)
+            for file in sorted(one.iterdir())[: most // len(classes)]:
+                shutil.copy(file, target)
+    unfinished.rename(folder)
 
 
 def random_networks(found: Architecture, options: argparse.Namespace) -> dict[str, Architecture]:
@@ -127,7 +127,7 @@ def random_networks(found: Architecture, options: argparse.Namespace) -> dict[st
 
 
 def search_space(options: argparse.Namespace) -> Space:
-    classes = len({row["label"] for row in csv.DictReader((Path(options.output) / "data.csv").open(encoding="utf-8"))})
+    classes = sum(path.is_dir() for path in (Path(options.output) / "data" / "train").iterdir())
     return Space.for_budget(options.budget_macs, options.image_size, classes)
 
 
