@@ -1,6 +1,6 @@
 """Whether a search is worth it: the found network against 20 random ones of the same multiply-adds, each trained alone.
 
-    python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search         # 32 px, about 40 minutes
+    python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search
     python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search --tiny  # to see that it works
 
 From an image folder with train/ and test/ it takes --images training images, searches with `mixtransfer search`, draws
@@ -41,11 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="image folder with train/ and test/")
     parser.add_argument("--output", default="runs/bench-search")
-    parser.add_argument("--images", type=int, default=10_000, help="training images, the validation part included")
+    parser.add_argument("--images", type=int, default=6000, help="training images, the validation part included")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--budget-macs", type=float, default=3e6)
-    parser.add_argument("--supernet-epochs", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--supernet-epochs", type=int, default=15)
+    parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--networks", type=int, default=20, help="random networks")
     parser.add_argument("--epochs", type=int, default=5, help="of each network's own training")
     parser.add_argument("--batch-size", type=int, default=64)
