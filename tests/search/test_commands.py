@@ -91,7 +91,6 @@ def test_a_run_opens_without_the_backbone_file_it_was_trained_with(found, pets, 
     file.unlink()
     trained = open_classifier(folder)
     assert trained.model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    assert main(["classify", "evaluate", str(folder), "--workers", "0"]) == 0
     # An interrupted training goes on without the file, too.
     run = Run(folder)
     run.metrics.unlink()
