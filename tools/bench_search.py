@@ -11,7 +11,6 @@ of the networks and what they reach alone. What is finished is not repeated.
 """
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -55,9 +54,8 @@ def main() -> None:
         options.images, options.supernet_epochs, options.trials, options.networks, options.epochs = 600, 2, 20, 3, 1
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data.csv"
-    if not data.exists():
-        write_subset(Path(options.data), options.images, 500 if options.tiny else 5000, data)
+    data = folder / "data"
+    link_subset(Path(options.data), options.images, 500 if options.tiny else 5000, data)
     size = [
         "--image-size",
         options.image_size,
@@ -99,18 +97,16 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
-def write_subset(root: Path, images: int, test_images: int, path: Path) -> None:
-    """A manifest of the first images of train/ and test/, the same number of each class."""
-    rows = []
+def link_subset(root: Path, images: int, test_images: int, folder: Path) -> None:
+    """An image folder of links to the first images of train/ and test/, the same number of each class."""
     for part, most in (("train", images), ("test", test_images)):
         classes = sorted(folder for folder in (root / part).iterdir() if folder.is_dir())
-        for folder in classes:
-            chosen = sorted(folder.iterdir())[: most // len(classes)]
-            rows += [{"path": file.resolve(), "label": folder.name, "split": part} for file in chosen]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "label", "split"])
-        writer.writeheader()
-        writer.writerows(rows)
+        for each in classes:
+            here = folder / part / each.name
+            here.mkdir(parents=True, exist_ok=True)
+            for file in sorted(each.iterdir())[: most // len(classes)]:
+                if not (here / file.name).exists():
+                    (here / file.name).symlink_to(file.resolve())
 
 
 def random_networks(found: Architecture, options: argparse.Namespace) -> dict[str, Architecture]:
