@@ -123,7 +123,7 @@ def random_networks(found: Architecture, options: argparse.Namespace) -> dict[st
 
 
 def search_space(options: argparse.Namespace) -> Space:
-    classes = len({row["label"] for row in csv.DictReader((Path(options.output) / "data.csv").open(encoding="utf-8"))})
+    classes = len(list((Path(options.output) / "data" / "train").iterdir()))
     return Space.for_budget(options.budget_macs, options.image_size, classes)
 
 
