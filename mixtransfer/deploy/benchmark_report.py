@@ -13,7 +13,7 @@ from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
 from mixtransfer.report.page import Page
 
-COLUMNS = ("runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "memory MB", "of peak")
+COLUMNS = ("runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "MB", "of peak")
 
 
 def write_benchmark(options: BenchmarkOptions, result: Benchmark) -> Path:
