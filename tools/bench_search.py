@@ -12,6 +12,7 @@ of the networks and what they reach alone. What is finished is not repeated.
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from mixtransfer.search.supernet import Supernet
 from mixtransfer.search.training import load_supernet
 
 TOLERANCE = 0.05  # of the multiply-adds
+TEST = 5000  # images
 VALIDATION = 0.2  # share of the training images that choose
 
 
@@ -55,7 +57,8 @@ def main() -> None:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data"
-    link_subset(Path(options.data), options.images, 500 if options.tiny else 5000, data)
+    if not data.exists():
+        copy_subset(Path(options.data), {"train": options.images, "test": TEST // 10 if options.tiny else TEST}, data)
     size = [
         "--image-size",
         options.image_size,
@@ -97,16 +100,17 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
-def link_subset(root: Path, images: int, test_images: int, folder: Path) -> None:
-    """An image folder of links to the first images of train/ and test/, the same number of each class."""
-    for part, most in (("train", images), ("test", test_images)):
-        classes = sorted(folder for folder in (root / part).iterdir() if folder.is_dir())
-        for each in classes:
-            here = folder / part / each.name
-            here.mkdir(parents=True, exist_ok=True)
-            for file in sorted(each.iterdir())[: most // len(classes)]:
-                if not (here / file.name).exists():
-                    (here / file.name).symlink_to(file.resolve())
+def copy_subset(root: Path, images: dict[str, int], folder: Path) -> None:
+    """Copy the first images of each part, the same number of each class."""
+    unfinished = folder.with_name(f"{folder.name}.part")
+    for part, most in images.items():
+        classes = sorted(path for path in (root / part).iterdir() if path.is_dir())
+        for one in classes:
+            target = unfinished / part / one.name
+            target.mkdir(parents=True, exist_ok=True)
+            for file in sorted(one.iterdir())[: most // len(classes)]:
+                shutil.copy(file, target)
+    unfinished.rename(folder)
 
 
 def random_networks(found: Architecture, options: argparse.Namespace) -> dict[str, Architecture]:
@@ -123,7 +127,7 @@ def random_networks(found: Architecture, options: argparse.Namespace) -> dict[st
 
 
 def search_space(options: argparse.Namespace) -> Space:
-    classes = len(list((Path(options.output) / "data" / "train").iterdir()))
+    classes = sum(path.is_dir() for path in (Path(options.output) / "data" / "train").iterdir())
     return Space.for_budget(options.budget_macs, options.image_size, classes)
 
 
