@@ -36,6 +36,7 @@ def demo(options: DemoOptions) -> int:
             output=options.output,
         )
     )
+    assert run  # one process
     print_run(run)
     print("\nNow your own images, one folder for each class:")
     print("  mixtransfer classify train path/to/images --backbone mixnet_s")

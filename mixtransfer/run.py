@@ -306,7 +306,8 @@ class ModelCard:
             values = json.loads(path.read_text(encoding="utf-8"))
             card = cls(**values)
             well_formed = (
-                isinstance(card.backbone, str)
+                card.task in ("classification", "detection")
+                and isinstance(card.backbone, str)
                 and isinstance(card.classes, list)
                 and card.classes
                 and all(isinstance(name, str) for name in card.classes)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.run import ModelCard, Run
@@ -29,7 +29,7 @@ def detector(folder: Path, classes: list[str], seed: int = 0) -> Path:
     torch.manual_seed(seed)
     network = build_detector(BACKBONE, "none", len(classes), "auto", "cross_entropy")
     ids = list(range(1, len(classes) + 1))
-    return _write(folder, detector_card(BACKBONE, "auto", "cross_entropy", 64, classes, ids), network)
+    return _write(folder, detector_card(backbone_spec(BACKBONE), "auto", "cross_entropy", 64, classes, ids), network)
 
 
 def _write(folder: Path, card: ModelCard, network: torch.nn.Module) -> Path:

@@ -1,12 +1,15 @@
 """Data that many tests need: small image folders made on the spot."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from folders import make_folder
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell's background job ignores Ctrl-C, and so would every command that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -59,7 +59,7 @@ def _run(words: list[str], writer, errors: str, before: Callable[[], None] | Non
     os.dup2(writer.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND), 2)
     writer.close()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
     if before:
         before()
     sys.exit(main(words))

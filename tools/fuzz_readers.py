@@ -12,12 +12,14 @@ import csv
 import functools
 import io
 import json
+import os
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -173,26 +175,34 @@ def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter,
     return counts, examples
 
 
+def _fuzz(task: tuple[str, int, int]) -> tuple[Counter, dict[str, bytes], float]:
+    name, inputs, seed = task
+    make = arguments._parser  # takes longer than parsing, so here it is made once
+    parser_of = functools.cache(lambda name, cls: make(name, cls, {"data": "?"}))
+    arguments._parser = lambda name, cls, positionals: parser_of(name, cls)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        return *fuzz(READERS[name], inputs, seed, Path(folder)), time.perf_counter() - began
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=100_000, help="in all, shared by the readers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", help=f"some of {', '.join(READERS)}; by default all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="readers at a time")
     options = parser.parse_args()
     chosen = options.readers.split(",") if options.readers else list(READERS)
-    make = arguments._parser  # takes longer than parsing, so here it is made once
-    parser_of = functools.cache(lambda name, cls: make(name, cls, {"data": "?"}))
-    arguments._parser = lambda name, cls, positionals: parser_of(name, cls)
     total = 0
-    for name in chosen:
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            counts, examples = fuzz(READERS[name], options.inputs // len(chosen), options.seed, Path(folder))
+    each = [(name, options.inputs // len(chosen), options.seed) for name in chosen]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = pool.map(_fuzz, each)
+    for name, (counts, examples, seconds) in zip(chosen, results, strict=True):
         tracebacks = {kind: n for kind, n in counts.items() if kind in examples}
         total += sum(tracebacks.values())
         print(
             f"{name}: {counts['inputs']:,} inputs, {counts['accepted']:,} accepted, {sum(tracebacks.values())} "
-            f"tracebacks, {time.perf_counter() - began:.0f} s",
+            f"tracebacks, {seconds:.0f} s",
             flush=True,
         )
         for kind, count in tracebacks.items():

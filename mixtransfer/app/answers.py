@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,7 +29,7 @@ class Answer:
         milliseconds: From the decoded image to that.
     """
 
-    seen: np.ndarray | Detections
+    seen: Any
     milliseconds: float
 
 
@@ -85,7 +86,7 @@ def look(
         progress: Is called with the number of images done and of all.
     """
     admitted, left_out = admit(paths, most, max_megabytes)
-    images = []
+    images: list[Looked] = []
     for done, path in enumerate(admitted):
         progress(done, len(admitted))
         try:

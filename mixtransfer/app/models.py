@@ -92,7 +92,7 @@ def _classifier(name: str, network: str, classifier: ImageClassifier) -> Model:
     preprocessing = classifier.preprocessing
 
     def see(image: Image.Image) -> np.ndarray:
-        return classifier.probabilities(preprocessing.central_view(image)[None])[0]
+        return classifier.probabilities(np.array(preprocessing.central_view(image))[None])[0]
 
     return Model(name, "classification", network, classifier.classes, preprocessing.min_side, see)
 

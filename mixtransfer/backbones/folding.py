@@ -61,7 +61,7 @@ def foldable_pairs(model: nn.Module) -> list[tuple[str, str]]:
     return pairs
 
 
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_shift(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What a batch norm in evaluation mode multiplies by and adds, both of shape (channels,)."""
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale

@@ -59,7 +59,7 @@ class RunClassifier:
         trained = open_classifier(run)
         self.device = choose_device(device)
         fold_batch_norm(trained.model)
-        self.model = trained.model.to(self.device, memory_format=torch.channels_last)
+        self.model = trained.model.to(self.device).to(memory_format=torch.channels_last)
         self.normalize = Normalize(trained.preprocessing).to(self.device)
         self.classes, self.preprocessing = trained.classes, trained.preprocessing
 

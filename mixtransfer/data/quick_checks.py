@@ -23,13 +23,13 @@ def class_warnings(counts: Mapping[str, int], what: str = "images") -> list[str]
     if not counts:
         return []
     warnings = []
-    if few := sorted((name for name in counts if counts[name] < FEW), key=counts.get):
+    if few := sorted((name for name in counts if counts[name] < FEW), key=lambda name: counts[name]):
         named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
         warnings.append(
             f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW} {what} to "
             f"train on ({named})."
         )
-    least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    least, most = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
     if counts[most] >= IMBALANCE * counts[least]:
         warnings.append(
             f"{most} has {counts[most] / counts[least]:.0f} times as many {what} to train on as {least} "

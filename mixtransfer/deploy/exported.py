@@ -17,8 +17,14 @@ from mixtransfer.errors import UserError
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch", ".pte": "executorch"}
 
-_OPERATOR = re.compile(r"torch\.ops\.(aten|torchvision)\.[a-z]\w*\.\w+|torch\.ops\.aten\._\w+|_operator\.[a-z]+|")
-_ARITHMETIC = re.compile(r"(\b[su]\d+\b|\b\d+\b|\bMax\b|\bMin\b|[-+*/(), ])*")
+# What the graph of a .pt2 may call, and the sizes in it, which are sympy expressions.
+_OPERATOR = re.compile(
+    r"torch\.ops\.(aten|torchvision)\._?[a-z]\w*\.\w+|_operator\.(add|sub|mul|mod|floordiv|eq|ne|ge|gt|le|lt|getitem)"
+)
+_EXPRESSION = re.compile(
+    r"(\b(Symbol|Integer|Add|Mul|Pow|Max|Min|Mod|FloorDiv|Equality|Unequality|(Strict)?(Greater|Less)Than|True|False"
+    r"|integer|positive|nonnegative)\b|'?\b[su]\d+\b'?|\b\d+\b|[-+*/(),= ])*"
+)
 
 Call = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -83,8 +89,8 @@ def open_exported(path: Path | str, threads: int | None = None) -> Exported:
     format = SUFFIXES[path.suffix.lower()]
     package = {"onnx": "onnxruntime"}.get(format, format)
     if importlib.util.find_spec(package) is None:
-        how = "executorch" if package == "executorch" else "'mixtransfer[export]'"
-        raise UserError(f"{path} needs the package {package}: pip install {how}.")
+        extra = "executorch" if package == "executorch" else "export"
+        raise UserError(f"{path} needs the package {package}: pip install 'mixtransfer[{extra}]'.")
     openers = {"onnx": open_onnx, "openvino": open_openvino, "torch": _open_torch, "executorch": _open_executorch}
     try:
         text, call = openers[format](path, threads or torch.get_num_threads())
@@ -211,7 +217,7 @@ def _is_plain_graph(value: object) -> bool:
         target, expression = value.get("target"), value.get("expr_str")
         if isinstance(target, str) and not _OPERATOR.fullmatch(target):
             return False
-        if isinstance(expression, str) and not _ARITHMETIC.fullmatch(expression):
+        if isinstance(expression, str) and not _EXPRESSION.fullmatch(expression):
             return False
         return all(map(_is_plain_graph, value.values()))
     return all(map(_is_plain_graph, value)) if isinstance(value, list) else True
@@ -236,6 +242,6 @@ def _open_executorch(path: Path, threads: int) -> tuple[str | None, Call]:
     forward = program.load_method("forward")
 
     def call(images: np.ndarray) -> list[np.ndarray]:
-        return [np.array(output) for output in forward.execute([torch.from_numpy(images)])]
+        return [output.numpy() for output in forward.execute([torch.from_numpy(images)])]
 
     return text, call

@@ -1,12 +1,13 @@
 """Fusion: a copy of a network for inference in which batch norms and MixConv groups are gone.
 
 What remains computes the same up to rounding, in fewer and larger operations. Where a layer can be written in several
-ways, which is fastest depends on the runtime; ``RULES`` has what was measured.
+ways, which is fastest depends on the runtime: ``mixtransfer.deploy.formats`` has what was measured.
 """
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -85,13 +86,13 @@ def _one_depthwise(layer: MixConv2d) -> nn.Conv2d:
 
 
 def _is_pointwise(layer: MixedConv2d) -> bool:
-    convs = list(layer.values())
+    convs: list[Any] = list(layer.values())
     plain = all(conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding == (0, 0) for conv in convs)
     return plain and all(type(conv) is nn.Conv2d and conv.stride == convs[0].stride for conv in convs)
 
 
 def _one_pointwise(layer: MixedConv2d, kind: str) -> nn.Module:
-    convs = list(layer.values())
+    convs: list[Any] = list(layer.values())
     bias = torch.cat([conv.bias for conv in convs]) if convs[0].bias is not None else None
     widths = {(conv.in_channels, conv.out_channels) for conv in convs}
     channels = layer.in_channels, layer.out_channels

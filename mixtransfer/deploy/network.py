@@ -1,6 +1,7 @@
 """The networks that are exported: plain tensors in, plain tensors out."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,9 +61,11 @@ class ExportDetector(ExportNetwork):
     (n, 100), 0 where there are fewer, and ``labels`` (n, 100).
     """
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, inside: bool, rule: Rule, raw: bool):
+    anchors: torch.Tensor
+
+    def __init__(self, model: Any, preprocessing: Preprocessing, inside: bool, rule: Rule, raw: bool):
         super().__init__(preprocessing, inside)
-        fused = fuse(model, rule.merge, rule.pointwise)
+        fused: Any = fuse(model, rule.merge, rule.pointwise)
         self.backbone, self.head, self.raw = fused.backbone, fused.head, raw
         self.outputs = ("logits", "deltas", "anchors") if raw else ("boxes", "scores", "labels")
         self.scores: Callable[[torch.Tensor], torch.Tensor] = model.classification_loss.scores
@@ -102,8 +105,8 @@ def suppress(
         boxes: (n, anchors, 4), between 0 and ``size``.
         scores: (n, anchors, classes).
     """
-    count, classes = len(scores), scores.shape[2]
-    top, index = scores.flatten(1).topk(min(CANDIDATES, scores.shape[1] * classes))
+    count, anchors, classes = scores.shape
+    top, index = scores.flatten(1).topk(min(CANDIDATES, anchors * classes))
     labels = index % classes
     found = boxes.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
     # Classes side by side and images one below the other, so that one suppression serves them all.

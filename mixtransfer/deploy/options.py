@@ -23,7 +23,7 @@ class ExportOptions:
             (onnx and openvino).
         int8_limit: Points of accuracy, or average precision, on the validation images that int8 may cost; if it costs
             more, nothing is written.
-        images: Files, folders or glob patterns to check the export on; by default images of the run's test part.
+        images: A file, folder or glob pattern of images to check on; by default those of the run's test part.
         check: How many images to check on.
         json: Print the outcome as JSON.
     """

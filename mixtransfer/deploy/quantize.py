@@ -1,8 +1,8 @@
 """8-bit integers by post-training quantization, and what they cost in accuracy.
 
 Weights become int8 by channel; the ranges of activations are measured on training images of the run's data. What
-follows the last convolution, such as the decoding of boxes, stays as it is. Accuracy before and after is measured on
-the validation part: the test part chooses nothing.
+follows the last convolution stays as it is: the classifier, for which int8 was slower, or the decoding of boxes.
+Accuracy before and after is measured on the validation part: the test part chooses nothing.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.formats import quiet
+from mixtransfer.deploy.fuse import Rule
 from mixtransfer.deploy.metadata import KEY
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.source import Source
@@ -23,8 +24,9 @@ from mixtransfer.errors import UserError
 
 FORMATS = ("onnx", "openvino")
 CALIBRATION, SCORED = 200, 1000  # images at most
+RULE = Rule(True, "dense")  # 1×1 convolutions in groups are slower in int8 than ordinary ones with zeros
 
-_WITH_WEIGHTS = {"Conv", "Gemm", "MatMul", "Convolution", "GroupConvolution"}
+_CONVOLUTIONS = {"Conv", "Convolution", "GroupConvolution"}
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class LabelledViews:
     """What int8 is calibrated on and judged by.
 
     Attributes:
-        calibration: Views of training images, uint8 (size, size, 3).
+        calibration: Views of training images, uint8 (n, size, size, 3).
         score: What ``judge`` gives; see ``Quantization``.
         judge: The score of an exported file on the validation images, in percent; takes a title for its progress too.
         images: How many these are.
     """
 
-    calibration: list[np.ndarray]
+    calibration: np.ndarray
     score: str
     judge: Callable[[Exported, str], float]
     images: int
@@ -195,15 +197,15 @@ def _quantize_openvino(path: Path, inputs: Sequence[np.ndarray]) -> None:
 
 
 def _after_convolutions(nodes: Sequence[tuple[str, str, list[str], list[str]]]) -> list[str]:
-    """Names of the nodes whose results reach no layer with weights.
+    """Names of the nodes whose results reach no convolution.
 
     Args:
         nodes: (name, type, names of inputs, names of outputs), in topological order.
     """
-    needed: set[str] = set()  # values that a layer with weights is computed from
+    needed: set[str] = set()  # values that a convolution is computed from
     names = []
     for name, kind, inputs, outputs in reversed(nodes):
-        if kind in _WITH_WEIGHTS or needed.intersection(outputs):
+        if kind in _CONVOLUTIONS or needed.intersection(outputs):
             needed.update(inputs)
         elif kind not in ("Constant", "Parameter", "Result"):
             names.append(name)
@@ -219,7 +221,7 @@ def _of_classifier(source: Source) -> LabelledViews:
     dataset = _loaded(source, lambda: load_dataset(recorded.data, recorded.data_root, *splits))
     train, val = dataset.train, dataset.val
     chosen = _spread(len(val), SCORED)
-    views = [source.view(val.image(i)) for i in chosen]
+    views = np.stack([source.view(val.image(i)) for i in chosen])
 
     def judge(exported: Exported, title: str) -> float:
         right = 0
@@ -227,7 +229,7 @@ def _of_classifier(source: Source) -> LabelledViews:
             right += int(exported(view[None])["logits"].argmax() == label)
         return 100 * right / len(views)
 
-    calibration = [source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)]
+    calibration = np.stack([source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)])
     return LabelledViews(calibration, "top-1 accuracy", judge, len(views))
 
 
@@ -240,7 +242,7 @@ def _of_detector(source: Source) -> LabelledViews:
     splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
     dataset = _loaded(source, lambda: load_detection_dataset(recorded.data, recorded.data_root, *splits))
     records = [dataset.val[i] for i in _spread(len(dataset.val), SCORED)]
-    views = [source.view(record.image()) for record in records]
+    views = np.stack([source.view(record.image()) for record in records])
 
     def judge(exported: Exported, title: str) -> float:
         found = []
@@ -252,7 +254,8 @@ def _of_detector(source: Source) -> LabelledViews:
             found.append(Detections(record.image_id, boxes[kept] * scale, scores[kept], labels[kept]))
         return coco_scores(records, found, source.classes, source.details["category_ids"]).ap["AP"] or 0.0
 
-    calibration = [source.view(dataset.train[i].image()) for i in _spread(len(dataset.train), CALIBRATION)]
+    chosen = _spread(len(dataset.train), CALIBRATION)
+    calibration = np.stack([source.view(dataset.train[i].image()) for i in chosen])
     return LabelledViews(calibration, "average precision", judge, len(views))
 
 

@@ -3,7 +3,10 @@
 import copy
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -53,13 +56,21 @@ def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, C
 def _onnxruntime(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
     content = onnx_model(_network("onnx", model, size)).SerializeToString()
     sessions = {batch: onnx_session(content, torch.get_num_threads(), batch) for batch in batches}
-    return {batch: lambda images, run=s.run: run(None, {"images": images.numpy()})[0] for batch, s in sessions.items()}
+    return {batch: partial(_run_session, session) for batch, session in sessions.items()}
+
+
+def _run_session(session: Any, images: torch.Tensor) -> np.ndarray:
+    return session.run(None, {"images": images.numpy()})[0]
 
 
 def _openvino(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
     converted = openvino_model(_network("openvino", model, size))
     compiled = {batch: compile_openvino(converted, batch, torch.get_num_threads()) for batch in batches}
-    return {batch: lambda images, call=call: call(images.numpy())[0] for batch, call in compiled.items()}
+    return {batch: partial(_run_compiled, call) for batch, call in compiled.items()}
+
+
+def _run_compiled(compiled: Any, images: torch.Tensor) -> np.ndarray:
+    return compiled(images.numpy())[0]
 
 
 def _network(format: str, model: nn.Module, size: int) -> ExportClassifier:

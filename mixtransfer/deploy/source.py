@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Source:
         return answer
 
 
-def _detector_reference(model: nn.Module, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
+def _detector_reference(model: Any, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
     @torch.inference_mode()
     def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
         inputs = [{"image": image} for image in images]
@@ -75,7 +76,7 @@ def _detector_reference(model: nn.Module, raw: bool) -> Callable[[torch.Tensor],
             names = ("logits", "deltas", "anchors")
             return dict(zip(names, (x.numpy() for x in model.predict(model.preprocess(inputs).tensor)), strict=True))
         limit = model.detections_per_image
-        found = {
+        found: dict[str, np.ndarray] = {
             "boxes": np.zeros((len(images), limit, 4), np.float32),
             "scores": np.zeros((len(images), limit), np.float32),
             "labels": np.zeros((len(images), limit), np.int64),
@@ -142,7 +143,7 @@ def images_of(source: Source, patterns: str | None, count: int) -> tuple[np.ndar
 
 
 def _readable(paths: list[Path], count: int) -> list[Image.Image]:
-    found = []
+    found: list[Image.Image] = []
     for path in paths:
         if len(found) == count:
             break
@@ -160,14 +161,14 @@ def _of_the_data(source: Source, count: int) -> list[Image.Image]:
 
         recorded = TrainOptions(**source.run.read_config())
         splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-        examples = load_dataset(recorded.data, recorded.data_root, *splits, check=False).test
+        examples = load_dataset(str(recorded.data), recorded.data_root, *splits, check=False).test
         return [examples.image(int(i)) for i in np.unique(np.linspace(0, len(examples) - 1, count).astype(int))]
     from mixtransfer.data.detection.load import load_detection_dataset
-    from mixtransfer.detection.options import TrainOptions
+    from mixtransfer.detection.options import TrainOptions  # type: ignore[assignment]
 
     recorded = TrainOptions(**source.run.read_config())
     splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-    dataset = load_detection_dataset(recorded.data, recorded.data_root, *splits)
+    dataset = load_detection_dataset(str(recorded.data), recorded.data_root, *splits)
     return [record.image() for record in (dataset.test or dataset.val)[:count]]
 
 

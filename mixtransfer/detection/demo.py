@@ -29,6 +29,7 @@ def run_demo(options: DemoOptions) -> Run:
             output=options.output,
         )
     )
+    assert run  # one process
     images = [str(path) for path in sorted((data / "test").glob("*.jpg"))[:SHOWN]]
     drawn = run.folder / "detections"
     for _ in predict(PredictOptions(str(run.folder), images, str(drawn)), Predictor(str(run.folder))):

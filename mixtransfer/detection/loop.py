@@ -198,7 +198,7 @@ class Keeper(hooks.HookBase):
         tqdm.write(
             f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
             f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
-            f"{row['seconds'] / steps * (self.options.iterations - done) / 60:.0f} minutes left"
+            f"{row['seconds'] / steps * ((self.options.iterations or done) - done) / 60:.0f} minutes left"
         )
         if (row["AP"] or 0.0) > self.best:
             self.best = row["AP"] or 0.0

@@ -122,13 +122,16 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
-    sources, everything = [], []
+    sources: list[dict] = []
+    everything: list[Detections] = []
     workers = max(1, default_workers() if options.workers is None else options.workers)
     with ThreadPoolExecutor(workers) as pool, _Drawings(output, detector.classes) as drawings:
         for batch in _batches(_shots(paths, detector.size, pool, 2 * options.batch_size), options.batch_size):
-            usable = [shot for shot in batch if shot.image is not None]
-            found = detector.detect([shot.view for shot in usable], [shot.image.size for shot in usable])
-            answers = iter(found)
+            usable = [
+                (shot.view, shot.image.size) for shot in batch if shot.image is not None and shot.view is not None
+            ]
+            views, sizes = [view for view, _ in usable], [size for _, size in usable]
+            answers = iter(detector.detect(views, sizes) if usable else [])
             for shot in batch:
                 if shot.image is None:
                     yield Found(shot.path, None, None, shot.error)
@@ -242,7 +245,7 @@ class _Drawings(AbstractContextManager):
         self.writer: cv2.VideoWriter | None = None
 
     def add(self, shot: _Shot, detections: Detections) -> None:
-        if self.folder is None:
+        if self.folder is None or shot.image is None:
             return
         drawn = draw_detections(shot.image, detections, self.classes)
         if shot.path != self.path:

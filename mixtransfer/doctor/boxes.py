@@ -186,8 +186,8 @@ def _uncovered(listing: Listing, parts: dict[str, PartBoxes], overlap: np.ndarra
         f"no anchor by half at {size} pixels: they are hard to learn.",
         "Train with a larger --image-size, or cut the images into tiles, if the small objects matter.",
         [
-            _at(listing, *places[k], f"annotation {places[k][0].listed.ids[places[k][1]]}, IoU {overlap[k]:.2f}")
-            for k in worst
+            _at(listing, part, box, f"annotation {part.listed.ids[box]}, IoU {overlap[k]:.2f}")
+            for k, (part, box) in ((k, places[k]) for k in worst)
         ],
     )
 

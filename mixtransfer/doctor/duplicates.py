@@ -33,7 +33,7 @@ class Copies:
             if look.reason is None:
                 by_digest.setdefault(look.digest, []).append(i)
         self.groups = [group for group in by_digest.values() if len(group) > 1]
-        first = {}  # one image of each group for each part
+        first: dict[tuple[str, str], int] = {}  # one image of each group for each part
         for group in by_digest.values():
             for i in group:
                 first.setdefault((looks[i].digest, listing.part[i]), i)

@@ -9,7 +9,7 @@ from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, ov
 from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
-from mixtransfer.doctor.finding import SEVERITIES, Finding, worst_first
+from mixtransfer.doctor.finding import SEVERITIES, Finding, plural, worst_first
 from mixtransfer.doctor.labels import label_findings
 from mixtransfer.doctor.listing import Listing, list_data
 from mixtransfer.doctor.looking import Look, look_through
@@ -44,7 +44,7 @@ class Diagnosis:
         """A sentence."""
         number = {severity: sum(one.severity == severity for one in self.findings) for severity in SEVERITIES}
         if number["error"]:
-            return f"Mend this before training: {number['error']} of the {len(self.findings)} findings would spoil it."
+            return f"Mend first: {plural(number['error'], 'finding')} of {len(self.findings)} would spoil a training."
         if number["warning"]:
             return "It can be trained on; look at the warnings first."
         return "Nothing stands in the way of training."

@@ -88,8 +88,8 @@ def _shorter(look: Look) -> int:
 
 
 def _is_misnamed(image: Path | np.ndarray, form: str) -> bool:
-    said = isinstance(image, Path) and Image.registered_extensions().get(image.suffix.lower())
-    return bool(said) and SAME_FORMAT.get(said, said) != SAME_FORMAT.get(form, form)
+    said = Image.registered_extensions().get(image.suffix.lower()) if isinstance(image, Path) else None
+    return said is not None and SAME_FORMAT.get(said, said) != SAME_FORMAT.get(form, form)
 
 
 def _unlisted(listing: Listing) -> Finding | None:
@@ -98,7 +98,7 @@ def _unlisted(listing: Listing) -> Finding | None:
     root = listing.source
     if root is None or not root.is_dir():
         return None
-    listed = {image.absolute() for image in listing.images}
+    listed = {image.absolute() for image in listing.images if isinstance(image, Path)}
     examples = []
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -3,10 +3,11 @@ cleanlab)."""
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str) -> lis
         UserError: cleanlab is missing, or the run or the data cannot be used.
     """
     _require_cleanlab()
-    find = classification_suspects if listing.task == "classify" else detection_suspects
+    find: Callable[..., Any] = classification_suspects if listing.task == "classify" else detection_suspects
     position = {_key(image): i for i, image in enumerate(listing.images)}
     findings = []
     unseen, seen = find(run, data, data_root)

@@ -1,6 +1,6 @@
 """What a dataset lists, for both tasks, before anything is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,8 +92,8 @@ def _classification(data: str, data_root: Path) -> Listing:
     if data in NAMED_DATASETS and folder is None:
         dataset = load_dataset(data, data_root)
         whole = {"train": dataset.train.joined(dataset.val), "test": dataset.test}
-        parts = {part: (list(examples.images), examples.labels) for part, examples in whole.items()}
-        name, source, classes = dataset.name, None, dataset.classes
+        name, source, classes = dataset.name, None, dataset.classes  # type: tuple[str, Path | None, list[str]]
+        parts: Mapping[str, tuple] = {part: (list(its.images), its.labels) for part, its in whole.items()}
     else:
         listed = list_images(str(folder or data))
         name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts

@@ -95,7 +95,7 @@ def _header(path: Path) -> tuple[str, str]:
 
 
 def _look_at_pixels(pixels: np.ndarray) -> Look:
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).hexdigest()
     height, width = pixels.shape[:2]
     return Look(None, pixels.nbytes, width, height, "RGB", "", digest, *_fingerprint(Image.fromarray(pixels)))
 

@@ -120,7 +120,7 @@ def like(a: np.ndarray, b: np.ndarray) -> float:
 def _match(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Correlations of the middle of ``b`` with the part of ``a`` that is most like it: as they are, and in detail."""
     middle = b[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    best = (-1.0, np.empty(0))
+    best: tuple[float, np.ndarray] = (-1.0, np.empty(0))
     for scale in SCALES:
         side = round(SIDE * scale)
         larger = a if side == SIDE else cv2.resize(a, (side, side), interpolation=cv2.INTER_LINEAR)

@@ -8,7 +8,7 @@ from enlivening import enliven
 from exporting import SUFFIXES, needs
 from folders import make_folder
 
-from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.cli import main
@@ -48,7 +48,7 @@ def detector(tmp_path_factory) -> Path:
         for predictor in model.head.classes:
             predictor[-1].weight.mul_(30)  # scores that differ, some of them high
     write_atomic(run.weights, model_bytes(model))
-    detector_card(name, "auto", "cross_entropy", 96, ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
+    detector_card(backbone_spec(name), "auto", "cross_entropy", 96, ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
     return run.folder
 
 

@@ -21,8 +21,10 @@ pytest.importorskip("openvino")
 def exported_before(monkeypatch, exports):
     """`export` writes in no time what was exported before."""
 
+    before = exports("onnx")
+
     def write(network, metadata, path):
-        shutil.copy(exports("onnx"), path)
+        shutil.copy(before, path)
 
     monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], write=write))
 

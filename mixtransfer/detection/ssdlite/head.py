@@ -46,4 +46,4 @@ def _predictor(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _by_anchor(x: torch.Tensor, width: int) -> torch.Tensor:
     """(n, anchors of a cell * width, h, w) → (n, anchors, width)."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, width)
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, width)  # a length would fix the batch of an export
