@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -49,7 +50,7 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
             )  # fmt: skip
         shown = gr.HTML(html.waiting(models), elem_id="answers")
         kept = gr.State(time_to_live=KEPT)
-        quiet = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
         drop.upload(
             answer, [drop, which, threshold], [drop, shown, kept], concurrency_limit=1, show_progress_on=shown,
             api_visibility="private",
