@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,11 +25,11 @@ class Answer:
     """What one model says of one image.
 
     Attributes:
-        seen: Probabilities or ``Detections``, see ``Model.see``.
+        seen: A classifier's probabilities (classes,) or a detector's ``Detections``, as the model's task has it.
         milliseconds: From the decoded image to that.
     """
 
-    seen: np.ndarray | Detections
+    seen: Any
     milliseconds: float
 
 
@@ -85,7 +86,7 @@ def look(
         progress: Is called with the number of images done and of all.
     """
     admitted, left_out = admit(paths, most, max_megabytes)
-    images = []
+    images: list[Looked] = []
     for done, path in enumerate(admitted):
         progress(done, len(admitted))
         try:

@@ -73,7 +73,7 @@ def _column(answers: Answers, number: int, threshold: float) -> dict[str, str]:
 
 
 def _agreement(answers: Answers) -> str:
-    same = sum(not _differ(image, answers.models) for image in answers.images)
+    same = len([image for image in answers.images if not _differ(image, answers.models)])
     return f"Both give the same class to {same} of {len(answers.images)} images."
 
 
