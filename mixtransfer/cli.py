@@ -1,5 +1,6 @@
 """The command line: verbs to functions. An option class is a verb's interface, its docstring the help."""
 
+import contextlib
 import importlib
 import io
 import sys
@@ -119,8 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A pipe or a log shows progress as it comes, too, and not every terminal knows every letter of a file's name.
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+        sys.stdout.reconfigure(line_buffering=True)  # a pipe or a log shows progress as it comes, too
+        with contextlib.suppress(OSError):
+            sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal knows every letter of a file's name
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

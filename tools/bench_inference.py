@@ -27,7 +27,7 @@ from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
-from mixtransfer.deploy.quantize import quantize_file
+from mixtransfer.deploy.quantize import RULE, quantize_file
 from mixtransfer.deploy.runtimes import prepare
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.run import machine, package_versions
@@ -89,9 +89,9 @@ def classifier_calls(folder: Path, int8: bool) -> Calls:
             if format == "onnx":
                 calls[f"{name} ours onnx 16"] = partial(exported.run, arrays[16])
             if int8 and name == "mixnet_s":
-                quantize_file(
-                    path, [np.random.default_rng(i).normal(size=arrays[1].shape).astype("f") for i in range(8)]
-                )
+                path = folder / f"int8{suffix}"
+                export(ExportClassifier(model, preprocessing, False, RULE).eval(), preprocessing, format, path)
+                quantize_file(path, list(torch.randn(8, 1, 3, SIZE, SIZE).numpy()))
                 calls[f"{name} int8 {format}"] = partial(open_exported(path).run, arrays[1])
     return calls
 

@@ -1,6 +1,6 @@
 """Whether a search is worth it: the found network against 20 random ones of the same multiply-adds, each trained alone.
 
-    python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search         # 32 px, about 40 minutes
+    python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search
     python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search --tiny  # to see that it works
 
 From an image folder with train/ and test/ it takes --images training images, searches with `mixtransfer search`, draws
@@ -11,8 +11,8 @@ of the networks and what they reach alone. What is finished is not repeated.
 """
 
 import argparse
-import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mixtransfer.search.supernet import Supernet
 from mixtransfer.search.training import load_supernet
 
 TOLERANCE = 0.05  # of the multiply-adds
+TEST = 5000  # images
 VALIDATION = 0.2  # share of the training images that choose
 
 
@@ -40,11 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="image folder with train/ and test/")
     parser.add_argument("--output", default="runs/bench-search")
-    parser.add_argument("--images", type=int, default=10_000, help="training images, the validation part included")
+    parser.add_argument("--images", type=int, default=6000, help="training images, the validation part included")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--budget-macs", type=float, default=3e6)
-    parser.add_argument("--supernet-epochs", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--supernet-epochs", type=int, default=15)
+    parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--networks", type=int, default=20, help="random networks")
     parser.add_argument("--epochs", type=int, default=5, help="of each network's own training")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -55,9 +56,9 @@ def main() -> None:
         options.images, options.supernet_epochs, options.trials, options.networks, options.epochs = 600, 2, 20, 3, 1
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data.csv"
+    data = folder / "data"
     if not data.exists():
-        write_subset(Path(options.data), options.images, 500 if options.tiny else 5000, data)
+        copy_subset(Path(options.data), {"train": options.images, "test": TEST // 10 if options.tiny else TEST}, data)
     size = [
         "--image-size",
         options.image_size,
@@ -99,18 +100,17 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
-def write_subset(root: Path, images: int, test_images: int, path: Path) -> None:
-    """A manifest of the first images of train/ and test/, the same number of each class."""
-    rows = []
-    for part, most in (("train", images), ("test", test_images)):
-        classes = sorted(folder for folder in (root / part).iterdir() if folder.is_dir())
-        for folder in classes:
-            chosen = sorted(folder.iterdir())[: most // len(classes)]
-            rows += [{"path": file.resolve(), "label": folder.name, "split": part} for file in chosen]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "label", "split"])
-        writer.writeheader()
-        writer.writerows(rows)
+def copy_subset(root: Path, images: dict[str, int], folder: Path) -> None:
+    """Copy the first images of each part, the same number of each class."""
+    unfinished = folder.with_name(f"{folder.name}.part")
+    for part, most in images.items():
+        classes = sorted(path for path in (root / part).iterdir() if path.is_dir())
+        for one in classes:
+            target = unfinished / part / one.name
+            target.mkdir(parents=True, exist_ok=True)
+            for file in sorted(one.iterdir())[: most // len(classes)]:
+                shutil.copy(file, target)
+    unfinished.rename(folder)
 
 
 def random_networks(found: Architecture, options: argparse.Namespace) -> dict[str, Architecture]:
@@ -127,7 +127,7 @@ def random_networks(found: Architecture, options: argparse.Namespace) -> dict[st
 
 
 def search_space(options: argparse.Namespace) -> Space:
-    classes = len({row["label"] for row in csv.DictReader((Path(options.output) / "data.csv").open(encoding="utf-8"))})
+    classes = sum(path.is_dir() for path in (Path(options.output) / "data" / "train").iterdir())
     return Space.for_budget(options.budget_macs, options.image_size, classes)
 
 

@@ -25,7 +25,7 @@ class Answer:
     """What one model says of one image.
 
     Attributes:
-        seen: Probabilities or ``Detections``, see ``Model.see``.
+        seen: A classifier's probabilities (classes,) or a detector's ``Detections``, as the model's task has it.
         milliseconds: From the decoded image to that.
     """
 

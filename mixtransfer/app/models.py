@@ -82,10 +82,12 @@ def open_model(path: str, name: str, device: str) -> Model:
         card = ModelCard.read(Run.open(path).model)
         task, network = card.task, card.backbone
     if task == "classification":
-        classifier = ExportedClassifier(path) if is_exported(path) else RunClassifier(path, device)
-        return _classifier(name, network, classifier)
-    detector = ExportedDetector(path, LOWEST_SCORE) if is_exported(path) else Predictor(path, device, LOWEST_SCORE)
-    return _detector(name, network, detector)
+        if is_exported(path):
+            return _classifier(name, network, ExportedClassifier(path))
+        return _classifier(name, network, RunClassifier(path, device))
+    if is_exported(path):
+        return _detector(name, network, ExportedDetector(path, LOWEST_SCORE))
+    return _detector(name, network, Predictor(path, device, LOWEST_SCORE))
 
 
 def _classifier(name: str, network: str, classifier: ImageClassifier) -> Model:

@@ -9,7 +9,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import _create_effnet
 from torch import nn
 
-from mixtransfer.backbones.architecture import Architecture
+from mixtransfer.backbones.architecture import Architecture, Block
 from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
 from mixtransfer.backbones.replace import depthwise_layers, replace_depthwise, use_mixconv
 from mixtransfer.backbones.weights import (
@@ -106,6 +106,9 @@ def _from_blocks(architecture: Architecture, timm_kwargs: dict[str, Any]) -> nn.
         "first_conv": "conv_stem",
         "classifier": "classifier",
     }
+    if timm_kwargs.get("features_only"):  # by default every map, where timm takes five
+        strided = sum(Block.parse(stage[0]).stride == 2 for stage in architecture.blocks)
+        timm_kwargs = {"out_indices": tuple(range(1 + strided)), **timm_kwargs}
     try:
         return _create_effnet(
             architecture.name,
@@ -116,7 +119,7 @@ def _from_blocks(architecture: Architecture, timm_kwargs: dict[str, Any]) -> nn.
             round_chs_fn=_as_written,
             **timm_kwargs,
         )
-    except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+    except (AssertionError, ValueError, RuntimeError, ArithmeticError, IndexError) as error:
         raise UserError(f"The network {architecture.name} cannot be built of its blocks: {error}.") from error
 
 

@@ -57,7 +57,7 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
         return _train(options, say, claims)
 
 
-def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run:
+def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
     prepare_process()
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:

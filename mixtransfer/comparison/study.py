@@ -132,15 +132,15 @@ def _check_training(training, task: str) -> None:
     """
     if task == "detect":
         from mixtransfer.data.detection.load import list_boxes
-        from mixtransfer.detection.train import check
+        from mixtransfer.detection import train as detection
 
-        check(training)
+        detection.check(training)
         list_boxes(training.data, Path(training.data_root))
     else:
-        from mixtransfer.classification.defaults import check
+        from mixtransfer.classification import defaults
         from mixtransfer.data.load import load_dataset
 
-        check(training)
+        defaults.check(training)
         parts = (training.val_fraction, training.test_fraction, training.split_seed)
         load_dataset(training.data, training.data_root, *parts, check=False)
 

@@ -13,7 +13,7 @@ from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
 from mixtransfer.report.page import Page
 
-COLUMNS = ("runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "memory MB", "of peak")
+COLUMNS = ("runtime", "threads", "batch", "p50 ms", "p90", "p99", "images/s", "MB", "peak")
 
 
 def write_benchmark(options: BenchmarkOptions, result: Benchmark) -> Path:
@@ -51,7 +51,7 @@ def cells(speed: Speed) -> list[str]:
 
 
 def peaks(result: Benchmark) -> str:
-    """What "of peak" is a share of, in words."""
+    """What the last column is a share of, in words."""
     measured = ", ".join(
         f"{2e-9 * rate:.0f} GFLOP/s with {count} thread{'s' * (count > 1)}" for count, rate in result.peak.items()
     )

@@ -23,6 +23,7 @@ def export(options: ExportOptions) -> int:
 
 
 def benchmark(options: BenchmarkOptions) -> int:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -35,9 +36,10 @@ def benchmark(options: BenchmarkOptions) -> int:
     if options.json:
         print(json.dumps(result.to_dict()))
         return 0
-    table = Table(title=f"{result.name} at {result.image_size} pixels", title_justify="left")
+    title = f"{result.name} at {result.image_size} pixels"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "runtime" else "right")
+        table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
     for speed in result.speeds:
         table.add_row(*cells(speed))
     Console().print(table)

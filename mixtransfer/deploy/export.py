@@ -10,7 +10,7 @@ from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
-from mixtransfer.deploy.quantize import Quantization, check_int8, labelled_views, quantize
+from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
 from mixtransfer.deploy.source import Source, images_of, open_source
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -59,7 +59,8 @@ def export(options: ExportOptions) -> Written:
     metadata = describe(source, options)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
-        kind.write(source.network(options.preprocess, options.raw, kind.rule), metadata, made)
+        rule = RULE if options.int8 else kind.rule
+        kind.write(source.network(options.preprocess, options.raw, rule), metadata, made)
         views, images = images_of(source, options.images, options.check)
         parity = compare(open_exported(made), source.reference(options.raw), views, images)
         if not parity.holds:

@@ -1,8 +1,8 @@
 """8-bit integers by post-training quantization, and what they cost in accuracy.
 
 Weights become int8 by channel; the ranges of activations are measured on training images of the run's data. What
-follows the last convolution, such as the decoding of boxes, stays as it is. Accuracy before and after is measured on
-the validation part: the test part chooses nothing.
+follows the last convolution stays as it is: the classifier, for which int8 was slower, or the decoding of boxes.
+Accuracy before and after is measured on the validation part: the test part chooses nothing.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.formats import quiet
+from mixtransfer.deploy.fuse import Rule
 from mixtransfer.deploy.metadata import KEY
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.source import Source
@@ -23,8 +24,9 @@ from mixtransfer.errors import UserError
 
 FORMATS = ("onnx", "openvino")
 CALIBRATION, SCORED = 200, 1000  # images at most
+RULE = Rule(True, "dense")  # 1×1 convolutions in groups are slower in int8 than ordinary ones with zeros
 
-_WITH_WEIGHTS = {"Conv", "Gemm", "MatMul", "Convolution", "GroupConvolution"}
+_CONVOLUTIONS = {"Conv", "Convolution", "GroupConvolution"}
 
 
 @dataclass(frozen=True)
@@ -195,15 +197,15 @@ def _quantize_openvino(path: Path, inputs: Sequence[np.ndarray]) -> None:
 
 
 def _after_convolutions(nodes: Sequence[tuple[str, str, list[str], list[str]]]) -> list[str]:
-    """Names of the nodes whose results reach no layer with weights.
+    """Names of the nodes whose results reach no convolution.
 
     Args:
         nodes: (name, type, names of inputs, names of outputs), in topological order.
     """
-    needed: set[str] = set()  # values that a layer with weights is computed from
+    needed: set[str] = set()  # values that a convolution is computed from
     names = []
     for name, kind, inputs, outputs in reversed(nodes):
-        if kind in _WITH_WEIGHTS or needed.intersection(outputs):
+        if kind in _CONVOLUTIONS or needed.intersection(outputs):
             needed.update(inputs)
         elif kind not in ("Constant", "Parameter", "Result"):
             names.append(name)

@@ -78,7 +78,7 @@ def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
     for name, is_wrong in wrong.items():
         if is_wrong:
             raise UserError(f"{path} is not a detector's description: {name} is missing or wrong.")
-    return card, size, ids
+    return card, values["size"], values["category_ids"]
 
 
 def open_detector(folder: Path | str) -> TrainedDetector:

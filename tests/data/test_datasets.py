@@ -96,7 +96,7 @@ def test_manifest_with_and_without_splits(image_folder):
         ("file,label\na.jpg,cat\n", "needs the columns path and label"),
         ("path,label\n", "lists no images"),
         ("path,label\ncat/000.jpg,\n", "line 2: the label is missing"),
-        ("path,label\n../../etc/passwd,cat\n", "outside the manifest's folder"),
+        ("path,label\n../../etc/passwd,cat\n", "line 2: '../../etc/passwd' lies outside of"),
         ("path,label,split\ncat/000.jpg,cat,maybe\n", "must be train, val or test"),
         ("path,label,split\ncat/000.jpg,cat,train\ncat/001.jpg,cat,\n", "in every row or in none"),
     ],

