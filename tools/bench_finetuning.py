@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -40,7 +41,8 @@ class Pictures(Dataset):
     """Examples as timm's loader takes a dataset: it sets ``transform``."""
 
     def __init__(self, examples: Examples) -> None:
-        self.examples, self.transform = examples, None
+        self.examples = examples
+        self.transform: Any = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -52,17 +54,17 @@ class Pictures(Dataset):
 def timm_training(options: TrainOptions, epochs: int, lr: float) -> float:
     """Fine-tune as timm does; top-1 on the test part, a fraction."""
     torch.manual_seed(options.seed)
-    dataset = load_dataset(options.data, options.data_root)
+    dataset = load_dataset(str(options.data), options.data_root)
     ours = create_backbone(options.backbone, num_classes=len(dataset.classes))
     model = timm.create_model(backbone_spec(options.backbone).timm_name, num_classes=len(dataset.classes))
     model.load_state_dict(ours.state_dict())
     wanted = Preprocessing.of(ours, options.image_size)
-    settings = {
+    settings: dict[str, Any] = {
         "input_size": (3, wanted.size, wanted.size), "batch_size": BATCH, "use_prefetcher": False,
         "device": torch.device("cpu"), "num_workers": default_workers(), "interpolation": wanted.interpolation,
         "mean": wanted.mean, "std": wanted.std, "crop_pct": wanted.crop,
     }  # fmt: skip
-    batches = create_loader(Pictures(dataset.train), is_training=True, **settings)
+    batches = create_loader(cast(Any, Pictures(dataset.train)), is_training=True, **settings)
     criterion = LabelSmoothingCrossEntropy(0.1)
     optimizer = create_optimizer_v2(model, "adamw", lr=lr, weight_decay=0.05)
     schedule, _ = create_scheduler_v2(optimizer, "cosine", num_epochs=epochs, warmup_epochs=1, warmup_lr=lr / 10)
@@ -80,7 +82,7 @@ def timm_training(options: TrainOptions, epochs: int, lr: float) -> float:
 @torch.inference_mode()
 def timm_top1(model: torch.nn.Module, examples: Examples, settings: dict) -> float:
     model.eval()
-    batches = create_loader(Pictures(examples), is_training=False, **settings)
+    batches = create_loader(cast(Any, Pictures(examples)), is_training=False, **settings)
     right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
     return right / len(examples)
 
@@ -104,6 +106,7 @@ def main() -> None:
         theirs = timm_training(options, given.epochs, given.lr)
         middle = time.perf_counter()
         run = train(options)
+        assert run
         end = time.perf_counter()
         ours = run.read_metrics()["test"]["top1"]["value"]
     print(

@@ -241,7 +241,7 @@ def kill(
     said = log.read_text()[offset:]
     if code in codes:
         return None, True  # it was just ending
-    if code not in CODES[how]:
+    if code not in CODES[signal.Signals(how)]:
         return f"it ended with {code}: {said[-500:]}", False
     if "Traceback" in said and not fresh:  # the import of Python's own parts has no handler yet
         return f"it shows a traceback: {said[-1500:]}", False

@@ -6,6 +6,7 @@ keep their names.
 """
 
 from types import MethodType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ class GroupedPointwise(MixedConv2d):
     """timm's 1×1 convolutions in groups of equal width, in one call without splitting and joining."""
 
     def __init__(self, layer: MixedConv2d) -> None:
-        nn.ModuleDict.__init__(self, layer.items())
+        nn.ModuleDict.__init__(self, dict(layer.items()))
         self.in_channels, self.out_channels, self.splits = layer.in_channels, layer.out_channels, layer.splits
         self.train(layer.training)
 
@@ -39,22 +40,23 @@ class GroupedPointwise(MixedConv2d):
 
     def kernels(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Weight (channels out, channels in of a group, 1, 1) and bias, or None, of all groups."""
-        convs = list(self.values())
+        convs: list[Any] = list(self.values())
         bias = None if convs[0].bias is None else torch.cat([conv.bias for conv in convs])
         return torch.cat([conv.weight for conv in convs]), bias
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        first = self["0"]
+        first: Any = self["0"]
         return F.conv2d(x, weight, bias, first.stride, first.padding, groups=len(self))
 
 
 def make_quicker(model: nn.Module) -> nn.Module:
     """Change a network's layers in place, and return it; ``fold_batch_norm`` must be called (again) after it."""
+    layer: Any
     for name, layer in list(model.named_modules()):
         if GroupedPointwise.fits(layer):
             model.set_submodule(name, GroupedPointwise(layer))
         elif type(layer) is SqueezeExcite:
-            layer.forward = MethodType(_squeeze_and_excite, layer)
+            layer.forward = MethodType(_squeeze_and_excite, layer)  # type: ignore[method-assign]
         elif isinstance(layer, _COPY_IN_PLACE) and getattr(layer, "inplace", False):
             layer.inplace = False
     return model

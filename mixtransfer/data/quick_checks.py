@@ -100,4 +100,5 @@ def _size(file: Path) -> int:
 
 def _digest(contents: Any) -> bytes:
     """Of bytes or an array."""
-    return hashlib.blake2b(np.ascontiguousarray(contents) if isinstance(contents, np.ndarray) else contents).digest()
+    plain = np.ascontiguousarray(contents).data if isinstance(contents, np.ndarray) else contents
+    return hashlib.blake2b(plain).digest()

@@ -1,10 +1,11 @@
 """`benchmark`: how fast a model is here, by runtime, batch and threads."""
 
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,16 +100,19 @@ def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmar
     if options.rounds < 1:
         raise UserError(f"--rounds is {options.rounds}; it must be at least 1.")
     keep_freed_memory()
+    unavailable: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         if is_exported(options.model):
             exported = open_exported(options.model)
             size, macs = exported.preprocessing.size, _macs_of_file(exported.metadata)
-            places, unavailable = {exported.format: options.model}, {}
+            places = {exported.format: options.model}
         else:
             source = _source(options.model)
             size, macs = source.preprocessing.size, _macs(source)
             places, unavailable = _runtimes(source, options, Path(folder), say)
-        calls: dict[Hashable, Callable[[], object]] = {("peak", count): _multiplication(count) for count in threads}
+        calls: dict[tuple[str, int, int], Callable[[], object]] = {
+            ("peak", count, 0): _multiplication(count) for count in threads
+        }
         memory: dict[tuple[str, int], int] = {}
         for runtime, place in places.items():
             say(f"{LABELS[runtime]}: opening.")
@@ -123,7 +127,7 @@ def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmar
             seconds = sample(calls, options.rounds)
         finally:
             torch.set_num_threads(cores)
-    peak = {count: MATRIX**3 / float(np.median(seconds.pop(("peak", count)))) for count in threads}
+    peak = {count: MATRIX**3 / float(np.median(seconds.pop(("peak", count, 0)))) for count in threads}
     speeds = []
     for (runtime, count, batch), samples in seconds.items():
         median = float(np.median(samples))
@@ -146,7 +150,7 @@ def open_calls(runtime: str, place: str, batches: Sequence[int], threads: int) -
     files = [Path(place).with_suffix(suffix) for suffix in FORMATS[runtime].suffixes]
     size = exported.preprocessing.size
     views = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
-    calls = {batch: partial(exported.run, exported.to_input(views[:batch])) for batch in batches}
+    calls: Calls = {batch: partial(exported.run, exported.to_input(views[:batch])) for batch in batches}
     if runtime == "torch":
         calls = {batch: _with_threads(call, threads) for batch, call in calls.items()}
     return sum(file.stat().st_size for file in files), calls
@@ -208,7 +212,7 @@ def _source(name: str) -> Source:
         return open_source(name)
     if Path(name).exists() and not name.lower().endswith(".json"):  # which is a backbone file
         raise UserError(f"{name} is neither a run nor an exported file; a backbone is one of `mixtransfer models`.")
-    model = create_backbone(name, weights="none").eval()
+    model: Any = create_backbone(name, weights="none").eval()
     classes = [str(number) for number in range(model.num_classes)]
     return Source(None, "classification", name, model, Preprocessing.of(model), classes)
 

@@ -1,23 +1,23 @@
 """How much memory calls need, measured in a process of its own, which nothing else has grown."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import torch.multiprocessing
 
-Opener = Callable[[], tuple[int, dict[Hashable, Callable[[], object]]]]
+Opener = Callable[[], tuple[int, dict[int, Callable[[], object]]]]
 
 
-def peak_memory(open_calls: Opener) -> dict[Hashable, int]:
+def peak_memory(open_calls: Opener) -> dict[int, int]:
     """Bytes that each call needs at most beyond a process that has opened the model, the weights included.
 
     The calls come one after the other, so that each counts what those before it keep.
 
     Args:
-        open_calls: Gives the size of the weights in bytes, and the calls. It is run in another process, so it must be
-            a function of a module, or a ``functools.partial`` of one.
+        open_calls: Gives the size of the weights in bytes, and a call for each batch size. It is run in another
+            process, so it must be a function of a module, or a ``functools.partial`` of one.
 
     Returns:
         Nothing where memory cannot be measured: elsewhere than on Linux, or if the process fails.

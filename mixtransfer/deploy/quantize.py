@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -213,12 +214,7 @@ def _after_convolutions(nodes: Sequence[tuple[str, str, list[str], list[str]]]) 
 
 
 def _of_classifier(source: Source) -> LabelledViews:
-    from mixtransfer.classification.options import TrainOptions
-    from mixtransfer.data.load import load_dataset
-
-    recorded = TrainOptions(**source.run.read_config())
-    splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-    dataset = _loaded(source, lambda: load_dataset(recorded.data, recorded.data_root, *splits))
+    dataset = _loaded(source)
     train, val = dataset.train, dataset.val
     chosen = _spread(len(val), SCORED)
     views = np.stack([source.view(val.image(i)) for i in chosen])
@@ -234,13 +230,9 @@ def _of_classifier(source: Source) -> LabelledViews:
 
 
 def _of_detector(source: Source) -> LabelledViews:
-    from mixtransfer.data.detection.load import load_detection_dataset
-    from mixtransfer.detection.options import TrainOptions
     from mixtransfer.detection.scores import Detections, coco_scores
 
-    recorded = TrainOptions(**source.run.read_config())
-    splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-    dataset = _loaded(source, lambda: load_detection_dataset(recorded.data, recorded.data_root, *splits))
+    dataset = _loaded(source)
     records = [dataset.val[i] for i in _spread(len(dataset.val), SCORED)]
     views = np.stack([source.view(record.image()) for record in records])
 
@@ -259,9 +251,10 @@ def _of_detector(source: Source) -> LabelledViews:
     return LabelledViews(calibration, "average precision", judge, len(views))
 
 
-def _loaded(source: Source, load: Callable):
+def _loaded(source: Source) -> Any:
+    assert source.run
     try:
-        dataset = load()
+        dataset = source.data()
     except (UserError, OSError) as error:
         raise UserError(f"--int8 needs the images that {source.run.folder} was trained on: {error}") from error
     if not len(dataset.train) or not len(dataset.val):

@@ -40,6 +40,27 @@ class Source:
     classes: list[str]
     details: dict = field(default_factory=dict)
 
+    def data(self, check: bool = True) -> Any:
+        """The dataset that the run was trained on, in the same parts.
+
+        Args:
+            check: See ``load_dataset``.
+
+        Raises:
+            UserError: It cannot be read any more.
+        """
+        assert self.run
+        recorded = self.run.read_config()
+        names = ("data", "data_root", "val_fraction", "test_fraction", "split_seed")
+        parts = {name: recorded[name] for name in names}
+        if self.task == "detection":
+            from mixtransfer.data.detection.load import load_detection_dataset
+
+            return load_detection_dataset(**parts)
+        from mixtransfer.data.load import load_dataset
+
+        return load_dataset(**parts, check=check)
+
     def network(self, inside: bool, raw: bool, rule: Rule) -> ExportNetwork:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
         if self.task == "detection":
@@ -155,21 +176,11 @@ def _readable(paths: list[Path], count: int) -> list[Image.Image]:
 
 
 def _of_the_data(source: Source, count: int) -> list[Image.Image]:
-    if source.task == "classification":
-        from mixtransfer.classification.options import TrainOptions
-        from mixtransfer.data.load import load_dataset
-
-        recorded = TrainOptions(**source.run.read_config())
-        splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-        examples = load_dataset(str(recorded.data), recorded.data_root, *splits, check=False).test
-        return [examples.image(int(i)) for i in np.unique(np.linspace(0, len(examples) - 1, count).astype(int))]
-    from mixtransfer.data.detection.load import load_detection_dataset
-    from mixtransfer.detection.options import TrainOptions  # type: ignore[assignment]
-
-    recorded = TrainOptions(**source.run.read_config())
-    splits = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
-    dataset = load_detection_dataset(str(recorded.data), recorded.data_root, *splits)
-    return [record.image() for record in (dataset.test or dataset.val)[:count]]
+    dataset = source.data(check=False)
+    if source.task == "detection":
+        return [record.image() for record in (dataset.test or dataset.val)[:count]]
+    examples = dataset.test
+    return [examples.image(int(i)) for i in np.unique(np.linspace(0, len(examples) - 1, count).astype(int))]
 
 
 def _cut_out(count: int) -> list[Image.Image]:

@@ -177,7 +177,7 @@ def test_latency_and_memory_are_measured(study):
 
 def test_costs_are_reported_and_limited(study, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cost, "installed_runtimes", lambda: ["pytorch"])
-    monkeypatch.setattr(cost, "_peak_memory", lambda run, task: 12345)
+    monkeypatch.setattr(cost, "peak_memory", lambda opener: {16: 12345})
     folders = [runs(study)[f"{name}-seed0"].folder for name in (SMALL, LARGE)]
     words = ["--rounds", "2", "--limit", "latency=10s", "--output", tmp_path / "both", "--task", "classify"]
     code, out, _ = answer(capsys, *folders, *words)
