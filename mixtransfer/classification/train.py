@@ -31,7 +31,7 @@ from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
-from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import claimed, remove_unfinished, write_atomic
@@ -245,6 +245,8 @@ class _Session:
         if run and not run.tuned.exists():  # else the weights may be the final ones already
             write_atomic(run.tuned, run.weights.read_bytes())
         tuned = safetensors.torch.load_file(run.tuned) if run else {}
+        # Averaging the weights has averaged these constants too, which moves them by rounding errors.
+        self.module.normalize = Normalize(self.data.preprocessing)
         start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
         validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
