@@ -3,6 +3,7 @@
 tools/kill_and_resume.py does it at random moments, many times.
 """
 
+import csv
 import errno
 import os
 import shutil
@@ -49,10 +50,16 @@ def resumed(run: Path) -> Run:
     return train(TrainOptions(resume=str(run), workers=0))
 
 
+def losses(run: Run) -> list[tuple[str, str]]:
+    with (run.folder / "metrics.csv").open() as file:
+        return [(row["train_loss"], row["val_top1"]) for row in csv.DictReader(file)]
+
+
 def assert_same(run: Run, other: Run) -> None:
     for part in ("validation", "test"):
         assert run.read_metrics()[part] == other.read_metrics()[part]
     assert run.test_predictions.read_bytes() == other.test_predictions.read_bytes()
+    assert losses(run) == losses(other)
     assert {path.name for path in run.folder.iterdir()} == {path.name for path in other.folder.iterdir()}
 
 

@@ -146,6 +146,7 @@ class _Session:
                 callback.load_state_dict(states[callback.state_key])
             return self._finish(trainer, history, kept)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
+        self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
         trainer.fit(
             self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
         )
