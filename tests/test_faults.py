@@ -3,6 +3,7 @@
 tools/kill_and_resume.py does it at random moments, many times.
 """
 
+import csv
 import errno
 import os
 import shutil
@@ -34,18 +35,31 @@ def animals(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(animals, tmp_path_factory) -> Run:
-    return train(tiny(animals, tmp_path_factory.mktemp("undisturbed") / "run"))
+def options(animals, tmp_path_factory) -> dict:
+    """Of a fine-tuning, which has everything that a training can have."""
+    start = train(tiny(animals, tmp_path_factory.mktemp("start") / "run", epochs=1))
+    return {"weights": str(start.weights)}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(animals, options, tmp_path_factory) -> Run:
+    return train(tiny(animals, tmp_path_factory.mktemp("undisturbed") / "run", **options))
 
 
 def resumed(run: Path) -> Run:
     return train(TrainOptions(resume=str(run), workers=0))
 
 
+def losses(run: Run) -> list[tuple[str, str]]:
+    with (run.folder / "metrics.csv").open() as file:
+        return [(row["train_loss"], row["val_top1"]) for row in csv.DictReader(file)]
+
+
 def assert_same(run: Run, other: Run) -> None:
     for part in ("validation", "test"):
         assert run.read_metrics()[part] == other.read_metrics()[part]
-    assert run.weights.read_bytes() == other.weights.read_bytes()
+    assert run.test_predictions.read_bytes() == other.test_predictions.read_bytes()
+    assert losses(run) == losses(other)
     assert {path.name for path in run.folder.iterdir()} == {path.name for path in other.folder.iterdir()}
 
 
@@ -78,7 +92,7 @@ def test_sigterm_is_ctrl_c_for_the_command_and_its_processes():
     assert process.returncode == 143 and int(out) == -signal.SIGINT and err == "\nInterrupted.\n"
 
 
-def test_an_interrupted_choice_of_the_weights_is_made_again(animals, undisturbed, tmp_path, monkeypatch):
+def test_an_interrupted_choice_of_the_weights_is_made_again(animals, options, undisturbed, tmp_path, monkeypatch):
     """The final weights are there already, the scores are not."""
 
     def interrupt(*_):
@@ -87,12 +101,12 @@ def test_an_interrupted_choice_of_the_weights_is_made_again(animals, undisturbed
     with monkeypatch.context() as patch:
         patch.setattr("mixtransfer.classification.report.write_report", interrupt)
         with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'run'}"):
-            train(tiny(animals, tmp_path / "run"))
+            train(tiny(animals, tmp_path / "run", **options))
     assert "test" not in Run(tmp_path / "run").read_metrics()
     assert_same(resumed(tmp_path / "run"), undisturbed)
 
 
-def test_data_that_goes_away_while_training(animals, undisturbed, tmp_path):
+def test_data_that_goes_away_while_training(animals, options, undisturbed, tmp_path):
     """One sentence; with the data back, the run goes on to the same result."""
     data = tmp_path / "animals"
     shutil.copytree(animals, data)
@@ -102,7 +116,7 @@ def test_data_that_goes_away_while_training(animals, undisturbed, tmp_path):
             data.rename(tmp_path / "elsewhere")
 
     with pytest.raises(UserError, match="there is no such file") as caught:
-        train(tiny(data, tmp_path / "run"), say=unplug)
+        train(tiny(data, tmp_path / "run", **options), say=unplug)
     assert str(data) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UserError, match="There is no dataset or folder"):
         resumed(tmp_path / "run")
@@ -168,7 +182,7 @@ def test_a_disk_that_takes_no_more_is_named_with_the_file(function, number, tmp_
 
 
 def test_a_full_disk_at_the_end_is_one_sentence_and_the_run_goes_on(
-    animals, undisturbed, tmp_path, monkeypatch, capsys
+    animals, options, undisturbed, tmp_path, monkeypatch, capsys
 ):
     """The page is the first file that does not fit."""
     fsync = os.fsync
@@ -180,7 +194,7 @@ def test_a_full_disk_at_the_end_is_one_sentence_and_the_run_goes_on(
 
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
-    given = {**asdict(tiny(animals, tmp_path / "run")), "data": None}
+    given = {**asdict(tiny(animals, tmp_path / "run", **options)), "data": None}
     words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill)

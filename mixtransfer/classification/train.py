@@ -31,7 +31,7 @@ from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
-from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import claimed, remove_unfinished, write_atomic
@@ -146,6 +146,7 @@ class _Session:
                 callback.load_state_dict(states[callback.state_key])
             return self._finish(trainer, history, kept)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
+        self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
         trainer.fit(
             self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
         )
@@ -245,6 +246,8 @@ class _Session:
         if run and not run.tuned.exists():  # else the weights may be the final ones already
             write_atomic(run.tuned, run.weights.read_bytes())
         tuned = safetensors.torch.load_file(run.tuned) if run else {}
+        # Averaging the weights has averaged these constants too, which moves them by rounding errors.
+        self.module.normalize = Normalize(self.data.preprocessing)
         start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
         validated, temperatures = {}, {}
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):

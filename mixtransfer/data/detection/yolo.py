@@ -17,10 +17,9 @@ def list_yolo(path: Path, faults: list[str] | None = None) -> ListedDetection:
 
     ``data.yaml`` has ``names`` (a list, or position → name) and ``train``, ``val`` and ``test`` as far as present: a
     folder, a text file of image paths, or a list of such, relative to ``path`` or to the file's own folder, which none
-    of them may leave. The boxes
-    of ``images/…/x.jpg`` are in ``labels/…/x.txt``, one a line: class, then centre x, centre y, width, height, or the
-    corners of a polygon, whose bounds are then the box; all in shares of width and height. An image without such a
-    file has no objects.
+    of them may leave. The boxes of ``images/…/x.jpg`` are in ``labels/…/x.txt``, one a line: class, then centre x,
+    centre y, width, height, or the corners of a polygon, whose bounds are then the box; all in shares of width and
+    height. An image without such a file has no objects.
 
     Args:
         path: ``data.yaml``.
