@@ -6,7 +6,9 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,14 +128,25 @@ def onnx_session(model: Path | bytes, threads: int, batch: int | None = None):
     return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
+@cache
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process.
+
+    Each one's CPU plugin sets the signal stack of its thread, and sets the former one again when it is collected. Of
+    two that end in another order than the reverse of their beginning one sets a stack that is freed already, and the
+    next signal (SIGCHLD, when a data-loading process ends) ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def open_openvino(path: Path, threads: int) -> tuple[str | None, Call]:
     """The metadata and the call of an OpenVINO file: a network compiled for each batch size that comes.
 
     Compiled for one size it is faster than for any. A smaller batch is filled up to a size that is compiled already.
     """
-    import openvino
-
-    model = openvino.Core().read_model(path)
+    model = openvino_core().read_model(path)
     text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
     compiled: dict[int, Callable] = {}
 
@@ -152,8 +165,6 @@ def open_openvino(path: Path, threads: int) -> tuple[str | None, Call]:
 
 def compile_openvino(model, batch: int, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
     """An ``openvino.Model`` compiled for one batch size, in full precision and for latency."""
-    import openvino
-
     fixed = model.clone()
     fixed.reshape([batch, *fixed.input().partial_shape[1:]])
     settings = {
@@ -161,7 +172,7 @@ def compile_openvino(model, batch: int, threads: int) -> Callable[[np.ndarray], 
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    request = openvino.Core().compile_model(fixed, "CPU", settings).create_infer_request()
+    request = openvino_core().compile_model(fixed, "CPU", settings).create_infer_request()
 
     def call(images: np.ndarray) -> list[np.ndarray]:
         found = request.infer({0: images}, share_inputs=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mixtransfer.deploy.exported import Exported, open_exported
+from mixtransfer.deploy.exported import Exported, open_exported, openvino_core
 from mixtransfer.deploy.formats import quiet
 from mixtransfer.deploy.fuse import Rule
 from mixtransfer.deploy.metadata import KEY
@@ -171,7 +171,7 @@ def _quantize_openvino(path: Path, inputs: Sequence[np.ndarray]) -> None:
     import openvino
 
     nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(path)
+    model = openvino_core().read_model(path)
     nodes = [
         (
             node.get_friendly_name(),
