@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from mixtransfer.comparison.rows import Row
 from mixtransfer.comparison.verdict import front
@@ -56,6 +56,9 @@ def score_against_cost(
     known = [x for _, x, _ in points if x]
     if known and max(known) > 8 * min(known):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel=label, ylabel=score)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.margins(x=0.18)

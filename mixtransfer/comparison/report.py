@@ -80,8 +80,8 @@ def _write_page(path: Path, options, title, rows, baseline, verdict, drawn) -> N
     figures = list(drawn.values())
     if figures:
         page.section("Accuracy against cost" if options.task == "classify" else "Average precision against cost")
-        for name, figure in drawn.items():
-            page.figure(figure, f"{name.replace('_', ' ').capitalize()}; the line joins what nothing else beats.")
+        for figure in figures:
+            page.figure(figure, "The line joins what nothing else beats.")
     page.section("Scores", "Intervals of 95 %, over test images and, with several seeds, over trainings.")
     page.table(*_score_table(rows, baseline, options.task))
     if baseline and any(row.mcnemar for row in rows):
