@@ -107,10 +107,7 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
 
 def _task_of(run: Run, options: DoctorOptions) -> tuple[str, int]:
     """The task of a run, and for detection the side of its images."""
-    try:
-        card = ModelCard.read(run.model, "classification")
-    except UserError:
-        card = ModelCard.read(run.model, "detection")
+    card = ModelCard.read(run.model)
     task = TASKS[card.task]
     if options.task not in ("auto", task):
         raise UserError(f"{run.folder} was trained to {task}: leave --task out.")
