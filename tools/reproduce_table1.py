@@ -18,6 +18,7 @@ def main() -> None:
     known, more = arguments(__doc__, "runs/table1", ("coco",))
     for dataset in known.datasets:
         words = [dataset, "--config", "configs/comparison/table1.yaml", "--data-root", known.data_root]
+        words += ["--recipe", "configs/detection/ssdlite_mobilenetv2_100_coco.py"]  # from any folder
         compare([*words, "--output", known.output, *(TINY.split() if known.tiny else []), *more])
 
 
