@@ -11,6 +11,7 @@ from pathlib import Path
 from mixtransfer.app.models import LOWEST_SCORE, open_models
 from mixtransfer.app.options import AppOptions
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import AT_LEAST_1, check_ranges
 
 
 def app(options: AppOptions) -> int:
@@ -19,11 +20,7 @@ def app(options: AppOptions) -> int:
     Raises:
         UserError: An option or a run cannot be used, gradio is missing, or the port is taken.
     """
-    if not LOWEST_SCORE <= options.threshold <= 0.95:
-        raise UserError(f"--threshold is {options.threshold}; it must lie between {LOWEST_SCORE} and 0.95.")
-    for name in ("max_images", "max_megabytes"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
+    check_ranges(options, threshold=(LOWEST_SCORE, 0.95), max_images=AT_LEAST_1, max_megabytes=AT_LEAST_1)
     with tempfile.TemporaryDirectory(prefix="mixtransfer-app-") as folder:
         _prepare_gradio(folder)
         models = open_models(options.runs, options.device)

@@ -21,6 +21,7 @@ from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, join_folder
 
 Say = Callable[[str], None]
@@ -162,9 +163,7 @@ def _native_size(backbone: str) -> int:
 
 
 def _check(options: CompareOptions) -> None:
-    for name in ("seeds", "jobs"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1.")
+    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1)
     if options.budget_minutes is not None and not options.budget_minutes > 0:
         raise UserError(f"--budget-minutes is {options.budget_minutes}; it must be more than 0.")
     if options.budget_minutes and (options.epochs or options.iterations):

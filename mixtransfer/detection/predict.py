@@ -27,6 +27,7 @@ from mixtransfer.detection.scores import Detections, coco_results
 from mixtransfer.device import choose_device, keep_freed_memory
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.ranges import AT_LEAST_1, check_ranges
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
@@ -113,8 +114,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     Raises:
         UserError: A pattern matches nothing, or the output folder cannot be written.
     """
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size is {options.batch_size}; it must be at least 1.")
+    check_ranges(options, batch_size=AT_LEAST_1)
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     if output:
