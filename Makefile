@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint docs coverage clean
+.PHONY: help setup demo test slow lint docs coverage clean
 
 help:
-	@echo "make setup | demo | test | lint | docs | coverage | clean"
+	@echo "make setup | demo | test | slow | lint | docs | coverage | clean"
 
 setup: $(READY)
 
@@ -22,6 +22,9 @@ demo: setup
 
 test: setup
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest
+
+slow: setup  # the tests that `make test` leaves out: the README's tools, and the studies of the paper
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -m slow
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("../shared/data is not there")
     return SHARED_DATA
+
+
+def _start_here(function, args, nprocs, start_method):
+    from torch.multiprocessing import ProcessRaisedException
+
+    try:
+        function(0, *args)
+    except Exception:
+        raise ProcessRaisedException(traceback.format_exc(), 0, 0) from None
+
+
+@pytest.fixture(scope="session")
+def in_process():
+    """What torch would start in a process of its own runs in the test's."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.multiprocessing, "start_processes", _start_here)
+        yield

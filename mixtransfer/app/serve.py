@@ -1,7 +1,6 @@
 """`app` as the command line runs it: open the models, serve the page until Ctrl-C, leave nothing behind."""
 
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -34,7 +33,6 @@ def app(options: AppOptions) -> int:
                 print(f"Everyone who can reach {options.host} can use it: there is no password.", file=sys.stderr)
             if options.browser and _has_screen():
                 webbrowser.open(url)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             while True:
                 time.sleep(1)
         except KeyboardInterrupt:

@@ -1,29 +1,12 @@
 """Studies of a few seconds, whose trainings run in the test's own process."""
 
-import traceback
 from pathlib import Path
 
 import pytest
-import torch
 from comparison_words import LARGE, SMALL, TINY
 from folders import make_folder
-from torch.multiprocessing import ProcessRaisedException
 
 from mixtransfer.cli import main
-
-
-def _start_here(function, args, nprocs, start_method):
-    try:
-        function(0, *args)
-    except Exception:
-        raise ProcessRaisedException(traceback.format_exc(), 0, 0) from None
-
-
-@pytest.fixture(scope="session")
-def in_process():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.multiprocessing, "start_processes", _start_here)
-        yield
 
 
 @pytest.fixture(scope="session")
