@@ -12,7 +12,10 @@ from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
-FROZEN_BATCH_NORM_BELOW = 5000  # images; on few, statistics that follow the batches cost more than they adapt
+# Below so many images, fine-tuning would learn them by heart: what follows the batches or repeats the images costs more
+# than it adapts, so batch norm is frozen, and images are mixed.
+FEW_IMAGES = 5000
+MIXING = {"mixup": 0.2, "cutmix": 1.0}
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of 32
 SGD_FROM_SCRATCH = 0.05
 
@@ -25,7 +28,9 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     images, scratch = len(dataset.train), options.weights == "none"
     epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
-    frozen = not scratch and images < FROZEN_BATCH_NORM_BELOW
+    few = not scratch and images < FEW_IMAGES
+    augment = "crop" if dataset.name == "digits" and options.augment == "standard" else options.augment
+    mixing = MIXING if few and augment in ("standard", "strong") else dict.fromkeys(MIXING, 0.0)
     chooses_size = fit_head and processes(options) == 1
     return replace(
         options,
@@ -34,10 +39,11 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
         or (SGD_FROM_SCRATCH if scratch and options.optimizer == "sgd" else LEARNING_RATES[options.optimizer]),
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
-        batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if frozen else "train",
+        batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
         layer_decay=1.0 if scratch else options.layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
-        augment="crop" if dataset.name == "digits" and options.augment == "standard" else options.augment,
+        **{name: value for name, value in mixing.items() if getattr(options, name) is None},
+        augment=augment,
     )
 
 

@@ -140,8 +140,8 @@ class Classifier(L.LightningModule):
 
 def _mixing(options: TrainOptions, classes: int) -> nn.Module | None:
     ways = []
-    if options.mixup > 0:
+    if options.mixup:
         ways.append(v2.MixUp(alpha=options.mixup, num_classes=classes))
-    if options.cutmix > 0:
+    if options.cutmix:
         ways.append(v2.CutMix(alpha=options.cutmix, num_classes=classes))
     return v2.RandomChoice(ways) if ways else None
