@@ -13,7 +13,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
 # Below so many images, fine-tuning would learn them by heart: what follows the batches or repeats the images costs more
-# than it adapts, so batch norm is frozen, and images are mixed.
+# than it adapts, so batch norm is frozen, images are mixed, and layers near the input hardly move.
 FEW_IMAGES = 5000
 MIXING = {"mixup": 0.2, "cutmix": 1.0}
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of 32
@@ -40,7 +40,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
         batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
-        layer_decay=1.0 if scratch else options.layer_decay,
+        layer_decay=1.0 if scratch else options.layer_decay or (0.7 if few else 0.8),
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
         **{name: value for name, value in mixing.items() if getattr(options, name) is None},
         augment=augment,

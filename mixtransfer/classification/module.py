@@ -118,7 +118,7 @@ class Classifier(L.LightningModule):
         options = self.options
         assert options and options.epochs
         groups = param_groups_layer_decay(
-            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay
+            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay or 1.0
         )
         for group in groups:
             group["lr"] = self.lr * group["lr_scale"]
