@@ -12,10 +12,11 @@ from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
-# Below so many images, fine-tuning would learn them by heart: what follows the batches or repeats the images costs more
-# than it adapts, so batch norm is frozen, images are mixed, and layers near the input hardly move.
-FEW_IMAGES = 5000
-MIXING = {"mixup": 0.2, "cutmix": 1.0}
+FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that follow the batches cost more than they adapt
+# On few images, but so many of each class, they are mixed and layers near the input move less, lest they be learnt by
+# heart. On fewer still (7 of each class of Pets) mixing only disturbed.
+MIXED_FROM = 50
+MIXUP, CUTMIX = 0.2, 1.0
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of 32
 SGD_FROM_SCRATCH = 0.05
 
@@ -30,7 +31,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.name == "digits" and options.augment == "standard" else options.augment
-    mixing = MIXING if few and augment in ("standard", "strong") else dict.fromkeys(MIXING, 0.0)
+    mixes = few and images >= MIXED_FROM * len(dataset.classes) and augment in ("standard", "strong")
     chooses_size = fit_head and processes(options) == 1
     return replace(
         options,
@@ -40,9 +41,10 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
         batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
-        layer_decay=1.0 if scratch else options.layer_decay or (0.7 if few else 0.8),
+        layer_decay=1.0 if scratch else options.layer_decay or (0.7 if mixes else 0.8),
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
-        **{name: value for name, value in mixing.items() if getattr(options, name) is None},
+        mixup=(MIXUP if mixes else 0.0) if options.mixup is None else options.mixup,
+        cutmix=(CUTMIX if mixes else 0.0) if options.cutmix is None else options.cutmix,
         augment=augment,
     )
 
