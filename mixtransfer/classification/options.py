@@ -34,8 +34,7 @@ class TrainOptions:
         lr: Peak learning rate of the head; by default by optimizer and start, and find runs a range test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).
-        layer_decay: A layer's learning rate as a share of the next one's, 1 for no decay; by default 0.8, or 0.7 where
-            mixup is on by default, or 1 from scratch.
+        layer_decay: A layer's learning rate as a share of the next one's; by default 0.7 or 0.8.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
         fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
         batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning
@@ -43,9 +42,8 @@ class TrainOptions:
         augment: none, crop (for writing and digits), crop-flip (the paper's), standard, strong.
         min_crop: The smallest share of an image's area that a random crop keeps.
         label_smoothing: Probability spread over all classes in the targets.
-        mixup: Strength (alpha) of mixup, 0 for none; by default 0.2 when fine-tuning on fewer than 5,000 images, at
-            least 50 a class, with standard or strong augmentation.
-        cutmix: Strength (alpha) of cutmix, 0 for none; by default 1 where mixup is on by default.
+        mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
+        cutmix: Strength (alpha) of cutmix; by default 0 (off), or 1 where mixup is on.
         dropout: Dropout before the head.
         class_weights: balanced weighs classes by their inverse frequency, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
