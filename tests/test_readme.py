@@ -15,7 +15,8 @@ from folders import make_folder
 from PIL import Image
 from serving import Server
 
-from mixtransfer.cli import VERBS, main
+from mixtransfer.arguments import parse
+from mixtransfer.cli import VERBS, _load, _verb, _with_recipes, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,7 @@ RECIPES = sorted(path for path in (ROOT / "configs").rglob("*.[yp][ay]*") if pat
 # What makes a command's work small: put behind a command that has these words in it, the first that fits.
 SCRATCH = "--weights none --epochs 1 --image-size 32 --batch-size 16 --workers 0"
 BOXES = "--weights none --iterations 2 --image-size 64 --batch-size 2 --workers 0"
+SEARCH = "--budget-macs 2e6 --image-size 32 --epochs 1 --batch-size 16 --workers 0"
 PAIR = "--backbones mobilenetv3_small_050,mobilenetv3_small_075 --baseline mobilenetv3_small_050 --seeds 1"
 SMALL = {
     "--resume": "",
@@ -37,7 +39,7 @@ SMALL = {
     "classify train": SCRATCH,
     "detect train": BOXES,
     "detect demo": "--iterations 1 --images 8",
-    "search": "--budget-macs 2e6 --image-size 32 --epochs 1 --batch-size 16 --workers 0 --trials 3 --population 3",
+    "mixtransfer search": f"{SEARCH} --trials 3 --population 3",
     "benchmark": "--rounds 1 --batches 1 --threads 1",
     "bench_training": "--batch-size 2 --rounds 1 --steps 1",
     "bench_loading": "--image-size 32 --workers 0 --rounds 1",
@@ -114,19 +116,24 @@ def _make_food101(root: Path) -> None:
         (root / "meta" / f"{part}.json").write_text(json.dumps(files))
 
 
+def made_small(line: str) -> list[str]:
+    return shlex.split(next((more for part, more in SMALL.items() if part in line), ""))
+
+
 def run(line: str) -> None:
     """Run a command of the README, made small, and before it what it needs."""
     for word in shlex.split(line):
         if word in MADE_BY and not Path(word).exists():
             run(f"mixtransfer {MADE_BY[word]}")
     program, *words = shlex.split(line)
-    more = shlex.split(next((more for part, more in SMALL.items() if part in line), ""))
     if program == "python":
-        subprocess.run([sys.executable, ROOT / words[0], *words[1:], *more], check=True)
+        subprocess.run([sys.executable, ROOT / words[0], *words[1:], *made_small(line)], check=True)
     elif words[0] == "app":
         serve(words)
     else:
-        assert main(words + more) == 0, line
+        assert main(words + made_small(line)) == 0, line
+    if words == ["classify", "train", "flowers", "--backbone", "mixnet_s"]:
+        assert Path("runs/flowers-mixnet_s/report.html").is_file()
 
 
 def serve(words: list[str]) -> None:
@@ -159,11 +166,27 @@ def test_command_works(line, home, in_process, monkeypatch):
     run(line.replace("DATA", "flowers").replace("DIR", "data"))
 
 
-@pytest.mark.parametrize(
-    "target", sorted({word for line in commands() for word in shlex.split(line)[1:] if line[:5] == "make "})
-)
-def test_target_exists(target):
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("mixtransfer ")])
+def test_command_parses(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name, rest = _verb(shlex.split(line)[1:])
+    if name is None:
+        return
+    if any(word.endswith(".py") for word in rest):
+        pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    parse(name, _load(VERBS[name].options), VERBS[name].positionals, _with_recipes(VERBS[name], rest))
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if not line.startswith("mixtransfer ")])
+def test_target_or_tool_exists(line):
+    """Also the small form of a tool's command, which `make slow` runs, has only options that the tool has."""
+    program, word, *rest = shlex.split(line)
+    if program == "make":
+        assert re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert program == "python" and word.startswith("tools/"), "a command that no test knows"
+        source = (ROOT / word).read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in rest + made_small(line) if option.startswith("--"))
 
 
 @pytest.mark.parametrize("config", RECIPES, ids=lambda path: path.stem)

@@ -46,7 +46,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
         batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
-        layer_decay=1.0 if scratch else options.layer_decay or (0.7 if mixes else 0.8),
+        layer_decay=1.0 if scratch else (0.7 if mixes else 0.8) if options.layer_decay is None else options.layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
         mixup=(MIXUP if mixes else 0.0) if options.mixup is None else options.mixup,
         cutmix=(CUTMIX if mixes else 0.0) if options.cutmix is None else options.cutmix,

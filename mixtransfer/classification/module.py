@@ -116,9 +116,9 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         options = self.options
-        assert options and options.epochs
+        assert options and options.epochs and options.layer_decay is not None
         groups = param_groups_layer_decay(
-            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay or 1.0
+            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay
         )
         for group in groups:
             group["lr"] = self.lr * group["lr_scale"]

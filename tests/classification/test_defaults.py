@@ -38,3 +38,4 @@ def test_what_is_given_stays(network):
     options = resolved(network, 1000, mixup=0.0, cutmix=0.5, batch_norm="train", epochs=3, warmup_epochs=2.0, lr=0.1)
     assert (options.mixup, options.cutmix, options.batch_norm, options.epochs) == (0.0, 0.5, "train", 3)
     assert options.lr == 0.1 and options.warmup_epochs == 1.5
+    assert resolved(network, 1000, layer_decay=0.0).layer_decay == 0
