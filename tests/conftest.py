@@ -2,11 +2,11 @@
 
 import os
 import signal
-import traceback
 from pathlib import Path
 
 import pytest
 from folders import make_folder
+from in_process import start_in_process
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell's background job ignores Ctrl-C, and so would every command that the tests start.
@@ -29,20 +29,7 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def _start_here(function, args, nprocs, start_method):
-    from torch.multiprocessing import ProcessRaisedException
-
-    try:
-        function(0, *args)
-    except Exception:
-        raise ProcessRaisedException(traceback.format_exc(), 0, 0) from None
-
-
-@pytest.fixture(scope="session")
-def in_process():
-    """What torch would start in a process of its own runs in the test's."""
-    import torch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.multiprocessing, "start_processes", _start_here)
-        yield
+@pytest.fixture
+def in_process(monkeypatch) -> None:
+    """What `compare` would train in a process of its own it trains in the test's."""
+    start_in_process(monkeypatch)

@@ -1,9 +1,11 @@
 """Talking to the page's server without a browser, as gradio's own client does."""
 
+import contextlib
 import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +60,17 @@ class Server:
                 if line.startswith("data:") and (message := json.loads(line[5:]))["msg"] == "process_completed":
                     return message
         raise AssertionError("the stream ended without an answer")
+
+
+@contextlib.contextmanager
+def serving(program: list[str], log: Path) -> Iterator[Server]:
+    """The server that a program starts, once it answers; killed at the end if it still runs."""
+    with log.open("w") as output:
+        process = subprocess.Popen(program, stdout=output, stderr=output)
+    try:
+        server = Server(process, log)
+        server.wait_until_ready()
+        yield server
+    finally:
+        process.kill()
+        process.wait()

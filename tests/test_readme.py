@@ -13,7 +13,7 @@ import pytest
 from coco_sets import make_coco
 from folders import make_folder
 from PIL import Image
-from serving import Server
+from serving import serving
 
 from mixtransfer.arguments import parse
 from mixtransfer.cli import VERBS, _load, _verb, _with_recipes, main
@@ -38,7 +38,7 @@ SMALL = {
     "compare": f"{SCRATCH} {PAIR} --rounds 0",
     "classify train": SCRATCH,
     "detect train": BOXES,
-    "detect demo": "--iterations 1 --images 8",
+    "detect demo": "--weights none --iterations 1 --images 8",
     "mixtransfer search": f"{SEARCH} --trials 3 --population 3",
     "benchmark": "--rounds 1 --batches 1 --threads 1",
     "bench_training": "--batch-size 2 --rounds 1 --steps 1",
@@ -138,16 +138,10 @@ def run(line: str) -> None:
 
 def serve(words: list[str]) -> None:
     """Start the page's server, and stop it as a service manager does."""
-    log = Path("app.txt")
-    with log.open("w") as output:
-        program = [sys.executable, "-m", "mixtransfer", *words, "--no-browser"]
-        process = subprocess.Popen(program, stdout=output, stderr=output)
-    try:
-        Server(process, log).wait_until_ready()
-        process.terminate()
-        assert process.wait(timeout=60) == 0 and "Stopped." in log.read_text()
-    finally:
-        process.kill()
+    program = [sys.executable, "-m", "mixtransfer", *words, "--no-browser"]
+    with serving(program, Path("app.txt")) as server:
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0 and "Stopped." in server.log.read_text()
 
 
 def as_parameter(line: str):

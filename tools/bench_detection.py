@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
+from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.detection.ssdlite import model as ssdlite
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
 from mixtransfer.detection.ssdlite.cost import network_cost
@@ -105,7 +106,7 @@ def measure_training(backbone: str, batch_size: int, rounds: int, steps: int, ma
     targets = [{"boxes": b, "labels": c + 1} for b, c in zip(boxes, labels, strict=True)]
     last = torchvision_detector().to(memory_format=torch.channels_last)
     contenders = {
-        "ours": training_step(our_detector(backbone), our_inputs(images, boxes, labels)),
+        "ours": training_step(make_quicker(our_detector(backbone)), our_inputs(images, boxes, labels)),
         "torchvision": training_step(torchvision_detector(), floats, targets),
         "torchvision channels_last": training_step(last, floats, targets),
     }

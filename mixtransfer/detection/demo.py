@@ -8,21 +8,23 @@ from mixtransfer.detection.predict import Predictor, predict
 from mixtransfer.detection.train import train
 from mixtransfer.run import Run
 
+IMAGE_SIZE = 160  # pixels; the digits are large
 SHOWN = 6
 
 
 def run_demo(options: DemoOptions) -> Run:
     """Make the images, train, and draw the detections on some of the test images into ``detections/`` of the run."""
-    print(f"MixNet-S from scratch on {options.images} photographs with handwritten digits (scikit-learn's).")
+    print(f"{options.backbone} on {options.images} photographs with handwritten digits (scikit-learn's).")
     data = Path(options.data_root) / f"digits-on-photos-{options.images}-{options.seed}"
     if not (data / "annotations" / "instances_test.json").exists():  # which is written last
         write_digits_on_photos(data, options.images, options.images // 4, options.seed)
     run = train(
         TrainOptions(
             data=str(data),
-            weights="none",
+            backbone=options.backbone,
+            weights=options.weights,
             augment="crop",
-            batch_size=8,
+            image_size=IMAGE_SIZE,
             iterations=options.iterations,
             eval_every=max(1, options.iterations // 4),
             seed=options.seed,

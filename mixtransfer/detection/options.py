@@ -134,6 +134,8 @@ class DemoOptions:
     Args:
         output: The run's folder; by default a new one under runs/.
         data_root: Where the images are made.
+        backbone: A name from `mixtransfer models`.
+        weights: Where to start: imagenet, none or a file; those of efficientnet_lite0 come with the extra lite0.
         iterations: Optimizer steps.
         images: Number of images to make for training.
         seed: Seed of images and training.
@@ -141,6 +143,8 @@ class DemoOptions:
 
     output: str | None = None
     data_root: str = "data"
-    iterations: int = 400
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    iterations: int = 300
     images: int = 400
     seed: int = 0

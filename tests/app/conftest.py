@@ -1,6 +1,5 @@
 """Tiny models, images good and bad, and one server that runs while its tests do."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from app_runs import NAMES, classifier, detector
 from PIL import Image
-from serving import Server
+from serving import Server, serving
 
 from mixtransfer.app.models import Model, open_models
 
@@ -79,12 +78,5 @@ def server(runs, tmp_path_factory) -> Iterator[Server]:
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'mixtransfer[app]'")
     words = ["app", *map(str, runs), "--no-browser", "--device", "cpu", "--max-megabytes", "1"]
     log = tmp_path_factory.mktemp("log") / "log.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=output, stderr=output)
-    server = Server(process, log)
-    try:
-        server.wait_until_ready()
+    with serving([sys.executable, "-c", PROGRAM, *words], log) as server:
         yield server
-    finally:
-        process.kill()
-        process.wait()

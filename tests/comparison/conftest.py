@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from comparison_words import LARGE, SMALL, TINY
 from folders import make_folder
+from in_process import start_in_process
 
 from mixtransfer.cli import main
 
@@ -19,9 +20,11 @@ def animals(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def study(animals, in_process, tmp_path_factory) -> Path:
+def study(animals, tmp_path_factory) -> Path:
     """Two backbones with two seeds, compared without latency."""
     folder = tmp_path_factory.mktemp("studies") / "study"
     words = ["compare", str(animals), "--backbones", f"{SMALL},{LARGE}", "--seeds", "2", "--rounds", "0", *TINY]
-    assert main([*words, "--output", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        start_in_process(patch)
+        assert main([*words, "--output", str(folder)]) == 0
     return folder

@@ -106,7 +106,7 @@ def test_runs_of_other_test_sets_are_refused(study, tmp_path, capsys, change, re
     assert code == 2 and reason in err and "cannot be compared" in err and err.count("\n") == 1
 
 
-def test_a_backbone_that_fails_is_a_row_with_its_reason(study, animals, tmp_path, capsys):
+def test_a_backbone_that_fails_is_a_row_with_its_reason(study, animals, in_process, tmp_path, capsys):
     """The weights fit the first backbone only."""
     weights = ["--weights", runs(study)[f"{SMALL}-seed0"].weights, *TINY[2:]]
     words = [animals, "--backbones", f"{SMALL},{LARGE}", "--seeds", "1", "--rounds", "0", *weights]

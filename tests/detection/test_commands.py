@@ -93,6 +93,6 @@ def test_other_runs_are_refused(tmp_path, capsys):
 
 def test_demo_makes_its_data_trains_and_draws(tmp_path, capsys):
     words = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "run")]
-    assert main(["detect", "demo", "--iterations", "1", "--images", "8", *words]) == 0
+    assert main(["detect", "demo", "--weights", "none", "--iterations", "1", "--images", "8", *words]) == 0
     assert str(tmp_path / "run" / "detections") in capsys.readouterr().out
     assert len(list((tmp_path / "run" / "detections").glob("*.jpg"))) == 2
