@@ -9,6 +9,7 @@ from mixtransfer.detection.train import train
 from mixtransfer.run import Run
 
 IMAGE_SIZE = 160  # pixels; the digits are large
+LR = 2e-3  # so few iterations gain from large steps
 SHOWN = 6
 
 
@@ -25,6 +26,7 @@ def run_demo(options: DemoOptions) -> Run:
             weights=options.weights,
             augment="crop",
             image_size=IMAGE_SIZE,
+            lr=LR,
             iterations=options.iterations,
             eval_every=max(1, options.iterations // 4),
             seed=options.seed,

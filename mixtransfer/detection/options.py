@@ -146,5 +146,5 @@ class DemoOptions:
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
     iterations: int = 300
-    images: int = 400
+    images: int = 800
     seed: int = 0
