@@ -103,9 +103,12 @@ def home(tmp_path_factory) -> Path:
 def _make_pets(root: Path) -> None:
     (root / "annotations").mkdir(parents=True)
     make_folder(root, {"images": 40}, size=32)
-    for name, numbers in (("trainval", range(20)), ("test", range(20, 40))):
-        lines = [f"{number:03} {number % 2 + 1} 1 1" for number in numbers]
-        (root / "annotations" / f"{name}.txt").write_text("\n".join(lines))
+    names = [f"{('Abyssinian', 'beagle')[number % 2]}_{number}" for number in range(40)]
+    for path, name in zip(sorted((root / "images").iterdir()), names, strict=True):
+        path.rename(path.with_stem(name))
+    for part, chosen in (("trainval", names[:20]), ("test", names[20:])):
+        lines = [f"{name} {1 + name.startswith('b')} 1 1" for name in chosen]
+        (root / "annotations" / f"{part}.txt").write_text("\n".join(lines))
 
 
 def _make_food101(root: Path) -> None:

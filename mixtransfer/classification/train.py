@@ -9,10 +9,11 @@ import lightning as L
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from mixtransfer.averaging import moving_average
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
@@ -157,7 +158,7 @@ class _Session:
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
         callbacks: list[Callback] = [kept, history]
         if options.ema:
-            callbacks.append(EMAWeightAveraging(decay=1 - 1 / max(2, min(0.15 * steps, 5000))))
+            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(max(2, min(0.15 * steps, 5000)))))
         if options.patience:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first

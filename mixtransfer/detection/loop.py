@@ -14,9 +14,10 @@ from detectron2.utils import comm
 from detectron2.utils.events import TensorboardXWriter
 from safetensors.torch import save as to_safetensors
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from mixtransfer.averaging import moving_average
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import DetectionAugment
@@ -53,8 +54,8 @@ class DetectionTrainer(TrainerBase):
         assert options.iterations
         torch.manual_seed(options.seed)
         self.model = _start(run, options, dataset).to(device)
-        decay = 1 - 1 / max(2, min(0.1 * options.iterations, 2000))
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if options.ema else None
+        average = moving_average(max(2, min(0.1 * options.iterations, 2000)))
+        self.average = AveragedModel(self.model, multi_avg_fn=average) if options.ema else None
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = _optimizer(self.model, options)

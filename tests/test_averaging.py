@@ -1,0 +1,40 @@
+"""The moving average of the weights, against its closed form."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from mixtransfer.averaging import moving_average
+
+
+def averages(values: list[float], window: float) -> list[float]:
+    """Of a network of one weight that has these values one after the other."""
+    model = nn.Linear(1, 1, bias=False)
+    average = AveragedModel(model, multi_avg_fn=moving_average(window))
+    result = []
+    for value in values:
+        nn.init.constant_(model.weight, value)
+        average.update_parameters(model)
+        result.append(average.module.weight.item())
+    return result
+
+
+def test_the_start_is_forgotten_though_the_window_is_long():
+    assert averages([1.0] + [0.0] * 19, 1e9)[-1] < 0.01
+
+
+def test_it_is_half_of_the_updates_at_first():
+    """Weights that grow evenly are averaged as they were a third of the way back."""
+    assert averages([float(i) for i in range(300)], 1e9)[-1] / 299 == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_later_it_reaches_back_over_the_window():
+    steps = averages([0.0] * 100 + [1.0] * 10, 10.0)
+    assert steps[100:] == pytest.approx([1 - 0.9**i for i in range(1, 11)], abs=1e-6)
+
+
+def test_buffers_of_whole_numbers_are_taken():
+    counts = [torch.tensor(3)]
+    moving_average(2)(counts, [torch.tensor(5)], torch.tensor(1))
+    assert 3 <= counts[0] <= 5
