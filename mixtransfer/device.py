@@ -41,4 +41,4 @@ def keep_freed_memory() -> None:
     except AttributeError:
         return
     mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TRIM_THRESHOLD, -1)  # never
