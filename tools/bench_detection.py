@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.detection.ssdlite import model as ssdlite
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
@@ -133,6 +134,7 @@ def measure_inference(backbone: str, background: float, rounds: int, steps: int,
         spent += time.perf_counter() - start
         return result
 
+    ours = for_inference(ours, "cpu")
     contenders = {"ours": inference(ours, [{"image": image}]), "torchvision": inference(theirs, [image.float() / 255])}
     result = compared(alternate(contenders, rounds, steps), macs_ratio)
     ssdlite.best_detections = timed

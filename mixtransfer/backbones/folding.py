@@ -39,6 +39,14 @@ def fold_batch_norm(model: nn.Module) -> int:
     return len(pairs)
 
 
+def unfold_batch_norm(model: nn.Module) -> None:
+    """Undo ``fold_batch_norm``."""
+    conv: Any
+    for conv in [module for module in model.modules() if "batch_norm" in vars(module)]:
+        (norm,) = conv.batch_norm
+        del conv.forward, norm.forward, conv.batch_norm
+
+
 def foldable_pairs(model: nn.Module) -> list[tuple[str, str]]:
     """Names of each convolution (a MixConv is one) and of the batch norm that alone reads what it gives."""
     try:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.classification.metrics import Predictions, log_loss
 
 # Inverse regularization strengths to choose from, for features scaled to unit variance.
@@ -46,7 +47,7 @@ def pooled_features(
     model: nn.Module, normalize: nn.Module, loader: DataLoader, device: torch.device, flip: bool, title: str
 ) -> Features:
     """Features before the classifier; with ``flip`` those of all mirror images come after those of the images."""
-    model.eval()
+    model = for_inference(model, device)
     x, mirrored, labels = [], [], []
     for images, targets, _ in tqdm(loader, title, leave=False):
         inputs = normalize(images.to(device))

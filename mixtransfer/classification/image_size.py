@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import cross_validated_loss, places_in_class, pooled_features
 from mixtransfer.data.dataset import Examples, ImageDataset
@@ -29,8 +28,6 @@ def choose_image_size(model: nn.Module, dataset: ImageDataset, workers: int | No
     if larger <= native or _median_side(examples) < native:
         return native
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fold_batch_norm(model)
-    model = model.to(device).to(memory_format=torch.channels_last)
     losses = {}
     for size in (native, larger):
         preprocessing = Preprocessing.of(model, size)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import find_images, load_image
@@ -58,8 +58,7 @@ class RunClassifier:
         keep_freed_memory()
         trained = open_classifier(run)
         self.device = choose_device(device)
-        fold_batch_norm(trained.model)
-        self.model = trained.model.to(self.device).to(memory_format=torch.channels_last)
+        self.model = for_inference(trained.model, self.device)
         self.normalize = Normalize(trained.preprocessing).to(self.device)
         self.classes, self.preprocessing = trained.classes, trained.preprocessing
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixtransfer.deploy.fuse import Rule
 from mixtransfer.deploy.metadata import KEY, Metadata
-from mixtransfer.deploy.network import ExportNetwork
+from mixtransfer.deploy.network import ExportNetwork, Rule
 from mixtransfer.errors import UserError
 
 

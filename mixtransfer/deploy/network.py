@@ -1,16 +1,31 @@
 """The networks that are exported: plain tensors in, plain tensors out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torchvision.ops import nms
 
+from mixtransfer.backbones.fuse import fuse
+from mixtransfer.backbones.mixconv import MixConv2d
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.deploy.fuse import Rule, fuse
 
 CANDIDATES = 1000  # of an image go through non-maximum suppression
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a runtime wants MixConv layers: the arguments of ``fuse``.
+
+    Attributes:
+        merge: Whether a depthwise MixConv becomes one convolution.
+        pointwise: What timm's 1×1 convolutions in groups become.
+    """
+
+    merge: bool | Callable[[MixConv2d], bool] = True
+    pointwise: str = "grouped"
 
 
 class ExportNetwork(nn.Module):

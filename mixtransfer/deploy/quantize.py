@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from mixtransfer.deploy.exported import Exported, open_exported, openvino_core
 from mixtransfer.deploy.formats import quiet
-from mixtransfer.deploy.fuse import Rule
 from mixtransfer.deploy.metadata import KEY
+from mixtransfer.deploy.network import Rule
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.source import Source
 from mixtransfer.errors import UserError

@@ -1,6 +1,5 @@
 """Ways to run a trained classifier: PyTorch as it is, and whatever else is installed."""
 
-import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.exported import compile_openvino, onnx_session
 from mixtransfer.deploy.formats import FORMATS, onnx_model, openvino_model
@@ -30,7 +29,7 @@ def installed_runtimes() -> list[str]:
 def prepare(runtime: str, model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
     """A function for each batch size that takes images (batch, 3, size, size), float32, and computes logits.
 
-    PyTorch runs as ``classify predict`` does: eager, channels last, batch norm folded. The others run what `export`
+    PyTorch runs as ``classify predict`` does: eager, channels last, fused. The others run what `export`
     writes for them, compiled for each batch size, on the CPU, with as many threads as PyTorch has.
 
     Args:
@@ -42,9 +41,7 @@ def prepare(runtime: str, model: nn.Module, size: int, batches: Sequence[int]) -
 
 
 def _pytorch(model: nn.Module, size: int, batches: Sequence[int]) -> dict[int, Call]:
-    model = copy.deepcopy(model)
-    fold_batch_norm(model)
-    model.to(memory_format=torch.channels_last)
+    model = for_inference(model, "cpu")
 
     def call(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():

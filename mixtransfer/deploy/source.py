@@ -12,8 +12,7 @@ from torch import nn
 
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.deploy.fuse import Rule
-from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
+from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.detection.loader import EvaluationLoader
 from mixtransfer.detection.scores import Detections
@@ -25,10 +26,11 @@ def detect(
     """What the model finds in each image, in order; of several processes each does its share.
 
     Args:
-        model: An ``SSDLite`` in evaluation mode.
+        model: An ``SSDLite``.
         size: Side of the square in pixels.
         rank, world: This process and the number of processes; each takes every world-th record.
     """
+    model = for_inference(model, model.device)  # type: ignore[arg-type]
     loader = EvaluationLoader(records, size, batch_size, workers, rank, world)
     found = []
     for batch in tqdm(loader, "Detecting", leave=False, disable=None if progress else True):

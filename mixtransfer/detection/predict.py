@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.data.images import IMAGE_SUFFIXES, find_images, load_image
 from mixtransfer.data.loading import default_workers
 from mixtransfer.detection.drawing import draw_detections
@@ -81,8 +81,7 @@ class Predictor:
         check_threshold(threshold)
         keep_freed_memory()
         self.trained: TrainedDetector = open_detector(run)
-        fold_batch_norm(self.trained.model)
-        self.model = self.trained.model.to(choose_device(device))
+        self.model = for_inference(self.trained.model, choose_device(device))
         self.model.score_threshold = threshold
         self.classes, self.category_ids = self.trained.classes, self.trained.category_ids
         self.size = self.trained.size

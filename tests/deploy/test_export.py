@@ -11,11 +11,11 @@ import pytest
 import torch
 from exporting import SUFFIXES
 
+from mixtransfer.backbones.fuse import fuse
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.cli import main
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.deploy.exported import open_exported
-from mixtransfer.deploy.fuse import fuse
 from mixtransfer.deploy.network import ExportClassifier
 from mixtransfer.errors import UserError
 

@@ -9,8 +9,8 @@ import torch
 from detecting import example
 from sklearn.datasets import load_sample_images
 
+from mixtransfer.backbones.fuse import fuse
 from mixtransfer.cli import main
-from mixtransfer.deploy.fuse import fuse
 from mixtransfer.deploy.network import suppress
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.ssdlite.postprocess import best_detections

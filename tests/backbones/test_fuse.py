@@ -6,7 +6,9 @@ from timm.layers.mixed_conv2d import MixedConv2d
 from torch import nn
 
 from mixtransfer.backbones import MixConv2d, create_backbone, list_backbones
-from mixtransfer.deploy.fuse import fuse
+from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.fuse import for_inference, fuse
+from mixtransfer.backbones.quicker import make_quicker
 
 
 def largest_difference(model: nn.Module, fused: nn.Module, size: int) -> float:
@@ -15,6 +17,18 @@ def largest_difference(model: nn.Module, fused: nn.Module, size: int) -> float:
     with torch.inference_mode():
         expected, found = model(images), fused(images)
     return float((expected - found).abs().max() / expected.abs().max())
+
+
+def test_a_network_made_for_training_is_fused_alike():
+    images = torch.randn(2, 3, 64, 64)
+    model = enliven(create_backbone("mixnet_s", weights="none", num_classes=7))
+    with torch.inference_mode():
+        expected = model(images)
+        fold_batch_norm(make_quicker(model))
+        fused = for_inference(model, "cpu")
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+        torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_every_registered_network_computes_the_same():

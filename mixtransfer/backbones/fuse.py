@@ -1,13 +1,13 @@
 """Fusion: a copy of a network for inference in which batch norms and MixConv groups are gone.
 
 What remains computes the same up to rounding, in fewer and larger operations. Where a layer can be written in several
-ways, which is fastest depends on the runtime: ``mixtransfer.deploy.formats`` has what was measured.
+ways, which is fastest depends on the runtime: ``mixtransfer.deploy.formats`` has what was measured of others than
+PyTorch's own.
 """
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -15,35 +15,27 @@ from timm.layers.conv2d_same import create_conv2d_pad
 from timm.layers.mixed_conv2d import MixedConv2d
 from torch import nn
 
-from mixtransfer.backbones.folding import foldable_pairs, scale_and_shift
+from mixtransfer.backbones.folding import foldable_pairs, scale_and_shift, unfold_batch_norm
 from mixtransfer.backbones.mixconv import MixConv2d
 
-
-@dataclass(frozen=True)
-class Rule:
-    """How a runtime wants MixConv layers.
-
-    Attributes:
-        merge: Whether a depthwise MixConv becomes one convolution with zero-padded kernels.
-        pointwise: What timm's 1×1 convolutions in groups become: "split" leaves them, "grouped" makes one grouped
-            convolution, "dense" one ordinary one with zeros.
-    """
-
-    merge: bool | Callable[[MixConv2d], bool] = True
-    pointwise: str = "grouped"
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def fuse(model: nn.Module, merge: bool | Callable[[MixConv2d], bool] = True, pointwise: str = "grouped") -> nn.Module:
+def fuse(model: Network, merge: bool | Callable[[MixConv2d], bool] = True, pointwise: str = "grouped") -> Network:
     """A copy of a network in evaluation mode, fused; the original stays as it is.
 
     Each batch norm goes into the convolution before it, into every group of a MixConv, and its activation stays.
-    Networks of any kind are taken, an ``SSDLite`` too; what cannot be fused is left as it is.
+    Networks of any kind are taken, an ``SSDLite`` and those of ``fold_batch_norm`` and ``make_quicker`` too; what
+    cannot be fused is left as it is.
 
     Args:
         model: Its outputs stay the same up to rounding, for any input size.
-        merge, pointwise: See ``Rule``. Groups of unequal width cannot be one grouped convolution and stay split.
+        merge: Whether a depthwise MixConv becomes one convolution with zero-padded kernels.
+        pointwise: What timm's 1×1 convolutions in groups become: "split" leaves them, "grouped" makes one grouped
+            convolution, "dense" one ordinary one with zeros. Groups of unequal width stay split.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
+    unfold_batch_norm(fused)
     modules = dict(fused.named_modules())
     for conv_name, norm_name in foldable_pairs(fused):
         norm = modules[norm_name]
@@ -55,6 +47,16 @@ def fuse(model: nn.Module, merge: bool | Callable[[MixConv2d], bool] = True, poi
         elif isinstance(layer, MixedConv2d) and pointwise != "split" and _is_pointwise(layer):
             _replace(fused, name, _one_pointwise(layer, pointwise))
     return fused
+
+
+def for_inference(model: Network, device: torch.device | str) -> Network:
+    """A copy of a network on a device, fused as eager PyTorch is fastest with it; the original stays as it is.
+
+    On the CPU MixConv is merged: MixNet-S on images of 224 pixels takes 0.63 of the time of ``fold_batch_norm``, and
+    0.73 in batches of 16, where unmerged it takes 0.74 and 0.78 (2 cores with AVX-512, 2026-11-25).
+    """
+    device = torch.device(device)
+    return fuse(model, merge=device.type == "cpu").to(device).to(memory_format=torch.channels_last)
 
 
 def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
