@@ -5,7 +5,8 @@
 All see the same random images of 320 pixels. torchvision's ssdlite320_mobilenet_v3_large runs as its users have it
 (NCHW), and once more in channels_last, which ours always is. Rounds alternate, so that whatever else the machine does
 hits all alike; a ratio is the median of the rounds' ratios of ours to another, and per MAC it is divided by that of
-the networks' multiply-adds. The process keeps the memory that it frees, as our commands do.
+the networks' multiply-adds. Ours trains and predicts as `detect train` and `detect predict` do; the process keeps the
+memory that it frees, as they do.
 
 Inference is of one image, from pixels to boxes. The weights are random, so every class of every anchor is a candidate
 for the suppression of duplicates ("all"); with the background favoured none is ("none"). A trained detector lies
@@ -134,8 +135,10 @@ def measure_inference(backbone: str, background: float, rounds: int, steps: int,
         spent += time.perf_counter() - start
         return result
 
-    ours = for_inference(ours, "cpu")
-    contenders = {"ours": inference(ours, [{"image": image}]), "torchvision": inference(theirs, [image.float() / 255])}
+    contenders = {
+        "ours": inference(for_inference(ours, "cpu"), [{"image": image}]),
+        "torchvision": inference(theirs, [image.float() / 255]),
+    }
     result = compared(alternate(contenders, rounds, steps), macs_ratio)
     ssdlite.best_detections = timed
     seconds = alternate({"ours": contenders["ours"]}, 1, rounds * steps)["ours"][0]
