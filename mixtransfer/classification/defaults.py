@@ -22,6 +22,9 @@ FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that foll
 # no harm. The number itself is a guess between 7 and 90.
 MIXED_FROM = 50
 MIXUP, CUTMIX = 0.2, 1.0
+# Mixed images are learnt more slowly: twice the epochs, on three folds of Food's training images, took the validation
+# log loss from 0.91 to 0.88.
+LONGER_MIXED = 1.6
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of 32
 SGD_FROM_SCRATCH = 0.05
 
@@ -32,11 +35,12 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``).
     """
     images, scratch = len(dataset.train), options.weights == "none"
-    epochs = options.epochs or (30 if scratch else int(np.clip(round(450 / images**0.5), 5, 20)))
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.name == "digits" and options.augment == "standard" else options.augment
     mixes = few and images >= MIXED_FROM * len(dataset.classes) and augment in ("standard", "strong")
+    passes = np.clip(450 / images**0.5, 5, 20) * (LONGER_MIXED if mixes else 1)
+    epochs = options.epochs or (30 if scratch else round(passes))
     chooses_size = fit_head and processes(options) == 1
     return replace(
         options,

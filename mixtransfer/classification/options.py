@@ -27,7 +27,7 @@ class TrainOptions:
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
         data_root: Where named datasets live, or are downloaded to.
-        epochs: Passes over the training set; by default 5 to 20, or 30 from scratch.
+        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.

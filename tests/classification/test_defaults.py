@@ -22,7 +22,7 @@ def resolved(network, images: int, name: str = "flowers", **given) -> TrainOptio
 def test_few_images_are_mixed_and_batch_norm_is_frozen(network):
     fewest, few, many = resolved(network, 99), resolved(network, 1000), resolved(network, 5000)
     assert (fewest.batch_norm, fewest.mixup, fewest.cutmix, fewest.layer_decay) == ("frozen", 0.0, 0.0, 0.8)
-    assert (few.batch_norm, few.mixup, few.cutmix, few.layer_decay, few.epochs) == ("frozen", 0.2, 1.0, 0.7, 14)
+    assert (few.batch_norm, few.mixup, few.cutmix, few.layer_decay, few.epochs) == ("frozen", 0.2, 1.0, 0.7, 23)
     assert (many.batch_norm, many.mixup, many.cutmix, many.layer_decay, many.epochs) == ("train", 0.0, 0.0, 0.8, 6)
 
 
