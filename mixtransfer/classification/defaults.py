@@ -1,6 +1,6 @@
 """The options left to us, by data and start.
 
-They were chosen on validation images, but for ``MIXED_FROM`` and the layer decay of 0.7: see there.
+They were chosen on validation images, but for ``MANY_OF_A_CLASS`` and the layer decay of 0.7: see there.
 """
 
 from dataclasses import replace
@@ -16,11 +16,11 @@ from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
 FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that follow the batches cost more than they adapt
-# On few images, but so many of each class, they are mixed, and layers near the input move less. Mixing was chosen on
-# validation images (10 classes of Food-101); the layer decay on 2,000 test images of CIFAR-10; that it needs so many of
-# a class, after one run with mixing had fewer test images of Pets right (7 of each class), where validation had seen
-# no harm. The number itself is a guess between 7 and 90.
-MIXED_FROM = 50
+# Images of each class from which few images are mixed and layers near the input move less, and from which it takes more
+# to give up fine-tuning (see ``blend``). Mixing was chosen on validation images (10 classes of Food-101); the layer
+# decay on 2,000 test images of CIFAR-10; that mixing needs so many of a class, after one run with it had fewer test
+# images of Pets right (7 of each class), where validation had seen no harm. The number is a guess between 7 and 90.
+MANY_OF_A_CLASS = 50
 MIXUP, CUTMIX = 0.2, 1.0
 # Mixed images are learnt more slowly: twice the epochs, on three folds of Food's training images, took the validation
 # log loss from 0.91 to 0.88.
@@ -38,7 +38,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> T
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.name == "digits" and options.augment == "standard" else options.augment
-    mixes = few and images >= MIXED_FROM * len(dataset.classes) and augment in ("standard", "strong")
+    mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")
     passes = np.clip(450 / images**0.5, 5, 20) * (LONGER_MIXED if mixes else 1)
     epochs = options.epochs or (30 if scratch else round(passes))
     chooses_size = fit_head and processes(options) == 1
@@ -78,6 +78,11 @@ def check(options: TrainOptions) -> None:
             raise UserError(f"--{name} is {value}; it must be more than 0.")
     if options.min_crop > 1:
         raise UserError(f"--min-crop is {options.min_crop}; it must lie between 0 and 1.")
+
+
+def has_many_of_a_class(dataset: ImageDataset) -> bool:
+    """Whether there are, on average, ``MANY_OF_A_CLASS`` images to train on."""
+    return len(dataset.train) >= MANY_OF_A_CLASS * len(dataset.classes)
 
 
 def _can_fit_head(model: nn.Module) -> bool:

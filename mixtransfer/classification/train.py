@@ -17,10 +17,10 @@ from mixtransfer.averaging import moving_average
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
-from mixtransfer.classification.blend import SHARES, Start, best_share, mixture
+from mixtransfer.classification.blend import SHARES, TOLERANCE, TOLERANCE_OF_MANY, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.defaults import check, resolve
+from mixtransfer.classification.defaults import check, has_many_of_a_class, resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
@@ -256,7 +256,7 @@ class _Session:
             predictions = predict_examples(trainer, self.module, self.data, self.dataset.val)
             temperatures[share], _ = best_temperature(predictions)
             validated[share] = predictions.at_temperature(temperatures[share])
-        share = best_share(validated)
+        share = best_share(validated, TOLERANCE_OF_MANY if has_many_of_a_class(self.dataset) else TOLERANCE)
         self._load_everywhere(trainer, mixture(start.used, tuned, share) if start else tuned)
         with torch.no_grad():
             for parameter in self.module.model.get_classifier().parameters():

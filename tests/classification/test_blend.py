@@ -35,6 +35,7 @@ def test_more_fine_tuning_is_kept_unless_validation_objects():
     assert best_share({0.0: predictions(start), 1.0: predictions(start + 0.1)}) == 1.0
     assert log_loss(predictions(erratic)) > log_loss(predictions(start))
     assert best_share({0.0: predictions(start), 1.0: predictions(erratic)}) == 1.0
+    assert best_share({0.0: predictions(start), 1.0: predictions(erratic)}, tolerance=0.1) == 0.0
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "resnet18", "test_resnet"])
