@@ -23,7 +23,7 @@ demo: setup
 test: setup
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest
 
-slow: setup  # the tests that `make test` leaves out: the README's tools, and the studies of the paper
+slow: setup  # the tests that `make test` leaves out: what takes long of the README's commands and all recipes
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -m slow
 
 lint: setup

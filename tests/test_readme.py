@@ -53,6 +53,8 @@ SMALL = {
     "kill_and_resume": "--kills 1",
     "fuzz_readers": "--inputs 100 --jobs 1",
 }
+# What a command has in it that takes long even when made small, and is left to `make slow`.
+SLOW = ("python ", "configs/", "mixtransfer app", "benchmark", "--budget-minutes", "--int8")
 # What a command needs that an earlier one has made.
 MADE_BY = {
     "runs/flowers-mixnet_s": "classify train flowers --backbone mixnet_s",
@@ -148,7 +150,7 @@ def serve(words: list[str]) -> None:
 
 
 def as_parameter(line: str):
-    slow = line.startswith("python ") or "configs/comparison" in line
+    slow = any(part in line for part in SLOW)
     return pytest.param(line, id=line, marks=pytest.mark.slow if slow else ())
 
 
