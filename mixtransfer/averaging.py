@@ -10,12 +10,12 @@ def moving_average(window: float) -> Callable[[PARAM_LIST, PARAM_LIST, torch.Ten
     """How torch's ``AveragedModel`` is to average: for its argument ``multi_avg_fn``.
 
     Args:
-        window: Number of updates that the average reaches back. At first it is half of those so far: otherwise a
-            network from scratch would be judged by its random start for as long.
+        window: Number of updates that the average reaches back, at least 2. At first it is half of those so far:
+            otherwise a network from scratch would be judged by its random start for as long.
     """
 
     def update(averages: PARAM_LIST, values: PARAM_LIST, updates: torch.Tensor | int) -> None:
         updates = int(updates)
-        get_ema_multi_avg_fn(min(1 - 1 / window, updates / (updates + 2)))(averages, values, updates)
+        get_ema_multi_avg_fn(min(1 - 1 / max(2, window), updates / (updates + 2)))(averages, values, updates)
 
     return update

@@ -158,7 +158,7 @@ class _Session:
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
         callbacks: list[Callback] = [kept, history]
         if options.ema:
-            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(max(2, min(0.15 * steps, 5000)))))
+            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(min(0.15 * steps, 5000))))
         if options.patience:
             callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first

@@ -54,7 +54,7 @@ class DetectionTrainer(TrainerBase):
         assert options.iterations
         torch.manual_seed(options.seed)
         self.model = _start(run, options, dataset).to(device)
-        average = moving_average(max(2, min(0.1 * options.iterations, 2000)))
+        average = moving_average(min(0.1 * options.iterations, 2000))
         self.average = AveragedModel(self.model, multi_avg_fn=average) if options.ema else None
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
@@ -168,7 +168,7 @@ class Keeper(hooks.HookBase):
     def _evaluate(self, done: int) -> None:
         trainer, options = self.trainer, self.options
         trained = time.perf_counter() - self._since
-        model, records = trainer.evaluated.eval(), trainer.dataset.val
+        model, records = trainer.evaluated, trainer.dataset.val
         found = detect(
             model, records, options.image_size, options.batch_size, options.workers,
             trainer.rank, trainer.world, progress=trainer.rank == 0,

@@ -21,7 +21,7 @@ from mixtransfer.data.loading import default_workers
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.inference import to_detections
 from mixtransfer.detection.mapper import square_view
-from mixtransfer.detection.model import TrainedDetector, open_detector
+from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.scores import Detections, coco_results
 from mixtransfer.device import choose_device, keep_freed_memory
@@ -80,11 +80,10 @@ class Predictor:
     def __init__(self, run: str, device: str = "auto", threshold: float = 0.4):
         check_threshold(threshold)
         keep_freed_memory()
-        self.trained: TrainedDetector = open_detector(run)
-        self.model = for_inference(self.trained.model, choose_device(device))
+        trained = open_detector(run)
+        self.model = for_inference(trained.model, choose_device(device))
         self.model.score_threshold = threshold
-        self.classes, self.category_ids = self.trained.classes, self.trained.category_ids
-        self.size = self.trained.size
+        self.classes, self.category_ids, self.size = trained.classes, trained.category_ids, trained.size
 
     def __call__(self, image: Image.Image) -> Detections:
         """What is found in one RGB image, in its pixels."""
