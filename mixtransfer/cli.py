@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import io
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 from mixtransfer import __version__
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.signals import TERMINATED, sigterm_as_ctrl_c
+from mixtransfer.signals import TERMINATED, interruptible, sigterm_as_ctrl_c
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    # Threads that wait for others sleep instead of spinning: beside another busy process they would take its time
+    # and so their own. libgomp reads this when torch is loaded, so it stands first; child processes inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with sigterm_as_ctrl_c() as received:
         code = _run(argv)
-    return TERMINATED if received and code == 130 else code
+        return TERMINATED if signal.SIGTERM in received and code == 130 else code
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -134,7 +139,8 @@ def _run(argv: Sequence[str] | None) -> int:
         from mixtransfer.arguments import parse
 
         options = parse(name, _load(verb.options), verb.positionals, _with_recipes(verb, rest))
-        return _load(verb.run)(options) or 0
+        with interruptible(lambda: ""):  # a verb that can go on says so itself
+            return _load(verb.run)(options) or 0
     except UserError as error:
         if debug:
             traceback.print_exc()

@@ -1,35 +1,88 @@
 """Ending on request: what a shell, a batch system or a container asks for is answered as Ctrl-C is."""
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+
+from mixtransfer.errors import Interrupted, UserError
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code that shells and batch systems expect
+TOGETHER = 1.0  # seconds within which several signals are one request: the group's own and the parent's, say
+_CHILD_ENDED = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []  # Windows has none
+
+
+_received: list[int] = []  # signals that ask this process to end, since `sigterm_as_ctrl_c` began
 
 
 @contextlib.contextmanager
 def sigterm_as_ctrl_c() -> Iterator[list[int]]:
     """Answer SIGTERM by KeyboardInterrupt, here and, as a terminal does, in every process that this one has started.
 
+    A signal to the whole process group comes to the data-loading processes too. Their end is no error then.
+
     Yields:
         The signals received so far.
     """
-    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
+        yield _received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *_CHILD_ENDED)}
+    process, last = os.getpid(), -TOGETHER
 
     def answer(number: int, _: object) -> None:
-        received.append(number)
-        _interrupt_children()
+        nonlocal last
+        if os.getpid() == process:  # and not a fork of it
+            since, last = time.monotonic() - last, time.monotonic()
+            _received.append(number)
+            if since < TOGETHER:
+                return
+            for ended in _CHILD_ENDED:  # by which torch raises where a loading process has ended
+                signal.signal(ended, signal.SIG_DFL)
+            if number == signal.SIGTERM:
+                _interrupt_children()
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
-        yield received
-        return
-    before = signal.signal(signal.SIGTERM, answer)
+    signal.signal(signal.SIGTERM, answer)
+    if before[signal.SIGINT] is signal.default_int_handler:  # it is ignored in the background of a shell's script
+        signal.signal(signal.SIGINT, answer)
     try:
-        yield received
+        yield _received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received.clear()
+
+
+@contextlib.contextmanager
+def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
+    """Long work that can go on after an interrupt.
+
+    Args:
+        go_on: The sentence that says how, asked for when it is needed.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM, to this process or to its whole group.
+        UserError: A data-loading process was ended from outside.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
+        raise Interrupted(f"Interrupted. {go_on()}".strip()) from stop
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):  # torch has no class of its own for these
+            raise
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(0.5)  # a signal to the group may come to the loading processes first
+        if _received:
+            raise Interrupted(f"Interrupted. {go_on()}".strip()) from error
+        how = str(error).partition("killed by signal: ")[2].partition(".")[0]
+        why = ", probably for want of memory: take fewer --workers" if how == "Killed" else ""
+        raise UserError(
+            f"A data-loading process was ended from outside{f' ({how})' if how else ''}{why}. {go_on()}".strip()
+        ) from error
 
 
 def _interrupt_children() -> None:

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from folders import make_folder
+from processes import Command, words_of
 from tiny import tiny
 
 from mixtransfer import cli
@@ -24,6 +26,7 @@ from mixtransfer.classification.train import train
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.files import claimed, write_atomic
 from mixtransfer.run import Run
+from mixtransfer.signals import interruptible, sigterm_as_ctrl_c
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,71 @@ def test_sigterm_is_ctrl_c_for_the_command_and_its_processes():
     process.terminate()
     out, err = process.communicate()
     assert process.returncode == 143 and int(out) == -signal.SIGINT and err == "\nInterrupted.\n"
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_whole_group_is_one_sentence(how, code, animals, options, undisturbed, tmp_path):
+    """As `timeout`, systemd and SLURM send it: the data-loading processes get it too, and first."""
+    run = tmp_path / "run"
+    training = tiny(animals, run, workers=2, **options)
+    command = Command("classify", "train", *words_of(training), before=os.setsid)
+    command.wait_for("Epoch 1/3")
+    os.killpg(command.process.pid, how)
+    assert command.end() == code
+    assert command.errors.splitlines()[-1] == f"Interrupted. Go on with: mixtransfer classify train --resume {run}"
+    assert "Traceback" not in command.errors
+    assert_same(resumed(run), undisturbed)
+
+
+def raise_as_torch_does(*_):
+    raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+
+def test_after_sigterm_the_end_of_loading_processes_is_no_error():
+    with sigterm_as_ctrl_c():
+        before = signal.signal(signal.SIGCHLD, raise_as_torch_does)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGCHLD)
+    assert signal.getsignal(signal.SIGCHLD) == before
+
+
+def test_loading_processes_that_end_before_the_signal_comes_here():
+    with sigterm_as_ctrl_c(), pytest.raises(Interrupted, match=r"^Interrupted\. Go on\.$"):
+        later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        with interruptible(lambda: "Go on."):
+            later.start()
+            raise_as_torch_does()
+
+
+def test_signals_that_come_together_are_one_interrupt():
+    """The parent passes SIGTERM on as SIGINT, to processes that may have got it themselves."""
+    with sigterm_as_ctrl_c() as received:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "DataLoader worker (pid 7) is killed by signal: Killed. ",
+            r"\(Killed\), probably for want of memory.* Go on\.$",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Aborted. ", r"\(Aborted\)\. Go on\.$"),
+        ("DataLoader worker (pid(s) 7) exited unexpectedly", r"outside\. Go on\.$"),
+    ],
+)
+def test_a_loading_process_that_is_killed_alone_is_a_sentence(text, words):
+    with pytest.raises(UserError, match=words), interruptible(lambda: "Go on."):
+        raise RuntimeError(text)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), interruptible(lambda: "Go on."):
+        raise RuntimeError("shapes do not match")
 
 
 def test_an_interrupted_choice_of_the_weights_is_made_again(animals, options, undisturbed, tmp_path, monkeypatch):

@@ -34,9 +34,10 @@ from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.data.quick_checks import warn
-from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
+from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
@@ -95,7 +96,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
-    try:
+    with interruptible(lambda: f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""):
         if run and options.image_size is None:  # one process; see `resolve`
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
             run.write_config(options)
@@ -103,9 +104,6 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         if run and not run.checkpoint.exists():
             ModelCard.of("classification", backbone, dataset.classes, preprocessing.to_dict()).write(run.model)
         return _Session(run, options, dataset, model, preprocessing, say).run_to_end()
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
-        again = f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""
-        raise Interrupted(f"Interrupted. {again}") from stop
 
 
 class _Session:

@@ -1,7 +1,6 @@
 """How Lightning's Trainer is set up, for training and evaluation alike."""
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -78,9 +77,8 @@ def predict_examples(trainer: L.Trainer, module: Classifier, data: EvaluationDat
 
 
 def prepare_process() -> None:
-    """Silence Lightning's advice (what a user needs to know, this package says), and be quick on the CPU."""
+    """Silence Lightning's advice (what a user needs to know, this package says), and keep freed memory."""
     keep_freed_memory()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

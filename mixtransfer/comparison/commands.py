@@ -12,8 +12,9 @@ from mixtransfer.comparison.rows import SCORES, Row, gather
 from mixtransfer.comparison.study import Job, run_study
 from mixtransfer.comparison.verdict import Limit, verdict
 from mixtransfer.console import print_table
-from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
+from mixtransfer.signals import interruptible
 
 
 def compare(options: CompareOptions) -> int:
@@ -27,10 +28,8 @@ def compare(options: CompareOptions) -> int:
     if options.data and all(Run.is_run(one) for one in options.data) and not _is_study(options.data):
         folder, title, runs, failures = _given_runs(options)
     else:
-        try:
+        with interruptible(lambda: "The same command goes on."):
             folder, jobs = run_study(options, say)
-        except KeyboardInterrupt as stop:
-            raise Interrupted("Interrupted. The same command goes on.") from stop
         title = f"Comparison on {Path(options.data[0]).name if options.data else folder.name}"
         runs, failures = _by_backbone(jobs)
     rows, reference = gather(runs, failures, options.task, options.baseline, options.rounds, say)

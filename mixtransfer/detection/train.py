@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,10 +22,11 @@ from mixtransfer.detection.model import detector_card, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
-from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
+from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision")
@@ -50,7 +50,6 @@ def train(options: TrainOptions, say: Say = print) -> Run | None:
 
 def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
     keep_freed_memory()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_detectron2()
     run = None
     if options.resume:
@@ -80,11 +79,9 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
             backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
-    try:
+    with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
         _launch(run, options, dataset)
         return None if options.machine_rank else _finish(run, options, dataset)
-    except KeyboardInterrupt as stop:
-        raise Interrupted(f"Interrupted. Go on with: mixtransfer detect train --resume {run.folder}") from stop
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:

@@ -9,8 +9,8 @@ from pathlib import Path
 from mixtransfer.doctor.examine import Diagnosis, examine
 from mixtransfer.doctor.finding import Finding, plural
 from mixtransfer.doctor.options import DoctorOptions
-from mixtransfer.errors import Interrupted
 from mixtransfer.files import write_atomic
+from mixtransfer.signals import interruptible
 
 SIGNS = {"error": "✗", "warning": "!", "note": "·"}
 SHOWN = 3  # places of a finding
@@ -19,13 +19,11 @@ SHOWN = 3  # places of a finding
 def doctor(options: DoctorOptions) -> int:
     from mixtransfer.doctor.report import write_report
 
-    try:
+    with interruptible(lambda: "The same command goes on."):
         diagnosis, folder = examine(options)
         text = json.dumps(diagnosis.to_dict(), ensure_ascii=False, indent=1)
         write_atomic(folder / "doctor.json", text + "\n")
         write_report(folder / "report.html", diagnosis)
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
-        raise Interrupted("Interrupted. The same command goes on.") from stop
     if options.fix_list:
         write_fix_list(Path(options.fix_list), diagnosis)
     if options.json:

@@ -19,7 +19,7 @@ from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.device import choose_device
-from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
 from mixtransfer.search.options import SearchOptions
@@ -29,6 +29,7 @@ from mixtransfer.search.space import Space
 from mixtransfer.search.study import Say, Study
 from mixtransfer.search.supernet import Supernet
 from mixtransfer.search.training import load_supernet, train_supernet
+from mixtransfer.signals import interruptible
 
 # What may differ when a search goes on.
 FREE = ("output", "data_root", "workers", "precision", "trials", "storage", "json")
@@ -36,10 +37,8 @@ POLL = 5  # seconds between looks at what another process does
 
 
 def search(options: SearchOptions) -> int:
-    try:
+    with interruptible(lambda: "The same command goes on."):
         folder = run_search(options, _silent if options.json else print)
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
-        raise Interrupted("Interrupted. The same command goes on.") from stop
     if options.json:
         print((folder / "search.json").read_text(encoding="utf-8"), end="")
     else:
