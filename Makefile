@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test slow lint docs coverage clean
+.PHONY: help setup demo test slow lint docs coverage audit clean
 
 help:
-	@echo "make setup | demo | test | slow | lint | docs | coverage | clean"
+	@echo "make setup | demo | test | slow | lint | docs | coverage | audit | clean"
 
 setup: $(READY)
 
@@ -36,6 +36,10 @@ docs: setup
 
 coverage: setup
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
+
+audit: setup  # known vulnerabilities of what constraints.txt pins
+	$(VENV)/bin/pip install -q -c constraints.txt pip-audit
+	$(VENV)/bin/python tools/audit.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage build

@@ -50,6 +50,7 @@ SMALL = {
     "bench_search": "--tiny",
     "bench_evaluation_memory": "--images 20",
     "bench_startup": "--rounds 1",
+    "bench_busy": "--backbone mobilenetv3_small_050 --images 32 --rounds 1",
     "kill_and_resume": "--kills 1",
     "fuzz_readers": "--inputs 100 --jobs 1",
 }

@@ -3,7 +3,8 @@
     python tools/kill_and_resume.py --kills 50
 
 Each command works on a tiny set that is made here. SIGKILL and SIGTERM go to the command, SIGINT (Ctrl-C) to it and all
-its processes, as from a terminal. After every kill
+its processes, as from a terminal. With --group there are two data-loading processes, and SIGTERM and SIGINT go to the
+whole group, as from `timeout`, systemd and SLURM. After every kill
 
 - no process is left over, and the answer to SIGTERM and SIGINT is the exit code 143 and 130,
 - every file parses, and no file of the data has changed,
@@ -56,7 +57,7 @@ FRESH = 0.2  # share of the kills that are of a new Python, its imports included
 
 @dataclass(frozen=True)
 class Trial:
-    """A command to kill; {images}, {boxes}, {run} and {out} stand for folders.
+    """A command to kill; {images}, {boxes}, {run} and {out} stand for folders, {workers} for a number.
 
     Attributes:
         verb: A key of ``VERBS``; the trial is left out while the command line has no such verb.
@@ -72,9 +73,10 @@ class Trial:
     again: str | None = None
     codes: tuple[int, ...] = (0,)
 
-    def command(self, output: Path, places: dict[str, Path]) -> list[str]:
+    def command(self, output: Path, places: dict[str, Path], workers: int = 0) -> list[str]:
         goes_on = self.again and (output / "config.yaml").exists()
-        return f"{self.verb} {self.again if goes_on else self.words}".format(**places, out=output).split()
+        text = f"{self.verb} {self.again if goes_on else self.words}"
+        return text.format(**places, out=output, workers=workers).split()
 
 
 def trained(output: Path) -> object:
@@ -101,19 +103,20 @@ def exported(output: Path) -> object:
     return digest(output / "model.onnx")
 
 
-SMALL = "--image-size 32 --batch-size 8 --workers 0"
-SCRATCH = f"{{images}} --backbone mobilenetv3_small_050 --weights none --epochs 1 {SMALL} --output {{out}}"
+SMALL = "--image-size 32 --batch-size 8 --workers {workers}"
+SCRATCH = "{images} --backbone mobilenetv3_small_050 --weights none --epochs 1 " + SMALL + " --output {out}"
 TRIALS = [
     Trial(
         "classify train",
         "{images} --backbone mobilenetv3_small_050 --weights {run}/model.safetensors --epochs 4 "
-        f"{SMALL} --output {{out}}",
+        + SMALL
+        + " --output {out}",
         trained,
         "--resume {out}",
     ),
     Trial(
         "detect train",
-        "{boxes} --backbone mobilenetv3_small_050 --weights none --image-size 96 --batch-size 4 --workers 0 "
+        "{boxes} --backbone mobilenetv3_small_050 --weights none --image-size 96 --batch-size 4 --workers {workers} "
         "--iterations 8 --eval-every 2 --output {out}",
         trained,
         "--resume {out}",
@@ -126,7 +129,7 @@ TRIALS = [
     ),
     Trial(
         "search",
-        "{images} --image-size 32 --batch-size 8 --workers 0 --epochs 3 --trials 6 --population 3 --output {out}",
+        "{images} " + SMALL + " --epochs 3 --trials 6 --population 3 --output {out}",
         searched,
     ),
     Trial("doctor", "{images} --output {out} --fix-list {out}/drop.csv", examined, codes=(0, 1)),
@@ -214,9 +217,13 @@ def run_to_end(words: list[str], folder: Path, codes: tuple[int, ...] = (0,)) ->
 
 
 def kill(
-    words: list[str], codes: tuple[int, ...], how: int, delay: float, fresh: bool, folder: Path
+    words: list[str], codes: tuple[int, ...], how: int, delay: float, fresh: bool, group: bool, folder: Path
 ) -> tuple[str | None, bool]:
-    """Kill a command after a delay. Returns what is wrong with its end, and whether it was over before."""
+    """Kill a command, or its whole group, after a delay.
+
+    Returns:
+        What is wrong with its end, and whether it was over before.
+    """
     log = folder / "log.txt"
     offset = log.stat().st_size if log.exists() else 0
     pid = start(words, log, fresh)
@@ -225,7 +232,7 @@ def kill(
         return (None if code in codes else f"it ended with {code} by itself"), True
     for _ in range(2):  # a signal may arrive where Python cannot raise, as a second Ctrl-C shows
         with contextlib.suppress(ProcessLookupError):
-            (os.killpg if how == signal.SIGINT else os.kill)(pid, how)
+            (os.killpg if group or how == signal.SIGINT else os.kill)(pid, how)
         code = ended(pid, PATIENCE)
         if code is not None:
             break
@@ -325,20 +332,23 @@ def contents(folder: Path) -> str:
     ).hexdigest()
 
 
-def survive(trial: Trial, kills: int, places: dict[str, Path], folder: Path, chance: random.Random) -> int:
+def survive(trial: Trial, kills: int, places: dict[str, Path], group: bool, folder: Path, chance: random.Random) -> int:
     """Kill a command so many times; how many of them it survived."""
+    workers = 2 if group else 0
+    hows = (signal.SIGTERM, signal.SIGINT) if group else (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     folder.mkdir()
-    seconds = run_to_end(trial.command(folder / "undisturbed", places), folder, trial.codes)
+    seconds = run_to_end(trial.command(folder / "undisturbed", places, workers), folder, trial.codes)
     expected = trial.result(folder / "undisturbed")
     data = {place: contents(place) for place in places.values()}
     print(f"{trial.verb}: {seconds:.1f} s undisturbed.", flush=True)
     survived = done = in_a_row = attempt = 0
     while done < kills:
         output = folder / str(attempt)
-        how = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+        how = chance.choice(hows)
         fresh, delay = chance.random() < FRESH, chance.uniform(0, seconds)
         finished = finished_work(output)
-        problem, over = kill(trial.command(output, places), trial.codes, how, delay, fresh, folder)
+        words = trial.command(output, places, workers)
+        problem, over = kill(words, trial.codes, how, delay, fresh, group, folder)
         problem = problem or unreadable(output)
         if not problem and finished.items() - finished_work(output).items():
             problem = "finished work is lost"
@@ -349,7 +359,7 @@ def survive(trial: Trial, kills: int, places: dict[str, Path], folder: Path, cha
             survived += not problem
             print(f"  {done:3} {how.name} after {delay:5.2f} s{' (fresh)' * fresh}: {problem or 'whole'}", flush=True)
         if over or in_a_row == 3 or done == kills:
-            run_to_end(trial.command(output, places), folder, trial.codes)
+            run_to_end(trial.command(output, places, workers), folder, trial.codes)
             if trial.result(output) != expected:
                 print(f"  the result of attempt {attempt} is not that of the undisturbed run", flush=True)
                 survived -= in_a_row
@@ -361,6 +371,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="kills in all, shared by the commands")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    parser.add_argument("--group", action="store_true", help="signals to the whole group, with loading processes")
     parser.add_argument("--verbs", help="such as 'classify train,compare'; by default all")
     options = parser.parse_args()
     trials = [t for t in TRIALS if t.verb in (options.verbs.split(",") if options.verbs else VERBS)]
@@ -370,7 +381,8 @@ def main() -> int:
         for i, trial in enumerate(trials):
             kills = options.kills // len(trials) + (i < options.kills % len(trials))
             chance = random.Random(f"{options.seed} {trial.verb}")
-            survived += survive(trial, kills, places, Path(name) / trial.verb.replace(" ", "-"), chance)
+            folder = Path(name) / trial.verb.replace(" ", "-")
+            survived += survive(trial, kills, places, options.group, folder, chance)
     print(f"{survived} of {options.kills} kills survived.")
     return 0 if survived == options.kills else 1
 
