@@ -106,3 +106,20 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
     )
     assert answer.stdout.strip().endswith("[]"), answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize(("own", "seen"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(own, seen):
+    """libgomp reads the variable when torch is loaded, so it has to be there before, and for child processes too."""
+    code = (
+        "import os, subprocess, sys\n"
+        "import mixtransfer.listing, mixtransfer.cli as c\n"
+        "tell = 'import os; print(os.environ[\"OMP_WAIT_POLICY\"])'\n"
+        "show = lambda _: print('torch' in sys.modules, flush=True) or subprocess.call([sys.executable, '-c', tell])\n"
+        "mixtransfer.listing.models = show\n"
+        "c.main(['models'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": own} if own else {}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert answer.stdout.split() == ["False", seen], answer.stderr
