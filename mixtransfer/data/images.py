@@ -5,17 +5,29 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from tqdm import tqdm
 
 from mixtransfer.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+    | {".avif", ".jp2", ".j2k", ".jpf", ".jpx"}
 )
+# From EXIF's orientation to what sets the image upright (EXIF 2.32, section 4.6.4).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -26,8 +38,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
     """Decode one image file to 8-bit RGB, upright.
 
-    EXIF orientation is applied; of an animation the first frame is taken; 16-bit grey is scaled to 8 bits;
-    transparent pixels become white.
+    EXIF orientation is applied, and whatever else the metadata holds, broken or not, is left alone. Of an animation
+    the first frame is taken. Transparent pixels become white. More than 8 bits of grey are scaled by what the format
+    can hold, not by what one file holds: a dark image stays darker than a bright one.
 
     Args:
         path: The file.
@@ -52,26 +65,38 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
 
 
 def _upright_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.max(initial=0) > 255:
-            values = np.clip(values, 0, 65535) // 257
-        image = _keeping_orientation(image, Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)))
-    elif image.mode == "F":
+    turn = _UPRIGHT.get(_orientation(image) or 1)
+    image = _rgb(image)  # before it is made smaller: averages of palette entries or of hues are no colours
+    if min_side and (factor := min(image.size) // min_side) > 1:
+        image = image.reduce(factor)
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a broken block raises nearly anything, and says nothing about the pixels
+        return None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
-    if min_side and (factor := min(image.size) // min_side) > 1 and image.mode != "P":
-        image = _keeping_orientation(image, image.reduce(factor))
-    image = ImageOps.exif_transpose(image)
-    if "A" in image.mode or "transparency" in image.info:
+    if image.mode.startswith("I"):
+        values = np.clip(np.asarray(image), 0, 65535) // 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode == "LAB":
+        return _lab_to_rgb().apply(image)
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
     return image.convert("RGB")
 
 
-def _keeping_orientation(source: Image.Image, made: Image.Image) -> Image.Image:
-    made.info["exif"] = source.getexif().tobytes()
-    return made
+@cache
+def _lab_to_rgb() -> ImageCms.ImageCmsTransform:
+    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, rgb, "LAB", "RGB")
 
 
 def _reason(path: Path | str, error: Exception) -> str:
@@ -96,7 +121,7 @@ def upright_size(path: Path | str) -> tuple[int, int]:
     """Width and height that ``load_image`` gives, from the file's header."""
     with Image.open(path) as image:
         # Pillow gives a TIFF's size as it is displayed, any other's as it is stored.
-        turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
 
 

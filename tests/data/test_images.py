@@ -1,8 +1,10 @@
 """Every kind of file that people have: used if it can be, named with the reason if not."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mixtransfer.data.images import find_unusable, is_image_name, load_image, unusable_reason, upright_size
 
@@ -41,6 +43,52 @@ def test_sixteen_bit_grey_keeps_its_tones(tmp_path):
     Image.fromarray(values).save(tmp_path / "deep.png")
     loaded = np.asarray(load_image(tmp_path / "deep.png"))[..., 0]
     np.testing.assert_allclose(loaded, values / 257, atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_more_than_8_bits_have_one_scale_whatever_a_file_holds(tmp_path, suffix):
+    """12 bits in 16: the dark image's largest value is below 256."""
+    tones = {}
+    for name, mean in (("dark", 120), ("bright", 3500), ("white", 65535)):
+        Image.fromarray(np.full((8, 8), mean, np.uint16)).save(tmp_path / f"{name}.{suffix}")
+        tones[name] = load_image(tmp_path / f"{name}.{suffix}").getpixel((4, 4))[0]
+    assert tones["dark"] < tones["bright"] < tones["white"] == 255
+
+
+@pytest.mark.parametrize("min_side", [None, 10])
+def test_a_colour_is_the_same_in_every_mode_and_format(tmp_path, min_side):
+    red = Image.new("RGB", (80, 60), (220, 30, 30))
+    lab = ImageCms.profileToProfile(
+        red, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    lab.save(tmp_path / "lab.tif")
+    red.convert("CMYK").save(tmp_path / "cmyk.tif")
+    red.quantize(4).save(tmp_path / "palette.png")
+    red.convert("RGBA").save(tmp_path / "alpha.png")
+    for name in ("plain.avif", "plain.jp2", "plain.webp", "plain.jpg"):
+        red.save(tmp_path / name)
+    for path in tmp_path.iterdir():
+        assert is_image_name(path)
+        assert load_image(path, min_side).getpixel((3, 3)) == pytest.approx((220, 30, 30), abs=6), path.name
+
+
+@pytest.mark.parametrize("min_side", [None, 20])
+def test_scans_of_one_bit_are_images(tmp_path, min_side):
+    page = Image.fromarray(np.random.default_rng(0).random((200, 160)) < 0.3)
+    page.save(tmp_path / "page.png")
+    page.save(tmp_path / "page.tif", compression="group4")
+    for path in tmp_path.iterdir():
+        assert np.asarray(load_image(path, min_side)).mean() == pytest.approx(255 * 0.3, abs=3)
+
+
+def test_broken_metadata_says_nothing_about_the_pixels(tmp_path):
+    """A text where EXIF has numbers, and the orientation behind it, which can be read."""
+    entries = struct.pack("<HHI4s", 0x102, 2, 4, b"8,8\0") + struct.pack("<HHI4s", 0x112, 3, 1, b"\6\0")
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "odd.jpg", exif=exif)
+    assert load_image(tmp_path / "odd.jpg").size == upright_size(tmp_path / "odd.jpg") == (20, 40)
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "junk.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\1" * 40)
+    assert load_image(tmp_path / "junk.jpg").size == upright_size(tmp_path / "junk.jpg") == (40, 20)
 
 
 def test_transparency_becomes_white(tmp_path):
