@@ -1,10 +1,6 @@
 """Opening an exported file, of whatever format, as one kind of object; no code of the file is run."""
 
 import importlib.util
-import io
-import json
-import re
-import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,15 +14,6 @@ from mixtransfer.deploy.metadata import KEY, Metadata
 from mixtransfer.errors import UserError
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch", ".pte": "executorch"}
-
-# What the graph of a .pt2 may call, and the sizes in it, which are sympy expressions.
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|torchvision)\._?[a-z]\w*\.\w+|_operator\.(add|sub|mul|mod|floordiv|eq|ne|ge|gt|le|lt|getitem)"
-)
-_EXPRESSION = re.compile(
-    r"(\b(Symbol|Integer|Add|Mul|Pow|Max|Min|Mod|FloorDiv|Equality|Unequality|(Strict)?(Greater|Less)Than|True|False"
-    r"|integer|positive|nonnegative)\b|'?\b[su]\d+\b'?|\b\d+\b|[-+*/(),= ])*"
-)
 
 Call = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -182,11 +169,18 @@ def compile_openvino(model, batch: int, threads: int) -> Callable[[np.ndarray], 
 
 
 def _open_torch(path: Path, threads: int) -> tuple[str | None, Call]:
-    _refuse_code(path)
+    from mixtransfer.deploy.formats import quiet
+    from mixtransfer.deploy.pt2 import NotPlain, plain_archive
+
+    try:
+        with path.open("rb") as file:
+            archive, text = plain_archive(file)
+    except NotPlain as error:
+        raise UserError(f"{path} holds more than tensors and operators ({error}): such a file is not opened.") from error
     import torchvision  # noqa: F401 (its operators)
 
-    extra = {f"{KEY}.json": ""}
-    network = torch.export.load(path, extra_files=extra).module()
+    with quiet():
+        network = torch.export.load(archive).module()
 
     @torch.inference_mode()
     def call(images: np.ndarray) -> list[np.ndarray]:
@@ -196,50 +190,7 @@ def _open_torch(path: Path, threads: int) -> tuple[str | None, Call]:
         outputs = network(tensor)
         return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
-    return extra[f"{KEY}.json"], call
-
-
-def _refuse_code(path: Path) -> None:
-    """Let only tensors and operators pass: torch.export.load would unpickle objects and look up any name of torch's.
-
-    Raises:
-        UserError: The file holds something else, which loading could run.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if "/models/" in name and name.endswith(".json"):
-                harmless = _is_plain_graph(json.loads(archive.read(name)))
-            elif "/data/" in name and name.endswith("_config.json"):
-                payloads = json.loads(archive.read(name))["config"].values()
-                names = [payload["path_name"] for payload in payloads]
-                harmless = not any(payload["use_pickle"] for payload in payloads)
-                harmless = harmless and all(entry.startswith(("weight_", "tensor_")) for entry in names)
-            elif name.endswith(".pt"):
-                harmless = "/data/sample_inputs/" in name and _loads_as_tensors(archive.read(name))
-            else:
-                continue
-            if not harmless:
-                raise UserError(f"{path} holds more than tensors and operators ({name}): such a file is not opened.")
-
-
-def _is_plain_graph(value: object) -> bool:
-    """Whether all names in a serialized graph are operators' and all its expressions arithmetic."""
-    if isinstance(value, dict):
-        target, expression = value.get("target"), value.get("expr_str")
-        if isinstance(target, str) and not _OPERATOR.fullmatch(target):
-            return False
-        if isinstance(expression, str) and not _EXPRESSION.fullmatch(expression):
-            return False
-        return all(map(_is_plain_graph, value.values()))
-    return all(map(_is_plain_graph, value)) if isinstance(value, list) else True
-
-
-def _loads_as_tensors(data: bytes) -> bool:
-    try:
-        torch.load(io.BytesIO(data), weights_only=True)
-    except Exception:  # weights_only refuses in several ways
-        return not data
-    return True
+    return text, call
 
 
 def _open_executorch(path: Path, threads: int) -> tuple[str | None, Call]:
