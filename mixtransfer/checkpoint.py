@@ -8,6 +8,7 @@ import torch
 
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.plain_torch import load_plain_torch
 
 
 def save_checkpoint(path: Path | str, state: dict[str, Any]) -> None:
@@ -22,10 +23,10 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is none.
-        UserError: It is damaged or holds such objects.
+        UserError: It is damaged, holds such objects or is none.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain_torch(path)
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
@@ -33,3 +34,6 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path} is damaged or holds pickled objects, which are not loaded because they can run code: "
             "remove it, and --resume begins the training anew."
         ) from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is no checkpoint: remove it, and --resume begins the training anew.")
+    return state

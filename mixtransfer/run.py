@@ -1,5 +1,6 @@
 """The Run folder: what training writes and every later command takes."""
 
+import csv
 import json
 import os
 import platform
@@ -181,11 +182,27 @@ class Run:
             metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (OSError, ValueError, RecursionError):
             metrics = None
         if not isinstance(metrics, dict):
             raise UserError(f"{self.metrics} is damaged.")
         return metrics
+
+    def read_history(self) -> list[dict[str, float | None]]:
+        """The rows of ``metrics.csv``, each with all columns; None where a cell is empty.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        path = self.folder / "metrics.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                names, *lines = csv.reader(file, strict=True)
+            return [
+                {name: float(cell) if cell else None for name, cell in zip(names, line, strict=True)} for line in lines
+            ]
+        except (OSError, ValueError, csv.Error) as error:
+            raise UserError(f"{path} is missing or damaged ({type(error).__name__}).") from error
 
 
 def new_folder(options: TrainOptions) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mixtransfer.data.images import unusable_reason
+from mixtransfer.data.images import FORMATS, unusable_reason
 
 MAX_MEGAPIXELS = 64  # decoded, an image of so many takes 190 MB
 
@@ -37,7 +37,7 @@ def _reason(path: Path, max_megabytes: int) -> str | None:
     if (megabytes := path.stat().st_size / 1e6) > max_megabytes:
         return f"has {megabytes:.1f} MB, more than the {max_megabytes} that this page takes"
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             megapixels = image.width * image.height / 1e6
     except Image.DecompressionBombError:
         return unusable_reason(path)

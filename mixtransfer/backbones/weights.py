@@ -14,6 +14,7 @@ from torch import nn
 
 from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.errors import UserError
+from mixtransfer.plain_torch import load_plain_torch
 
 # Seconds to wait for the hub's first answer. Left to itself huggingface_hub tries 12 times: 46 s without a network.
 HUB_TIMEOUT = 5
@@ -116,7 +117,7 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_plain_torch(path)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         if isinstance(error, pickle.UnpicklingError) and "unsupported" in str(error).lower():
             raise UserError(

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import nn
 
 from mixtransfer.classification.head import LinearHead
 from mixtransfer.classification.metrics import Predictions, log_losses
-from mixtransfer.classification.model import model_bytes
+from mixtransfer.classification.model import model_bytes, read_state
+from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights, to choose from
@@ -46,11 +46,17 @@ class Start:
 
     @classmethod
     def load(cls, path: Path, model: nn.Module) -> "Start":
-        """Read what ``save`` wrote; ``model`` tells the name of its head."""
-        judged = safetensors.torch.load_file(path)
+        """Read what ``save`` wrote; ``model`` tells the name of its head.
+
+        Raises:
+            UserError: It is damaged or of another network.
+        """
+        judged = read_state(path, model, "refitted_weight", "refitted_bias")
         classifier = model.get_classifier()  # type: ignore[operator]
         head = next(name for name, module in model.named_modules() if module is classifier)
         refitted = {f"{head}.{part}": judged.pop(f"refitted_{part}") for part in ("weight", "bias")}
+        if any(value.shape != judged[name].shape for name, value in refitted.items()):
+            raise UserError(f"{path} is damaged or of another network: train anew.")
         return cls(judged, {**judged, **refitted})
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
@@ -46,6 +47,22 @@ def read_classifier_card(path: Path) -> tuple[ModelCard, Preprocessing]:
         return card, Preprocessing.from_dict(card.preprocessing)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{path} is not a model description: its preprocessing is not whole.") from error
+
+
+def read_state(path: Path, model: nn.Module, *more: str) -> dict[str, torch.Tensor]:
+    """What ``model_bytes`` wrote of a network like ``model``, with ``more`` tensors.
+
+    Raises:
+        UserError: It is missing, damaged, or of another network.
+    """
+    try:
+        state = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged: train anew.") from error
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    if state.keys() != own.keys() | set(more) or any(state[name].shape != shape for name, shape in own.items()):
+        raise UserError(f"{path} is damaged or of another network: train anew.")
+    return state
 
 
 def model_bytes(model: nn.Module, **more: torch.Tensor) -> bytes:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import lightning as L
 import numpy as np
-import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.tuner import Tuner
@@ -24,7 +23,7 @@ from mixtransfer.classification.defaults import check, has_many_of_a_class, reso
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
-from mixtransfer.classification.model import model_bytes
+from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process, processes
@@ -140,9 +139,12 @@ class _Session:
                 self._fit_head(trainer, run)
             trainer.validate(self.module, self.data, verbose=False)
         if run and run.tuned.exists():  # interrupted after the last epoch
-            states = load_checkpoint(run.checkpoint)["callbacks"]
-            for callback in (history, kept):
-                callback.load_state_dict(states[callback.state_key])
+            try:
+                states = load_checkpoint(run.checkpoint)["callbacks"]
+                for callback in (history, kept):
+                    callback.load_state_dict(states[callback.state_key])
+            except (FileNotFoundError, KeyError, TypeError) as error:
+                raise UserError(f"{run.checkpoint} is missing or not of this training: train anew.") from error
             return self._finish(trainer, history, kept)
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
@@ -244,7 +246,7 @@ class _Session:
         run = self.run
         if run and not run.tuned.exists():  # else the weights may be the final ones already
             write_atomic(run.tuned, run.weights.read_bytes())
-        tuned = safetensors.torch.load_file(run.tuned) if run else {}
+        tuned = read_state(run.tuned, self.module.model) if run else {}
         # Averaging the weights has averaged these constants too, which moves them by rounding errors.
         self.module.normalize = Normalize(self.data.preprocessing)
         start = Start.load(run.start, self.module.model) if run and run.start.exists() else None

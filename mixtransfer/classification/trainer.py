@@ -19,6 +19,9 @@ from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import HardwareOptions
 from mixtransfer.data.dataset import Examples
 from mixtransfer.device import keep_freed_memory
+from mixtransfer.errors import UserError
+
+PARTS = {"state_dict": dict, "callbacks": dict, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 
@@ -60,7 +63,16 @@ class _Checkpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return load_checkpoint(path)
+        checkpoint = load_checkpoint(path)
+        if any(not isinstance(checkpoint.get(name), kind) for name, kind in PARTS.items()):
+            raise UserError(f"{path} is not of this training: remove it, and --resume begins the training anew.")
+        # Lightning removes a former checkpoint, with all that is in it, wherever this one says that it lies.
+        checkpoint["callbacks"] = {
+            name: state
+            for name, state in checkpoint["callbacks"].items()
+            if not str(name).startswith("ModelCheckpoint")
+        }
+        return checkpoint
 
 
 def processes(options: HardwareOptions) -> int:

@@ -29,7 +29,7 @@ def passes_within(minutes: float, task: str, options, folder: Path) -> dict[str,
         folder: The study's.
     """
     file = folder / "budget.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = _read(file)
     if options.backbone not in known:
         keep_freed_memory()
         step, images = {"classify": _classification, "detect": _detection}[task](options)
@@ -44,6 +44,17 @@ def passes_within(minutes: float, task: str, options, folder: Path) -> dict[str,
         known[options.backbone] = {"seconds_per_step": round(seconds, 4), "passes": int(passes)}
         write_atomic(file, json.dumps(known, indent=2) + "\n")
     return {"iterations" if task == "detect" else "epochs": known[options.backbone]["passes"]}
+
+
+def _read(file: Path) -> dict[str, dict]:
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        whole = all(type(entry["passes"]) is int and entry["passes"] >= 1 for entry in known.values())
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{file} is damaged: remove it, and the steps are timed again.")
+    return known
 
 
 def _classification(options) -> tuple[Callable[[], None], int]:

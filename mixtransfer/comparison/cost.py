@@ -1,6 +1,5 @@
 """What a trained model costs here: size, multiply-adds, latency, throughput, memory, and its training."""
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from mixtransfer.deploy.latency import Duration, measure
 from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.runtimes import installed_runtimes, prepare
 from mixtransfer.device import keep_freed_memory
+from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
 BATCH = 16  # for throughput
@@ -83,14 +83,17 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
 
 def training_cost(run: Run) -> dict[str, float | None]:
     """Minutes, images a second (median) and peak resident memory (MB) of a finished training."""
-    with (run.folder / "metrics.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    column = {name: [float(row[name]) for row in rows if row.get(name)] for name in rows[0]}
-    speeds = sorted(column.get("images_per_second", []))
+    rows = run.read_history()
+    seconds, speeds, memory = (
+        sorted(value for row in rows if (value := row.get(name)) is not None)
+        for name in ("seconds", "images_per_second", "rss_mb")
+    )
+    if not memory:
+        raise UserError(f"{run.folder / 'metrics.csv'} is damaged: it should have the column rss_mb.")
     return {
-        "minutes": round(sum(column["seconds"]) / 60, 2),
+        "minutes": round(sum(seconds) / 60, 2),
         "images_per_second": speeds[len(speeds) // 2] if speeds else None,
-        "memory_mb": max(column["rss_mb"]),
+        "memory_mb": memory[-1],
     }
 
 

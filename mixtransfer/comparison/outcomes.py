@@ -176,11 +176,22 @@ def _truth(key: tuple) -> dict:
 
 def _read_detections(run: Run) -> list[dict]:
     try:
-        return json.loads(run.test_detections.read_text(encoding="utf-8"))
+        found = json.loads(run.test_detections.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{run.folder} has not been tested yet: {run.test_detections.name} is missing.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{run.test_detections} is damaged ({type(error).__name__}).") from error
+    if not isinstance(found, list) or not all(map(_is_detection, found)):
+        raise UserError(f"{run.test_detections} is damaged: it should hold detections in COCO's format.")
+    return found
+
+
+def _is_detection(value: object) -> bool:
+    if not isinstance(value, dict) or any(type(value.get(name)) is not int for name in ("image_id", "category_id")):
+        return False
+    box = value.get("bbox")
+    numbers: list[Any] = [*box, value.get("score")] if isinstance(box, list) and len(box) == 4 else [None]
+    return all(type(number) in (int, float) and abs(number) < 1e9 for number in numbers)
 
 
 OUTCOMES: dict[str, Any] = {"classify": ClassificationOutcome, "detect": DetectionOutcome}

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# What may be inside of them, the most frequent first. Pillow knows more and goes by the contents, not by the name: for
+# a PostScript file it would start Ghostscript.
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA", "ICO", "DIB")
+if find_spec("PIL.AvifImagePlugin"):
+    FORMATS += ("AVIF",)
 
 # Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -55,7 +62,7 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
         ValueError: The file is not a usable image; the message is a short reason without the path.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if min_side:
                 image.draft(None, (min_side, min_side))
             image.load()
@@ -119,7 +126,7 @@ def _reason(path: Path | str, error: Exception) -> str:
 
 def upright_size(path: Path | str) -> tuple[int, int]:
     """Width and height that ``load_image`` gives, from the file's header."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         # Pillow gives a TIFF's size as it is displayed, any other's as it is stored.
         turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size

@@ -70,8 +70,9 @@ class Preprocessing:
             raise ValueError("size")
         if made.interpolation not in _RESAMPLING or not 0 < made.crop <= 1:
             raise ValueError("interpolation or crop")
-        channels = [float(value) for value in (*made.mean, *made.std)]
-        if len(made.mean) != 3 or len(made.std) != 3 or not np.isfinite(channels).all() or min(made.std) <= 0:
+        channels = np.array((made.mean, made.std), float)
+        numbers = all(isinstance(value, int | float) for value in (*made.mean, *made.std))
+        if not numbers or channels.shape != (2, 3) or not np.isfinite(channels).all() or channels[1].min() <= 0:
             raise ValueError("mean or std")
         return made
 

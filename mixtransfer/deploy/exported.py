@@ -1,7 +1,8 @@
 """Opening an exported file, of whatever format, as one kind of object; no code of the file is run."""
 
 import importlib.util
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from mixtransfer.deploy.metadata import KEY, Metadata
 from mixtransfer.errors import UserError
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch", ".pte": "executorch"}
+
+_OPENVINO = re.compile(rb"\s*(<\?xml[^>]*\?>)?\s*<net\s")
 
 Call = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -41,8 +44,20 @@ class Exported:
         return self.metadata.preprocessing
 
     def __call__(self, views: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs by name, see ``mixtransfer.deploy.network``, for uint8 images (n, size, size, 3)."""
-        return dict(zip(self.metadata.outputs, self.run(self.to_input(views)), strict=True))
+        """The outputs by name, see ``mixtransfer.deploy.network``, for uint8 images (n, size, size, 3).
+
+        Raises:
+            UserError: The graph fails, or answers something else than its description says.
+        """
+        images = self.to_input(views)
+        try:
+            outputs = self.run(images)
+        except Exception as error:  # every runtime has errors of its own
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(f"{self.path} cannot be run: its graph fails ({reason[0][:150]}).") from error
+        if not self.metadata.fits(outputs, len(images)):
+            raise UserError(f"{self.path} is damaged: its graph answers something else than its description says.")
+        return dict(zip(self.metadata.outputs, outputs, strict=True))
 
     def to_input(self, views: np.ndarray) -> np.ndarray:
         """What the graph takes: the images as they are, or normalised, float32 (n, 3, size, size)."""
@@ -93,10 +108,41 @@ def open_exported(path: Path | str, threads: int | None = None) -> Exported:
 
 def open_onnx(path: Path, threads: int) -> tuple[str | None, Call]:
     """The metadata and the call of an ONNX file, in ONNX Runtime."""
+    import onnxruntime
+
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24):
+        _refuse_references(path)
     session = onnx_session(path, threads)
     (entry,) = session.get_inputs()
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     return text, lambda images: session.run(None, {entry.name: images})
+
+
+def _refuse_references(path: Path) -> None:
+    """Refuse tensors that lie elsewhere: ONNX Runtime before 1.24 reads them from any file and any address in memory.
+
+    Raises:
+        UserError: The file names such a tensor, or onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise UserError(
+            f"{path} cannot be checked before it is opened: pip install onnx, or 'onnxruntime>=1.24'."
+        ) from None
+
+    def points_elsewhere(message: Any) -> bool:
+        for field, value in message.ListFields():
+            if field.name == "external_data":
+                return True
+            if field.message_type:
+                parts = value if isinstance(value, Iterable) else [value]
+                if any(map(points_elsewhere, parts)):
+                    return True
+        return False
+
+    if points_elsewhere(onnx.load_model(path, load_external_data=False)):
+        raise UserError(f"{path} keeps tensors in other files: such a file is not opened.")
 
 
 def onnx_session(model: Path | bytes, threads: int, batch: int | None = None):
@@ -133,6 +179,9 @@ def open_openvino(path: Path, threads: int) -> tuple[str | None, Call]:
 
     Compiled for one size it is faster than for any. A smaller batch is filled up to a size that is compiled already.
     """
+    with path.open("rb") as file:
+        if not _OPENVINO.match(file.read(200)):  # which OpenVINO would try as any other format that it knows
+            raise UserError(f"{path} is no OpenVINO model, whatever its name says.")
     model = openvino_core().read_model(path)
     text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
     compiled: dict[int, Callable] = {}
@@ -176,7 +225,9 @@ def _open_torch(path: Path, threads: int) -> tuple[str | None, Call]:
         with path.open("rb") as file:
             archive, text = plain_archive(file)
     except NotPlain as error:
-        raise UserError(f"{path} holds more than tensors and operators ({error}): such a file is not opened.") from error
+        raise UserError(
+            f"{path} holds more than tensors and operators ({error}): such a file is not opened."
+        ) from error
     import torchvision  # noqa: F401 (its operators)
 
     with quiet():

@@ -4,11 +4,17 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.run import package_versions
 
 KEY = "mixtransfer"
+OUTPUTS = {
+    "classification": (["logits"],),
+    "detection": (["boxes", "scores", "labels"], ["logits", "deltas", "anchors"]),
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,50 @@ class Metadata:
         try:
             values = json.loads(text)
             found = cls(**{**values, "preprocessing": Preprocessing.from_dict(values["preprocessing"])})
-            known = found.format == 1 and found.task in ("classification", "detection") and bool(found.classes)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            known = found.format == 1 and found.task in OUTPUTS
+            whole = not known or found._is_whole()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise UserError(f"{path} is damaged: its description cannot be read ({type(error).__name__}).") from error
         if not known:
             raise UserError(f"{path} was written by another version of mixtransfer: export it again with this one.")
+        if not whole:
+            raise UserError(f"{path} is damaged: a field of its description is missing or of the wrong kind.")
         return found
+
+    def _is_whole(self) -> bool:
+        count = len(self.classes)
+        names = isinstance(self.classes, list) and count and all(isinstance(name, str) for name in self.classes)
+        if not names or not isinstance(self.backbone, str) or not isinstance(self.inside, bool):
+            return False
+        if self.outputs not in OUTPUTS[self.task]:
+            return False
+        if self.task == "classification":
+            return True
+        numbers, weights, threshold, limit = (
+            self.details[name] for name in ("category_ids", "box_weights", "nms_threshold", "limit")
+        )
+        return (
+            len(numbers) == count
+            and all(type(number) is int for number in numbers)
+            and self.details["loss"] in ("cross_entropy", "focal")
+            and len(weights) == 4
+            and all(isinstance(value, int | float) and 0 < value < 1e6 for value in (*weights, threshold))
+            and type(limit) is int
+            and 0 < limit <= 10_000
+        )
+
+    def fits(self, outputs: list[np.ndarray], images: int) -> bool:
+        """Whether the outputs for so many images are of the shapes that the task has."""
+        if len(outputs) != len(self.outputs) or any(part.dtype.kind not in "fiu" for part in outputs):
+            return False
+        shapes, classes = [part.shape for part in outputs], len(self.classes)
+        if self.task == "classification":
+            return shapes == [(images, classes)]
+        if self.outputs[0] == "logits":
+            classes += self.details["loss"] == "cross_entropy"  # the background
+            anchors = len(outputs[2])
+            return shapes == [(images, anchors, classes), (images, anchors, 4), (anchors, 4)]
+        labels = outputs[2]
+        found = labels.shape[-1] if labels.ndim else 0
+        fit = shapes == [(images, found, 4), (images, found), (images, found)]
+        return fit and labels.min(initial=0) >= 0 and labels.max(initial=0) < classes

@@ -42,8 +42,8 @@ _ATEN = """
     upsample_bilinear2d.default upsample_bilinear2d.vec _upsample_bilinear2d_aa.vec upsample_nearest2d.default
     upsample_nearest2d.vec var.correction var.dim var_mean.correction view.default view_as.default where.ScalarOther
     where.ScalarSelf where.self zeros.default zeros_like.default
-""".split()
-_ARITHMETIC = "add sub mul mod floordiv eq ne ge gt le lt getitem".split()
+""".split()  # noqa: SIM905 (a list literal would take a line each)
+_ARITHMETIC = ("add", "sub", "mul", "mod", "floordiv", "eq", "ne", "ge", "gt", "le", "lt", "getitem")
 
 OPERATORS = frozenset(
     [f"torch.ops.aten.{name}" for name in _ATEN]

@@ -71,7 +71,7 @@ _KEYS = frozenset(
     module_call_graph name nodes opset_version out_spec output_specs outputs parameter parameter_name path_name
     persistent range_constraints requires_grad schema_version signature sizes storage_offset strides sym_bool_values
     sym_float_values sym_int_values target tensor_constant tensor_constant_name tensor_meta tensor_values
-    torch_version treespec_namedtuple_fields type use_pickle user_input user_output verifiers""".split()
+    torch_version treespec_namedtuple_fields type use_pickle user_input user_output verifiers""".split()  # noqa: SIM905
 )
 
 
@@ -156,10 +156,10 @@ def _check_tensors(config: Any, members: dict[str, bytes]) -> None:
         if payload["use_pickle"] is not False:
             raise NotPlain("a pickled tensor")
         folder = "weights" if payload["path_name"].startswith("weight") else "constants"
+        values = members.get(f"data/{folder}/{payload['path_name']}")
         # torch makes a tensor of any size where there are no bytes.
-        if not members.get(f"data/{folder}/{payload['path_name']}"):
-            if {"as_int": 0} not in payload["tensor_meta"]["sizes"]:
-                raise NotPlain("a tensor without its values")
+        if not values and {"as_int": 0} not in payload["tensor_meta"]["sizes"]:
+            raise NotPlain("a tensor without its values")
 
 
 def _check(value: object, member: str, key: str) -> None:

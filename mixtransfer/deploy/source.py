@@ -49,16 +49,15 @@ class Source:
             UserError: It cannot be read any more.
         """
         assert self.run
-        recorded = self.run.read_config()
-        names = ("data", "data_root", "val_fraction", "test_fraction", "split_seed")
-        parts = {name: recorded[name] for name in names}
         if self.task == "detection":
             from mixtransfer.data.detection.load import load_detection_dataset
+            from mixtransfer.detection.options import TrainOptions as DetectionOptions
 
-            return load_detection_dataset(**parts)
+            return load_detection_dataset(*_parts(self.run.options(DetectionOptions)))
+        from mixtransfer.classification.options import TrainOptions
         from mixtransfer.data.load import load_dataset
 
-        return load_dataset(**parts, check=check)
+        return load_dataset(*_parts(self.run.options(TrainOptions)), check=check)
 
     def network(self, inside: bool, raw: bool, rule: Rule) -> ExportNetwork:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
@@ -86,6 +85,13 @@ class Source:
             return {"logits": self.model(normalize(images)).numpy()}
 
         return answer
+
+
+def _parts(recorded: Any) -> tuple[str, str, float, float, int]:
+    """The dataset that a run was trained on, and what its parts follow from."""
+    if recorded.data is None:
+        raise UserError("The run does not say what it was trained on: its config.yaml has no data.")
+    return recorded.data, recorded.data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed
 
 
 def _detector_reference(model: Any, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:

@@ -38,7 +38,13 @@ def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset)
     """Train to the end, from the run's checkpoint if it has one."""
     trainer = DetectionTrainer(run, options, dataset)
     with contextlib.suppress(FileNotFoundError):
-        trainer.load_state_dict(load_checkpoint(run.checkpoint))
+        state = load_checkpoint(run.checkpoint)
+        try:
+            trainer.load_state_dict(state)
+        except Exception as error:  # a stranger's may hold anything in the place of a state
+            raise UserError(
+                f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
+            ) from error
     trainer.train(trainer.next_iteration, options.iterations)
 
 
@@ -216,12 +222,6 @@ class Keeper(hooks.HookBase):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.rows = state["best"], state["rows"]
-
-
-def read_history(run: Run) -> list[dict[str, float | None]]:
-    """The rows of ``metrics.csv``."""
-    with (run.folder / "metrics.csv").open() as file:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Module:

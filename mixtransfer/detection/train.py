@@ -149,7 +149,6 @@ def _train_in_process(*args) -> None:
 
 def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
     """Score the best weights on the test part, once, and write what came of it."""
-    from mixtransfer.detection.loop import read_history
     from mixtransfer.detection.report import write_report
 
     trained = open_detector(run.folder)
@@ -159,7 +158,7 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
         found[part] = detect(model, records, trained.size, options.batch_size, options.workers)
         scores[part] = coco_scores(records, found[part], dataset.classes, dataset.category_ids)
     coverage = anchor_coverage(model, dataset.train, trained.size)
-    write_report(run, options, dataset, found["test"], scores["test"], read_history(run), coverage)
+    write_report(run, options, dataset, found["test"], scores["test"], run.read_history(), coverage)
     write_atomic(run.test_detections, json.dumps(coco_results(found["test"], dataset.category_ids)))
     run.write_metrics(**{part: score.to_dict() for part, score in scores.items()})
     return run

@@ -86,7 +86,7 @@ def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[S
 
     prepare_process()
     trained = open_classifier(run.folder)
-    recorded = TrainOptions(**run.read_config())
+    recorded = run.options(TrainOptions)
     dataset = load_dataset(data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
     trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
     module = Classifier(trained.model, trained.preprocessing)
@@ -135,7 +135,7 @@ def detection_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspec
     from mixtransfer.device import choose_device
 
     trained = open_detector(run.folder)
-    recorded = TrainOptions(**run.read_config())
+    recorded = run.options(TrainOptions)
     dataset = load_detection_dataset(
         data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed
     )

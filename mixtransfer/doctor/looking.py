@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mixtransfer.data.images import load_image, upright_size
+from mixtransfer.data.images import FORMATS, load_image, upright_size
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
 
@@ -90,7 +91,7 @@ def _look_at_file(path: Path) -> Look:
 
 
 def _header(path: Path) -> tuple[str, str]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         return image.mode, image.format or ""
 
 
@@ -132,8 +133,11 @@ class _Memory:
         """Looks at those files that have not changed since."""
         found = {}
         for path in paths:
-            row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (str(path),)).fetchone()
-            if row is not None and row[1:3] == _state(path):
+            try:
+                row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (str(path),)).fetchone()
+            except sqlite3.DatabaseError as error:
+                raise UserError(f"{self._path} is damaged ({error}): remove it.") from error
+            if row is not None and row[1:3] == _state(path) and _is_look(row[3:]):
                 found[path] = Look(*row[3:])
         return found
 
@@ -145,8 +149,16 @@ class _Memory:
         try:
             with self._database:
                 self._database.executemany(f"INSERT OR REPLACE INTO {self.TABLE} VALUES ({places})", rows)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise UserError(f"{self._path} cannot be written ({error}): choose another --output.") from error
+
+
+def _is_look(values: tuple) -> bool:
+    """Whether a row is what ``add`` writes: the folder may be anyone's."""
+    kinds = (str | None, int, int, int, str, str, str, str, int | float)
+    if len(values) != len(kinds) or not all(map(isinstance, values, kinds)):
+        return False
+    return values[0] is not None or re.fullmatch("[0-9a-f]{16}", values[7]) is not None
 
 
 def _state(path: Path) -> tuple[int, int]:
