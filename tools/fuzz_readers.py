@@ -34,6 +34,7 @@ from mixtransfer import arguments
 from mixtransfer.classification.model import read_classifier_card
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.data.detection.coco_layout import list_coco_file
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.manifest import list_manifest
 from mixtransfer.detection.model import read_detector_card
 from mixtransfer.errors import UserError
@@ -109,7 +110,7 @@ CARDS = [
 
 
 def read_coco(path: Path) -> None:
-    list_coco_file(path).dataset(0.3, 0.3, 0)
+    list_coco_file(path).dataset(Draw(0.3, 0.3))
 
 
 def read_config(path: Path) -> None:

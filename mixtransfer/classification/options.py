@@ -53,6 +53,9 @@ class TrainOptions:
         val_fraction: Share of each class to validate on, if the data has no such part.
         test_fraction: Share of each class to test on, if the data is not split.
         split_seed: Seed of these splits, not the training's: runs share a test set.
+        group_by: Images of one group stay in one part of the split: a regular expression over their paths, whose first
+            group (or whole match) names the group, as "patient[0-9]+".
+        fold: Test on this one of several equal parts of data that is not split, such as 2/5.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -89,6 +92,8 @@ class TrainOptions:
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
+    group_by: str | None = None
+    fold: str | None = None
     seed: int = 0
     workers: int | None = None
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

@@ -79,7 +79,13 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
     dataset = load_dataset(
-        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data),
+        options.data_root,
+        options.val_fraction,
+        options.test_fraction,
+        options.split_seed,
+        fold=options.fold,
+        group_by=options.group_by,
     )
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)

@@ -1,13 +1,19 @@
 """An image-classification dataset in memory: names of files or small arrays, labels, classes, splits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mixtransfer.data.division import Division, Found
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import load_image
-from mixtransfer.data.splits import split_off
+from mixtransfer.data.names import relative_name
+from mixtransfer.data.split_file import Split
+from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
 
 
@@ -67,6 +73,8 @@ class ImageDataset:
         classes: Class names, in label order.
         notes: What was decided about the splits, in sentences for the user.
         skipped: Unusable files with the reason.
+        new: Images that came after the split of a run was drawn, and are in none of its parts.
+        found, division: All images and where they went, for ``split``.
     """
 
     name: str
@@ -76,18 +84,72 @@ class ImageDataset:
     test: Examples
     notes: list[str] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
+    new: Examples = field(default_factory=lambda: Examples([], np.empty(0, np.int64)))
+    found: Found | None = field(default=None, repr=False)
+    division: Division | None = field(default=None, repr=False)
+
+    @classmethod
+    def divided(
+        cls,
+        name: str,
+        source: Path | str,
+        classes: list[str],
+        parts: Mapping[str, Examples],
+        by: Draw | Split,
+        root: Path | None = None,
+        groups: Mapping[Path, str] | None = None,
+        notes: list[str] | None = None,
+        skipped: dict[Path, str] | None = None,
+    ) -> "ImageDataset":
+        """A dataset of usable images, which are in the parts that the data has, or "all".
+
+        Args:
+            source: What lists them, for errors.
+            by: How to draw the parts that are missing, or the split of a run.
+            root: The folder that paths are relative to; None of images without files.
+            groups: Of the files that have one.
+
+        Raises:
+            UserError: A class, or the test part, has too few images, or the data is not that of the split.
+        """
+        every = reduce(Examples.joined, parts.values())
+        given = np.repeat(np.array(list(parts), dtype=object), [len(part) for part in parts.values()])
+        files = every.images if isinstance(every.images, list) else None
+        if files is None:
+            names = [f"{part}/{i}" for part, own in parts.items() for i in range(len(own))]
+        else:
+            assert root
+            names = [relative_name(file, root) for file in files]
+        own_groups = [groups.get(file, "") for file in files] if files and groups else [""] * len(every)
+        label_names = [classes[label] for label in every.labels]
+        found = Found(source, classes, names, given, every.labels, label_names, own_groups, files)
+        try:
+            division = by.divide(found)
+        except TooFew as error:
+            raise UserError(_too_few(error, found)) from error
+        train, val, test, new = (every.subset(division.members(part)) for part in ("train", "val", "test", "new"))
+        its_notes = [*(notes or []), *division.notes]
+        return cls(name, classes, train, val, test, its_notes, skipped or {}, new, found, division)
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """The parts by name, and "new"."""
+        return {"train": self.train, "val": self.val, "test": self.test, "new": self.new}
+
+    def split(self) -> Split:
+        """The parts as they are kept; takes a look into every file."""
+        assert self.found and self.division
+        return Split.of(self.found, self.division)
 
 
-def with_validation(
-    name: str,
-    classes: list[str],
-    train: Examples,
-    test: Examples,
-    val_fraction: float,
-    split_seed: int,
-    notes: list[str] | None = None,
-    skipped: dict[Path, str] | None = None,
-) -> ImageDataset:
-    """A dataset whose validation part comes out of its training set, class by class."""
-    stays, aside = split_off(train.labels, val_fraction, split_seed, classes, "validation")
-    return ImageDataset(name, classes, train.subset(stays), train.subset(aside), test, notes or [], skipped or {})
+def _too_few(error: TooFew, found: Found) -> str:
+    name = f"class {found.classes[error.label]!r} of {found.source}"
+    mend = "add images or take the class out"
+    if error.part == "fold":
+        what = "images" if error.units == error.images else "groups"
+        return f"There are {error.needed} folds, but the {name} has only {error.units} {what}: take fewer folds."
+    if error.units == error.images:
+        return f"The {name} has too few images ({error.images}): it takes {error.needed}, one for each part; {mend}."
+    if error.units == 1:
+        return f"All {error.images} images of the {name} are in one group, but every part needs some: {mend}."
+    return f"The {error.images} images of the {name} are in too few groups ({error.units}) for all parts: {mend}."

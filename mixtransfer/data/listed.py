@@ -1,13 +1,14 @@
 """Files and labels as a folder or a manifest lists them, on the way to a dataset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.data.dataset import Examples, ImageDataset, with_validation
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable
-from mixtransfer.data.splits import split_off
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
 SPLIT_NAMES = {
@@ -26,12 +27,21 @@ class ListedImages:
         source: The folder or file that lists them, for errors.
         classes: Class names, in label order.
         parts: Files and labels under "all", or under "train" with "val" and "test" as far as present.
+        groups: Of the files that have one.
+        notes: What was left out, in sentences for the user.
     """
 
     name: str
     source: Path
     classes: list[str]
     parts: dict[str, tuple[list[Path], list[int]]]
+    groups: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths are relative to; a manifest's own, with links followed, as in its paths."""
+        return self.source if self.source.is_dir() else self.source.parent.resolve()
 
     @property
     def is_split(self) -> bool:
@@ -50,32 +60,35 @@ class ListedImages:
             examples[part] = Examples([files[i] for i in kept], np.array([labels[i] for i in kept], dtype=np.int64))
         return examples, skipped
 
-    def dataset(self, val_fraction: float, test_fraction: float, split_seed: int, check: bool) -> ImageDataset:
-        """Split what is not split already.
+    def dataset(self, by: Draw | Split | None = None, check: bool = True) -> ImageDataset:
+        """Settle which part each image is in.
+
+        Args:
+            by: How to draw the parts that are missing, or the split of a run.
+            check: See ``usable``.
 
         Raises:
-            UserError: A class, or the test part, has too few usable images.
+            UserError: A class, or the test part, has too few usable images, or the data is not that of the split.
         """
         examples, skipped = self.usable(check)
-        _require_every_class(examples.get("all") or examples["train"], self.classes, self.source, skipped)
-        notes = []
-        if not self.is_split:
-            stays, aside = split_off(examples["all"].labels, test_fraction, split_seed, self.classes, "test")
-            train, test = examples["all"].subset(stays), examples["all"].subset(aside)
-            notes.append(
-                f"No split was given: {len(test)} of {len(test) + len(train)} images were set aside by class as the "
-                f"test set (split seed {split_seed})."
-            )
-            return with_validation(self.name, self.classes, train, test, val_fraction, split_seed, notes, skipped)
-        train, test = examples["train"], examples.get("test") or examples["val"]
-        if not len(test):
-            part = "test" if "test" in examples else "val"
-            raise UserError(f"{self.source} has no usable image in its {part} part.")
-        if "test" in examples and len(examples.get("val") or ()):
-            return ImageDataset(self.name, self.classes, train, examples["val"], test, notes, skipped)
-        if "test" not in examples:
-            notes.append("There is no test part: val is used as the test set, and validation comes out of train.")
-        return with_validation(self.name, self.classes, train, test, val_fraction, split_seed, notes, skipped)
+        if not isinstance(by, Split):
+            _require_every_class(examples.get("all") or examples["train"], self.classes, self.source, skipped)
+            tested = "test" if "test" in examples else "val"
+            if tested in examples and not len(examples[tested]):
+                raise UserError(f"{self.source} has no usable image in its {tested} part.")
+            if not len(examples.get("val", ())):
+                examples.pop("val", None)
+        return ImageDataset.divided(
+            self.name,
+            self.source,
+            self.classes,
+            examples,
+            by or Draw(),
+            self.root,
+            self.groups,
+            list(self.notes),
+            skipped,
+        )
 
 
 def _require_every_class(examples: Examples, classes: list[str], source: Path, skipped: dict[Path, str]) -> None:

@@ -4,10 +4,12 @@ import difflib
 from pathlib import Path
 
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.manifest import list_manifest
 from mixtransfer.data.named import NAMED_DATASETS, read_named
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
 
@@ -18,6 +20,10 @@ def load_dataset(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     check: bool = True,
+    *,
+    fold: str | None = None,
+    group_by: str | None = None,
+    split: Split | None = None,
 ) -> ImageDataset:
     """Load a classification dataset.
 
@@ -28,13 +34,17 @@ def load_dataset(
         test_fraction: Share of every class set aside as test set, where the data is not split.
         split_seed: Seed of these choices; it is not the training seed, so that runs share their test set.
         check: Decode every file of a folder or manifest once and leave out the unusable ones.
+        fold: Such as "2/5": the second of five equal parts of every class is the test set, where the data is not split.
+        group_by: A regular expression over paths; images for which it matches the same stay in one part.
+        split: The parts, if they are settled; then nothing is drawn.
 
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
+    by = split or Draw(val_fraction, test_fraction, split_seed, fold, group_by)
     if data in NAMED_DATASETS:
-        return read_named(data, Path(data_root), val_fraction, split_seed)
-    return list_images(data).dataset(val_fraction, test_fraction, split_seed, check)
+        return read_named(data, Path(data_root), by)
+    return list_images(data).dataset(by, check)
 
 
 def list_images(data: str) -> ListedImages:

@@ -6,28 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.data.dataset import Examples, ImageDataset, with_validation
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
 NAMED_DATASETS = ("cifar10", "cifar100", "pets", "food101", "digits")
 
 
-def read_named(name: str, data_root: Path, val_fraction: float, split_seed: int) -> ImageDataset:
+def read_named(name: str, data_root: Path, by: Draw | Split) -> ImageDataset:
     """Load one of ``NAMED_DATASETS``; the validation part comes out of the official training set.
 
     ``digits`` are scikit-learn's 1,797 handwritten digits (8×8 pixels), which need no download.
     ``cifar10`` and ``cifar100`` are also read from an image folder ``<data_root>/<name>/{train,test}/<class>/``.
 
+    Args:
+        by: How to draw the parts that are missing, or the split of a run.
+
     Raises:
         UserError: The data is not there and cannot be downloaded.
     """
-    if name == "digits":
-        return _digits(val_fraction, split_seed)
     if folder := named_folder(name, data_root):
-        return list_folder(folder).dataset(val_fraction, 0.2, split_seed, check=True)
-    train, test = _torchvision_splits(name, data_root)
-    return with_validation(name, list(train.classes), _examples(train), _examples(test), val_fraction, split_seed)
+        return list_folder(folder).dataset(by)
+    if name == "digits":
+        parts, classes = {"all": _digits()}, [str(i) for i in range(10)]
+    else:
+        train, test = _torchvision_splits(name, data_root)
+        parts, classes = {"train": _examples(train), "test": _examples(test)}, list(train.classes)
+    return ImageDataset.divided(name, name, classes, parts, by, data_root)
 
 
 def named_folder(name: str, data_root: Path) -> Path | None:
@@ -64,14 +71,9 @@ def _examples(dataset) -> Examples:
     return Examples([Path(f) for f in files], np.array(dataset._labels, dtype=np.int64))
 
 
-def _digits(val_fraction: float, split_seed: int) -> ImageDataset:
+def _digits() -> Examples:
     from sklearn.datasets import load_digits
-
-    from mixtransfer.data.splits import split_off
 
     digits = load_digits()
     images = np.repeat((digits.images * 255 / 16).astype(np.uint8)[..., None], 3, axis=-1)
-    examples = Examples(images, digits.target.astype(np.int64))
-    classes = [str(i) for i in range(10)]
-    stays, aside = split_off(examples.labels, 0.2, split_seed, classes, "test")
-    return with_validation("digits", classes, examples.subset(stays), examples.subset(aside), val_fraction, split_seed)
+    return Examples(images, digits.target.astype(np.int64))

@@ -35,6 +35,8 @@ class TrainOptions:
         val_fraction: Share of the training images set aside for validation, where the data has no such part.
         test_fraction: Share of the images set aside for the test, where the data is not split.
         split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
+        group_by: Images of one group stay in one part of the split: a regular expression over their paths, whose first
+            group (or whole match) names the group, as "film[0-9]+".
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -66,6 +68,7 @@ class TrainOptions:
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
+    group_by: str | None = None
     seed: int = 0
     workers: int | None = None
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

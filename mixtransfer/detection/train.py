@@ -63,7 +63,12 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
     check(options)
     dataset = load_detection_dataset(
-        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data),
+        options.data_root,
+        options.val_fraction,
+        options.test_fraction,
+        options.split_seed,
+        group_by=options.group_by,
     )
     _describe(dataset, say)
     options = resolve(options, dataset)

@@ -10,6 +10,7 @@ from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
 from mixtransfer.doctor.finding import SEVERITIES, Finding, plural, worst_first
+from mixtransfer.doctor.groups import group_findings
 from mixtransfer.doctor.labels import label_findings
 from mixtransfer.doctor.listing import Listing, list_data
 from mixtransfer.doctor.looking import Look, look_through
@@ -81,7 +82,7 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
         task, size = _task_of(run, options)
     if not 64 <= size <= 2048:
         raise UserError(f"--image-size is {size}; it must lie between 64 and 2048.")
-    listing = list_data(options.data, task, Path(options.data_root))
+    listing = list_data(options.data, task, Path(options.data_root), options.group_by)
     folder = Path(options.output or Path("runs") / f"{listing.name}-doctor")
     if Run.is_run(folder):
         raise UserError(f"{folder} holds a run: choose another --output.")
@@ -98,7 +99,7 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
         counts = {part: found.counts(listing.classes) for part, found in boxes.items()}
     else:
         counts = {part: _counts(listing, looks, part) for part in listing.parts}
-    findings += class_findings(counts, listing.task)
+    findings += [*class_findings(counts, listing.task), *group_findings(listing)]
     if run is not None:
         findings += label_findings(listing, run, options.data, options.data_root)
     dropped = {i: look.reason for i, look in enumerate(looks) if look.reason} | copies.to_drop()

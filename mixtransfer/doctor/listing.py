@@ -9,9 +9,11 @@ from PIL import Image
 
 from mixtransfer.data.detection.listed import ListedBoxes
 from mixtransfer.data.detection.load import is_detection_data, list_boxes
+from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS, named_folder
+from mixtransfer.data.names import relative_name
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Listing:
         label: Class of each image, int64, shape (m,); -1 for detection.
         boxes: For detection: what each part lists; its images are those of ``images`` of that part, in order.
         faults: Entries that cannot be used at all, a sentence each.
+        groups: Of each image, "" for none; empty if there are none.
+        notes: What was left out, a sentence each.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Listing:
     label: np.ndarray
     boxes: dict[str, ListedBoxes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,39 +82,47 @@ class Listing:
         return load_image(image, min_side) if isinstance(image, Path) else Image.fromarray(image)
 
 
-def list_data(data: str, task: str, data_root: Path) -> Listing:
+def list_data(data: str, task: str, data_root: Path, group_by: str | None = None) -> Listing:
     """List a dataset of either task.
 
+    Args:
+        group_by: See ``groups_by``.
+
     Raises:
-        UserError: It does not exist, or is no dataset.
+        UserError: It does not exist, or is no dataset, or the groups do not go with it.
     """
     if task == "auto":
         task = "detect" if is_detection_data(data) else "classify"
-    return _detection(data, data_root) if task == "detect" else _classification(data, data_root)
+    return _detection(data, data_root, group_by) if task == "detect" else _classification(data, data_root, group_by)
 
 
-def _classification(data: str, data_root: Path) -> Listing:
+def _classification(data: str, data_root: Path, group_by: str | None) -> Listing:
     folder = named_folder(data, data_root)
     if data in NAMED_DATASETS and folder is None:
         dataset = load_dataset(data, data_root)
         whole = {"train": dataset.train.joined(dataset.val), "test": dataset.test}
         name, source, classes = dataset.name, None, dataset.classes  # type: tuple[str, Path | None, list[str]]
         parts: Mapping[str, tuple] = {part: (list(its.images), its.labels) for part, its in whole.items()}
+        root, groups, notes = data_root, {}, []  # type: tuple[Path, dict[Path, str], list[str]]
     else:
         listed = list_images(str(folder or data))
         name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts
+        root, groups, notes = listed.root, listed.groups, listed.notes
+    images = [image for images, _ in parts.values() for image in images]
     return Listing(
         name,
         "classify",
         source,
         classes,
-        images=[image for images, _ in parts.values() for image in images],
+        images,
         part=np.repeat(list(parts), [len(images) for images, _ in parts.values()]),
         label=np.concatenate([np.asarray(labels, np.int64) for _, labels in parts.values()]),
+        groups=_groups(images, root, groups, group_by, data),
+        notes=notes,
     )
 
 
-def _detection(data: str, data_root: Path) -> Listing:
+def _detection(data: str, data_root: Path, group_by: str | None) -> Listing:
     faults: list[str] = []
     listed = list_boxes(data, data_root, faults)
     images = [file for part in listed.parts.values() for file in part.files]
@@ -122,4 +136,14 @@ def _detection(data: str, data_root: Path) -> Listing:
         label=np.full(len(images), -1),
         boxes=listed.parts,
         faults=faults,
+        groups=_groups(images, listed.root, {}, group_by, data),
+        notes=listed.notes,
     )
+
+
+def _groups(
+    images: Sequence[Path | np.ndarray], root: Path, own: Mapping[Path, str], group_by: str | None, data: str
+) -> list[str]:
+    files = [image for image in images if isinstance(image, Path)]
+    names = [relative_name(file, root) for file in files]
+    return settled_groups([own.get(file, "") for file in files], group_by, names, data)

@@ -15,6 +15,7 @@ class DoctorOptions:
         data: A dataset as `classify train` or `detect train` takes it.
         run: A run trained on this data (or of its classes): its predictions show likely label errors.
         task: classify or detect; auto goes by the data.
+        group_by: See `classify train`: says how many groups there are, and which are torn apart.
         output: Folder of report.html and doctor.json; by default runs/NAME-doctor. What was read of each image is kept
             there, so that the next call, or the same after an interrupt, is quick.
         fix_list: A CSV file to write, with the path of each image to drop and the reason.
@@ -27,6 +28,7 @@ class DoctorOptions:
     data: str
     run: str | None = None
     task: Literal["auto", "classify", "detect"] = "auto"
+    group_by: str | None = None
     output: str | None = None
     fix_list: str | None = None
     data_root: str = "data"

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mixtransfer.data.division import Division, Found
 from mixtransfer.data.images import load_image
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
 SMALL, LARGE = 32**2, 96**2  # pixels; COCO's bounds between small, medium and large
@@ -65,6 +67,8 @@ class DetectionDataset:
         category_ids: The source's category id of each class; what COCO-format JSON is written with.
         notes: What was decided about splits and boxes, in sentences for the user.
         skipped: Unusable image files with the reason.
+        new: Images that came after the split of a run was drawn, and are in none of its parts.
+        found, division: All images and where they went, for ``split``.
     """
 
     name: str
@@ -75,6 +79,19 @@ class DetectionDataset:
     test: list[Record]
     notes: list[str] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
+    new: list[Record] = field(default_factory=list)
+    found: Found | None = field(default=None, repr=False)
+    division: Division | None = field(default=None, repr=False)
+
+    @property
+    def parts(self) -> dict[str, list[Record]]:
+        """The parts by name, and "new"."""
+        return {"train": self.train, "val": self.val, "test": self.test, "new": self.new}
+
+    def split(self) -> Split:
+        """The parts as they are kept; takes a look into every file."""
+        assert self.found and self.division
+        return Split.of(self.found, self.division)
 
 
 def statistics(records: list[Record], classes: list[str]) -> dict:

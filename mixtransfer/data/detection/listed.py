@@ -1,13 +1,18 @@
 """Images and boxes as a source lists them, checked against the image files on the way to a dataset."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
+from mixtransfer.data.division import Found
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable, upright_size
+from mixtransfer.data.names import relative_name
+from mixtransfer.data.split_file import Split
+from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
 
 MOST_VALIDATION = 2000  # images; more make the choice of the best weights no better, only slower
@@ -55,6 +60,7 @@ class ListedDetection:
         source: The folder or file that lists them, for errors.
         classes, category_ids: See ``DetectionDataset``.
         parts: Name of the part → what it lists.
+        notes: What was left out, in sentences for the user.
     """
 
     name: str
@@ -62,43 +68,67 @@ class ListedDetection:
     classes: list[str]
     category_ids: list[int]
     parts: dict[str, ListedBoxes]
+    notes: list[str] = field(default_factory=list)
 
-    def dataset(self, val_fraction: float, test_fraction: float, split_seed: int) -> DetectionDataset:
-        """Open every image once, leave out what cannot be used, and split off the parts that are missing.
+    @property
+    def root(self) -> Path:
+        """The folder that paths are relative to: the one that holds ``annotations/``, or the file."""
+        if self.source.is_dir():
+            return self.source
+        folder = self.source.absolute().parent
+        return folder.parent if folder.name == "annotations" else folder
+
+    def dataset(self, by: Draw | Split | None = None) -> DetectionDataset:
+        """Open every image once, leave out what cannot be used, and settle which part each image is in.
 
         A part named val without one named test is the test part, since it is not there to choose by.
 
+        Args:
+            by: How to draw the parts that are missing, or the split of a run.
+
         Raises:
-            UserError: There is no training part, a part has no usable image or no box, or the size that the source
-                gives an image is not the file's.
+            UserError: There is no training part, a part has no usable image or no box, the size that the source gives
+                an image is not the file's, or the data is not that of the split.
         """
         if not self.parts.keys() & {"all", "train"}:
             raise UserError(
                 f"{self.source} has no training part, only {' and '.join(self.parts)}: add one, or give one file."
             )
         skipped: dict[Path, str] = {}
-        notes: list[str] = []
+        notes = list(self.notes)
         parts = {name: self._records(name, skipped, notes) for name in self.parts}
         train = parts.get("all") or parts["train"]
         for name in parts.keys() - {"all", "train"}:
             if common := {record.file for record in train} & {record.file for record in parts[name]}:
                 notes.append(f"{len(common)} images are in both train and {name}, {min(common).name} for one.")
-        val, test = parts.get("val"), parts.get("test")
-        if val is not None and test is None:
-            val, test = None, val
-            notes.append("There is no test part: val is used as the test part, and validation comes out of train.")
-        if test is None:
-            train, test = _split_off(train, test_fraction, split_seed, self.source, "test")
-            notes.append(
-                f"No split was given: {len(test)} of {len(test) + len(train)} images were set aside as the test part "
-                f"(split seed {split_seed})."
-            )
-        if val is None:
-            train, val = _split_off(train, val_fraction, split_seed, self.source, "validation", MOST_VALIDATION)
+        found = self._found(parts)
+        try:
+            division = (by or Draw()).divide(found)
+        except TooFew as error:
+            raise UserError(_too_few(error, self.source)) from error
+        every = [record for records in parts.values() for record in records]
+        train, val, test, new = ([every[i] for i in division.members(part)] for part in ("train", "val", "test", "new"))
+        notes += division.notes
         used = {int(label) for record in train for label in record.targets[1]}
         if unused := [name for label, name in enumerate(self.classes) if label not in used]:
             notes.append(f"Classes without a box to train on: {len(unused)} of {len(self.classes)} ({_some(unused)}).")
-        return DetectionDataset(self.name, self.classes, self.category_ids, train, val, test, notes, skipped)
+        return DetectionDataset(
+            self.name, self.classes, self.category_ids, train, val, test, notes, skipped, new, found, division
+        )
+
+    def _found(self, parts: dict[str, list[Record]]) -> Found:
+        files = [record.file for records in parts.values() for record in records]
+        return Found(
+            self.source,
+            self.classes,
+            names=[relative_name(file, self.root) for file in files],
+            given=np.repeat(np.array(list(parts), dtype=object), [len(records) for records in parts.values()]),
+            labels=np.array([-int(record.crowd.all()) for records in parts.values() for record in records]),
+            label_names=[""] * len(files),
+            groups=[""] * len(files),
+            files=files,
+            most_validation=MOST_VALIDATION,
+        )
 
     def _records(self, name: str, skipped: dict[Path, str], notes: list[str]) -> list[Record]:
         part, where = self.parts[name], "" if name == "all" else f" in its {name} part"
@@ -217,18 +247,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _split_off(
-    records: list[Record], fraction: float, seed: int, source: Path, what: str, most: int | None = None
-) -> tuple[list[Record], list[Record]]:
-    """Set aside a share of the images with objects and of those without, by seed, at most ``most`` of each."""
-    if not 0 < fraction < 1:
-        raise UserError(f"The {what} fraction is {fraction}; it must lie between 0 and 1.")
-    generator = np.random.default_rng(seed)
-    empty = np.array([record.crowd.all() for record in records])
-    boxed = generator.permutation(np.flatnonzero(~empty))
-    if len(boxed) < 2:
-        raise UserError(f"{source} has too few images with boxes to set a {what} part aside: add more.")
-    count = min(max(1, round(len(boxed) * fraction)), len(boxed) - 1, most or len(boxed))
-    without = generator.permutation(np.flatnonzero(empty))
-    aside = {*boxed[:count].tolist(), *without[: round(len(without) * fraction)][:most].tolist()}
-    return [r for i, r in enumerate(records) if i not in aside], [r for i, r in enumerate(records) if i in aside]
+def _too_few(error: TooFew, source: Path) -> str:
+    where = f"to set a {error.part} part aside"
+    if error.units < error.images:
+        return f"The images with boxes of {source} are in too few groups ({error.units}) {where}: make smaller ones."
+    return f"{source} has too few images with boxes {where}: add more."

@@ -8,6 +8,8 @@ from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.voc import FOLDERS, list_voc
 from mixtransfer.data.detection.yolo import list_yolo
+from mixtransfer.data.draw import Draw
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
 
@@ -17,6 +19,9 @@ def load_detection_dataset(
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    *,
+    group_by: str | None = None,
+    split: Split | None = None,
 ) -> DetectionDataset:
     """Load a detection dataset; every image file is decoded once, and the unusable ones are left out.
 
@@ -29,11 +34,14 @@ def load_detection_dataset(
             part or has it in place of a test part (as COCO 2017, whose val2017 is what results are reported on).
         test_fraction: Share of the images set aside as the test part, where the data is not split.
         split_seed: Seed of these choices; it is not the training seed, so that runs share their parts.
+        group_by: A regular expression over paths; images for which it matches the same stay in one part.
+        split: The parts, if they are settled; then nothing is drawn.
 
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
-    return list_boxes(data, Path(data_root)).dataset(val_fraction, test_fraction, split_seed)
+    by = split or Draw(val_fraction, test_fraction, split_seed, group_by=group_by)
+    return list_boxes(data, Path(data_root)).dataset(by)
 
 
 def is_detection_data(data: str) -> bool:

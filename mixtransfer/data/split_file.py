@@ -1,0 +1,224 @@
+"""``split.csv``: which image is in which part, so that nothing is drawn twice."""
+
+import csv
+import hashlib
+import io
+import os
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.data.division import Division, Found, counted
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+
+COLUMNS = ("path", "label", "part", "group", "digest")
+PARTS = {"train": "to train on", "val": "to validate", "test": "to test"}
+PIECE = 2**16  # bytes
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parts of n images.
+
+    Attributes:
+        names, labels, groups: See ``Found``'s ``names``, ``label_names`` and ``groups``.
+        parts: "train", "val" or "test" of each.
+        digests: Of each file; see ``digest``. Empty where there are no files.
+        file: Where it was read from, for errors.
+        classes: Names that the data must have, no more and no fewer; by default those of ``labels``.
+    """
+
+    names: Sequence[str]
+    labels: Sequence[str]
+    parts: Sequence[str]
+    groups: Sequence[str]
+    digests: Sequence[str] = ()
+    file: Path | None = None
+    classes: Sequence[str] | None = None
+
+    @classmethod
+    def of(cls, found: Found, division: Division) -> "Split":
+        """What was settled, to be kept; new images are left out."""
+        chosen = [i for i, part in enumerate(division.parts) if part in PARTS]
+        return cls(
+            [found.names[i] for i in chosen],
+            [found.label_names[i] for i in chosen],
+            [division.parts[i] for i in chosen],
+            [division.groups[i] for i in chosen],
+            digests([found.files[i] for i in chosen]) if found.files is not None else (),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write a CSV file with the columns path, label, part, group and digest, a row an image."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        digests = self.digests or [""] * len(self.names)
+        writer.writerows(zip(self.names, self.labels, self.parts, self.groups, digests, strict=True))
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))  # names of files need not be text
+
+    @classmethod
+    def read(cls, path: Path) -> "Split":
+        """Read what ``write`` wrote; the column digest may be missing.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            UserError: It is damaged; the message names the line.
+        """
+        mend = "put back what training wrote, or train anew"
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                reader = csv.DictReader(file, strict=True)
+                if not set(COLUMNS[:4]) <= set(reader.fieldnames or ()):
+                    raise UserError(f"{path} is damaged, it needs the columns {', '.join(COLUMNS[:4])}: {mend}.")
+                rows = []
+                for row in reader:
+                    values = [row.get(column) for column in COLUMNS]
+                    if None in row or None in values[:4] or not values[0] or values[2] not in PARTS:
+                        raise UserError(f"{path} is damaged in line {reader.line_num}: {mend}.")
+                    rows.append([value or "" for value in values])
+        except FileNotFoundError:
+            raise
+        except (OSError, csv.Error, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}): {mend}.") from error
+        if not rows:
+            raise UserError(f"{path} is damaged, it names no image: {mend}.")
+        names, labels, parts, groups, contents = zip(*rows, strict=True)
+        return cls(names, labels, parts, groups, contents if any(contents) else (), path)
+
+    def divide(self, found: Found) -> Division:
+        """Put each image into the part that it was in.
+
+        An image is known by its path and its contents: a file under another name keeps its part, one under the name of
+        another image does not take that one's, and one that is in no part is "new".
+
+        Raises:
+            UserError: The data has other classes, or none of the images.
+        """
+        self._check_classes(found)
+        row, notes = self._rows(found)
+        known = row >= 0
+        if not known.any():
+            raise UserError(f"None of the images of {self.file} is in {found.source}: put them back, or train anew.")
+        self._check_images(found, row)
+        parts = np.array(self.parts, dtype=object)[row]
+        parts[~known] = "new"
+        groups = np.array(self.groups, dtype=object)[row]
+        groups[~known] = ""
+        order = np.where(known, row, len(self.names) + np.arange(len(row)))
+        return Division(parts, order, groups.tolist(), [*self._absent(row), *notes, *self._relabelled(found, row)])
+
+    def _check_classes(self, found: Found) -> None:
+        known = set(self.classes if self.classes is not None else self.labels) - {""}
+        added, gone = sorted(set(found.classes) - known), sorted(known - set(found.classes))
+        if known and (added or gone):
+            words = [f"{_named(names)} {'is' if len(names) == 1 else 'are'} {what}"
+                     for names, what in ((added, "new"), (gone, "gone")) if names]  # fmt: skip
+            raise UserError(
+                f"{found.source} has other classes than the run was trained with: {' and '.join(words)}; "
+                "change that back, or train anew."
+            )
+
+    def _check_images(self, found: Found, row: np.ndarray) -> None:
+        left = {found.label_names[i] for i in np.flatnonzero(row >= 0)}
+        if gone := sorted(set(self.labels) - left):
+            raise UserError(
+                f"{found.source} has lost all images that the class {_named(gone)} was trained and tested with: "
+                "put them back, or train anew."
+            )
+
+    def _rows(self, found: Found) -> tuple[np.ndarray, list[str]]:
+        """The row of each image, or -1, and what was noticed."""
+        row = np.full(len(found.names), -1)
+        if not self.digests or found.files is None:
+            self._match(row, self.names, found.names)
+            return row, []
+        contents = digests(found.files)
+        self._match(row, zip(self.names, self.digests, strict=True), zip(found.names, contents, strict=True))
+        renamed = self._match(row, self.digests, contents)
+        # What has the contents of an image that is there already is a copy of it, and not what its name says.
+        known = set(self.digests)
+        changed = self._match(
+            row, self.names, (None if one in known else name for name, one in zip(found.names, contents, strict=True))
+        )
+        notes = []
+        if renamed:
+            names = f"{self.names[row[renamed[0]]]}, now {found.names[renamed[0]]}"
+            notes.append(f"{counted(len(renamed))} kept their part of the split under other names ({names}).")
+        if changed:
+            notes.append(f"{counted(len(changed))} changed since the split ({found.names[changed[0]]} for one).")
+        return row, notes
+
+    def _match(self, row: np.ndarray, mine: Iterable[Hashable], theirs: Iterable[Hashable]) -> list[int]:
+        """Give images without a row the first free one whose key is theirs, and return these images' positions."""
+        taken, free = set(row.tolist()), defaultdict(deque)  # type: tuple[set[int], dict[Hashable, deque[int]]]
+        for i, key in enumerate(mine):
+            if i not in taken:
+                free[key].append(i)
+        matched = []
+        for j, key in enumerate(theirs):
+            if row[j] < 0 and free.get(key):
+                row[j] = free[key].popleft()
+                matched.append(j)
+        return matched
+
+    def _absent(self, row: np.ndarray) -> list[str]:
+        """What is said of images that are missing or new."""
+        notes = []
+        if new := int((row < 0).sum()):
+            notes.append(
+                f"{counted(new)} of the data came after the split and {'is' if new == 1 else 'are'} in no part."
+            )
+        gone = sorted(set(range(len(self.names))) - set(row.tolist()))
+        if gone:
+            counts = {words: sum(self.parts[i] == part for i in gone) for part, words in PARTS.items()}
+            listed = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
+            notes.append(
+                f"{counted(len(gone))} of the split {'is' if len(gone) == 1 else 'are'} missing and left out: {listed} "
+                f"({self.names[gone[0]]} for one)."
+            )
+        return notes
+
+    def _relabelled(self, found: Found, row: np.ndarray) -> list[str]:
+        other = [j for j in np.flatnonzero(row >= 0) if self.labels[row[j]] != found.label_names[j]]
+        if not other:
+            return []
+        first = other[0]
+        return [
+            f"{counted(len(other))} of the split {'has' if len(other) == 1 else 'have'} another label now "
+            f"({found.names[first]}: {found.label_names[first]}, was {self.labels[row[first]]})."
+        ]
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:3]))
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def digests(files: Sequence[Path]) -> list[str]:
+    """``digest`` of each file."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(digest, files))
+
+
+def digest(file: Path) -> str:
+    """By what a file is known under any name: a hash of its size and bytes, of a large file of four pieces of them."""
+    hashed = hashlib.blake2b(digest_size=8)
+    try:
+        size = file.stat().st_size
+        hashed.update(size.to_bytes(8, "big"))
+        with file.open("rb") as opened:
+            if size <= 4 * PIECE:
+                hashed.update(opened.read())
+            else:
+                for start in np.linspace(0, size - PIECE, 4).astype(int).tolist():
+                    opened.seek(start)
+                    hashed.update(opened.read(PIECE))
+    except OSError:
+        return ""
+    return hashed.hexdigest()

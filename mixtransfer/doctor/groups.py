@@ -1,0 +1,60 @@
+"""Findings about groups: torn between parts, or holding all of a class."""
+
+from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.listing import Listing
+
+
+def group_findings(listing: Listing) -> list[Finding]:
+    """How many groups there are, and which are in the way of a split."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(listing.groups):
+        if group:
+            members.setdefault(group, []).append(i)
+    if not members:
+        return []
+    grouped = sum(map(len, members.values()))
+    found = [
+        Finding(
+            "groups",
+            "note",
+            f"{plural(grouped, 'image')} in {plural(len(members), 'group')}, {len(listing) - grouped:,} in none.",
+            "Each group stays in one part of a split that is drawn.",
+        )
+    ]
+    torn = {group: own for group, own in members.items() if len({listing.part[i] for i in own}) > 1}
+    if torn:
+        found.append(
+            Finding(
+                "torn_groups",
+                "warning",
+                f"{plural(len(torn), 'group')} {'has' if len(torn) == 1 else 'have'} images in more than one part.",
+                "Keep each group in one part: a score on a subject that was trained on is too high.",
+                [Example(f"{group}: {_by_part(listing, own)}", tuple(own[:2])) for group, own in torn.items()],
+            )
+        )
+    return [*found, *_whole_classes(listing)]
+
+
+def _by_part(listing: Listing, own: list[int]) -> str:
+    parts = [listing.part[i] for i in own]
+    return ", ".join(f"{parts.count(part)} {part}" for part in dict.fromkeys(parts))
+
+
+def _whole_classes(listing: Listing) -> list[Finding]:
+    """Classes that cannot be in several parts."""
+    whole = []
+    for label, name in enumerate(listing.classes if listing.parts == ["all"] else ()):
+        groups = {listing.groups[i] or i for i in (listing.label == label).nonzero()[0].tolist()}
+        if len(groups) == 1 and (listing.label == label).sum() > 1:
+            whole.append(Example(f"{name}: {next(iter(groups))}"))
+    if not whole:
+        return []
+    return [
+        Finding(
+            "class_in_one_group",
+            "error",
+            f"{plural(len(whole), 'class', 'classes')} with all images in one group, which cannot be split.",
+            "Take images of another subject, or make the groups smaller.",
+            whole,
+        )
+    ]
