@@ -1,5 +1,6 @@
 """Torch files from anywhere: tensors, numbers, texts and containers; nothing is run, and nothing is unpacked."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,4 +22,6 @@ def load_plain_torch(path: Path | str) -> Any:
                 # torch.save never compresses, but torch.load unpacks: a few kilobytes could fill the memory.
                 if any(entry.compress_type or entry.file_size != entry.compress_size for entry in archive.infolist()):
                     raise ValueError("it is compressed")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of what it then refuses
+        return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,10 +1,15 @@
 """What comes from strangers runs no code, fills no memory, leads out of no folder and speaks no HTML."""
 
+import contextlib
+import io
 import json
 import os
 import pickle
 import shutil
+import sqlite3
 import struct
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -123,6 +128,121 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     assert not (tmp_path / "trap").exists()
 
 
+def test_a_checkpoint_removes_nothing(scripted, tmp_path):
+    """Lightning removes the former checkpoint from wherever the one that it resumes from says that it lies."""
+    import torch
+
+    folder, victim = tmp_path / "run", tmp_path / "victim"
+    shutil.copytree(scripted.folder, folder)
+    victim.mkdir()
+    (folder / "metrics.json").unlink()
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 1", "epochs: 2"))
+    state = torch.load(folder / "last.ckpt", weights_only=True)
+    name = next(name for name in state["callbacks"] if name.startswith("ModelCheckpoint"))
+    state["callbacks"][name]["best_model_path"] = str(folder / ".." / "victim")
+    save_checkpoint(folder / "last.ckpt", state)
+    assert main(["classify", "train", "--resume", str(folder), "--workers", "0"]) == 0
+    assert victim.exists()
+
+
+@pytest.mark.parametrize("state", [{}, [1], {"callbacks": {}, "state_dict": 3}])
+def test_a_checkpoint_of_something_else_is_named(state, scripted, tmp_path, capsys):
+    import torch
+
+    folder = tmp_path / "run"
+    shutil.copytree(scripted.folder, folder)
+    (folder / "metrics.json").unlink()
+    torch.save(state, folder / "last.ckpt")
+    assert main(["classify", "train", "--resume", str(folder), "--workers", "0"]) == 2
+    err = capsys.readouterr().err
+    assert "last.ckpt is" in err and "begins the training anew" in err and err.count("error: ") == 1
+
+
+def test_a_detectors_checkpoint_of_something_else_is_named(tmp_path, capsys):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    from detect_tiny import tiny as tiny_detector
+
+    data = make_coco(tmp_path / "boxes", train=8)
+    run = Run.create(tmp_path / "run", tiny_detector(data, tmp_path / "run"))
+    save_checkpoint(run.checkpoint, {"next_iteration": 1, "model": {"x": 1}})
+    assert main(["detect", "train", "--resume", str(run.folder), "--workers", "0"]) == 2
+    err = capsys.readouterr().err
+    assert "last.ckpt is not of this training" in err and err.count("error: ") == 1
+
+
+def compressed(data: bytes) -> bytes:
+    """The members of an archive, deflated."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return buffer.getvalue()
+
+
+def torch_bytes(value: object, new: bool = True) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=new)
+    return buffer.getvalue()
+
+
+def torchscript() -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("read", ["weights", "checkpoint"])
+@pytest.mark.parametrize("kind", ["bomb", "code", "code of old", "bare code", "torchscript", "tar"])
+def test_torch_files_that_are_more_than_tensors(kind, read, tmp_path):
+    """A few kilobytes that unpack to many, objects in each of torch's formats, and a program of torch's."""
+    import torch
+
+    from mixtransfer.backbones.weights import read_state_dict
+
+    trap, path = Touch(tmp_path / "trap"), tmp_path / "file.pth"
+    makers = {
+        "bomb": lambda: compressed(torch_bytes({"x": torch.zeros(2**22)})),
+        "code": lambda: torch_bytes({"x": trap}),
+        "code of old": lambda: torch_bytes({"x": trap}, new=False),
+        "bare code": lambda: pickle.dumps(trap, 2),
+        "torchscript": torchscript,
+        "tar": lambda: tar_of(trap),
+    }
+    path.write_bytes(makers[kind]())
+    assert kind != "bomb" or path.stat().st_size < 2**16
+    with pytest.raises(UserError) as caught:
+        read_state_dict(path) if read == "weights" else load_checkpoint(path)
+    assert "file.pth" in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "trap").exists()
+
+
+def tar_of(value: object) -> bytes:
+    """The format of torch before 0.1.10."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("sys_info", "storages", "tensors", "pickle"):
+            data = pickle.dumps(value, 2)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_plain_torch_files_of_both_formats_are_read(tmp_path):
+    import torch
+
+    from mixtransfer.backbones.weights import read_state_dict
+
+    for new in (True, False):
+        (tmp_path / "w.pth").write_bytes(torch_bytes({"state_dict": {"x": torch.arange(3.0)}}, new))
+        assert read_state_dict(tmp_path / "w.pth")["x"].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("header", [struct.pack("<Q", 2**63), struct.pack("<Q", 9) + b'{"a":[[[[', b""])
 def test_a_forged_weights_file_is_named(header, scripted, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -177,6 +297,18 @@ def test_a_decompression_bomb_is_left_out_and_named(build, tmp_path):
     assert {path.name: reason for path, reason in dataset.skipped.items()} == {
         "bomb.png": "has more than 178 million pixels"
     }
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_postscript_starts_no_program(suffix, tmp_path, monkeypatch):
+    """Pillow goes by the contents of a file, and would hand these to Ghostscript."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\nmkdir -p {tmp_path / 'trap'}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / f"x{suffix}"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    assert unusable_reason(path) == "is not an image, whatever its name says"
+    assert not (tmp_path / "trap").exists()
 
 
 def test_bombs_in_metadata_are_refused(tmp_path):
@@ -276,6 +408,73 @@ def test_xml_entities_are_refused(head, tmp_path):
     path.write_text(head + path.read_text())
     with pytest.raises(UserError, match="a.xml is not a Pascal VOC annotation .*document type"):
         load_detection_dataset(str(tmp_path))
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metrics.json", DEEP),
+        ("metrics.csv", "epoch,seconds\n0,1\n1\n"),
+        ("metrics.csv", "epoch,seconds\n0,x\n"),
+        ("metrics.csv", "epoch,seconds\n"),
+        ("metrics.csv", ""),
+        ("test_predictions.csv", "image,class\n"),
+        ("model.json", DEEP),
+        ("config.yaml", DEEP),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(file, text, scripted, tmp_path, capsys):
+    folder, other = tmp_path / "run", tmp_path / "other"
+    for place in (folder, other):
+        shutil.copytree(scripted.folder, place)
+    config = other / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 1", "epochs: 2"))
+    (folder / file).write_text(text)
+    words = ["compare", str(folder), str(other), "--rounds", "0", "--output", str(tmp_path / "both")]
+    if file == "metrics.json":
+        words = ["classify", "evaluate", str(folder)]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert file in err and err.count("error: ") == 1
+
+
+@pytest.mark.parametrize("name", ["tuned.safetensors", "start.safetensors"])
+def test_damaged_weights_of_an_unfinished_run_are_named(name, scripted, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(scripted.folder, folder)
+    (folder / "metrics.json").unlink()
+    shutil.copy(folder / "model.safetensors", folder / "tuned.safetensors")
+    shutil.copy(folder / "model.safetensors", folder / name)
+    if name == "tuned.safetensors":
+        (folder / name).write_bytes(b"x")
+    assert main(["classify", "train", "--resume", str(folder), "--workers", "0"]) == 2
+    assert f"{name} is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEEP, "{}", "[1]", '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, null], "score": 1}]'],
+)
+def test_damaged_detections_are_named(text, tmp_path):
+    from mixtransfer.comparison.outcomes import _read_detections
+
+    (tmp_path / "test_detections.json").write_text(text)
+    with pytest.raises(UserError, match="test_detections.json is damaged"):
+        _read_detections(Run(tmp_path))
+
+
+def test_what_doctor_remembers_may_be_anyones(tmp_path, capsys):
+    make_folder(tmp_path / "d", {"cat": 8, "dog": 8})
+    words = ["doctor", str(tmp_path / "d"), "--output", str(tmp_path / "out"), "--json"]
+    assert main(words) in (0, 1)
+    answer = json.loads(capsys.readouterr().out)
+    with contextlib.closing(sqlite3.connect(tmp_path / "out" / "looks.sqlite")) as base, base:
+        base.execute("UPDATE looks_1 SET look_hash = 'no number', look_width = 'x'")
+    assert main(words) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["statistics"] == answer["statistics"]
 
 
 def test_names_that_are_not_text(tmp_path, capsys):

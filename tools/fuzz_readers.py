@@ -1,16 +1,14 @@
-"""Feed what nobody would write to the readers of files that may come from strangers, and count the tracebacks.
+"""Feed what nobody would write to the readers of files that may come from strangers, and count tracebacks and code run.
 
     python tools/fuzz_readers.py --inputs 100000
 
-Inputs are raw bytes, raw text, and valid files with a few places changed, from hypothesis. A reader may accept an input
-or raise UserError; anything else is counted and shown with its input.
+Inputs are raw bytes, raw text, and valid files with a few places changed, from hypothesis; archives also with code in
+them, see fuzz_archives.py. A reader may accept an input or raise UserError; anything else is counted and shown with its
+input.
 """
 
 import argparse
-import copy
-import csv
 import functools
-import io
 import json
 import os
 import sys
@@ -20,93 +18,66 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
+import numpy as np
+from fuzz_archives import canary
+from fuzz_inputs import (
+    BACKBONE,
+    CARDS,
+    COCO,
+    CONFIG,
+    LABELS,
+    MANIFEST,
+    VOC,
+    YOLO,
+    files,
+    to_csv,
+    to_lines,
+    to_xml,
+    to_yaml,
+)
+from fuzz_models import onnx_inputs, pt2_inputs, safetensors_inputs, torch_inputs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from PIL import Image
 
 from mixtransfer import arguments
+from mixtransfer.backbones.architecture import read_architecture
+from mixtransfer.backbones.weights import read_state_dict
+from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.model import read_classifier_card
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.data.detection.coco_layout import list_coco_file
 from mixtransfer.data.draw import Draw
+from mixtransfer.data.detection.voc import list_voc
+from mixtransfer.data.detection.yolo import list_yolo
 from mixtransfer.data.manifest import list_manifest
+from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
-
-JUNK = st.one_of(
-    st.sampled_from([None, True, "", "a", "\x00", "\ud800", "../../x", "/etc/passwd", "1e999", 0, -1, 10**400, [], {}]),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=6),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)
+from mixtransfer.run import Run
 
 
-@st.composite
-def changed(draw: st.DrawFn, valid: Any) -> Any:
-    """A document with one to three of its values replaced, removed or stored under another key."""
-    document = copy.deepcopy(valid)
-    for _ in range(draw(st.integers(1, 3))):
-        holder = document
-        while holder:
-            key = draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
-            if isinstance(holder[key], dict | list) and holder[key] and draw(st.booleans()):
-                holder = holder[key]
-                continue
-            how = draw(st.sampled_from(["replace", "remove", "rename"]))
-            value = draw(JUNK) if how == "replace" else holder[key]
-            if how == "replace":
-                holder[key] = value
-            else:
-                del holder[key]
-            if how == "rename" and isinstance(holder, dict):
-                holder[draw(st.text(max_size=4))] = value
-            break
-    return document
+def read_export(path: Path) -> None:
+    exported = open_exported(path)
+    size = exported.preprocessing.size
+    if size <= 64:
+        exported(np.zeros((1, size, size, 3), np.uint8))
 
 
-def files(valid: list, write: Callable[[Any], str]) -> st.SearchStrategy[bytes]:
-    """Raw bytes, raw text, and the valid documents changed or cut."""
-    texts = st.one_of([changed(document).map(write) for document in valid])
-    encoded = texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
-    cut = st.tuples(encoded, st.integers(0, 400)).map(lambda pair: pair[0][: pair[1]])
-    return st.one_of(encoded, encoded, encoded, cut, st.binary(max_size=80), st.text(max_size=80).map(str.encode))
+def read_voc(path: Path) -> None:
+    list_voc(path.parents[1]).dataset(0.3, 0.3, 0)
 
 
-def _csv(rows: list) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows([row if isinstance(row, list) else [row] for row in rows])
-    return text.getvalue()
+def read_yolo(path: Path) -> None:
+    list_yolo(path).dataset(0.3, 0.3, 0)
 
 
-def _yaml(document: object) -> str:
-    return yaml.safe_dump(document, allow_unicode=True)
-
-
-MANIFEST = [["path", "label", "split"], ["a/1.png", "a", "train"], ["b/2.png", "b", "train"], ["a/3.png", "a", "test"]]
-COCO = {
-    "info": {},
-    "images": [{"id": i, "file_name": f"{i}.png", "width": 8, "height": 8} for i in (1, 2, 3, 4)],
-    "annotations": [
-        {"id": i, "image_id": i, "category_id": 3, "bbox": [1, 1, 4.5, 4], "area": 18, "iscrowd": 0} for i in (1, 2, 3)
-    ],
-    "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
-}
-CONFIG = asdict(EvaluateOptions("runs/x", "images"))
-PREPROCESSING = {"size": 32, "crop": 0.9, "interpolation": "bicubic", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
-DETAILS = {"tap": "auto", "loss": "focal", "category_ids": [1, 2]}
-CARDS = [
-    asdict(ModelCard("classification", "mixnet_s", ["a", "b"], PREPROCESSING)),
-    asdict(ModelCard("detection", "mixnet_s", ["a", "b"], {"size": 96}, details=DETAILS)),
-]
+def read_labels(path: Path) -> None:
+    read_yolo(path.parents[1] / "data.yaml")
 
 
 def read_coco(path: Path) -> None:
@@ -134,17 +105,39 @@ class Reader:
 
 
 READERS = {
-    "manifest": Reader(list_manifest, "m.csv", files([MANIFEST], _csv)),
+    "manifest": Reader(list_manifest, "m.csv", files([MANIFEST], to_csv)),
     "COCO JSON": Reader(read_coco, "coco.json", files([COCO], json.dumps)),
-    "config": Reader(read_config, "config.yaml", files([CONFIG], _yaml)),
+    "config": Reader(read_config, "config.yaml", files([CONFIG], to_yaml)),
     "model.json": Reader(read_card, "model.json", files(CARDS, json.dumps)),
+    "backbone JSON": Reader(read_architecture, "backbone.json", files([BACKBONE], json.dumps)),
+    "YOLO data.yaml": Reader(read_yolo, "yolo/data.yaml", files([YOLO], to_yaml)),
+    "YOLO labels": Reader(read_labels, "yolo/labels/1.txt", files([LABELS], to_lines)),
+    "VOC XML": Reader(read_voc, "Annotations/1.xml", files([VOC], to_xml)),
+    "weights": Reader(read_state_dict, "weights.pth", st.deferred(torch_inputs)),
+    "checkpoint": Reader(load_checkpoint, "last.ckpt", st.deferred(torch_inputs)),
+    "safetensors": Reader(read_state_dict, "weights.safetensors", st.deferred(safetensors_inputs)),
+    ".pt2": Reader(read_export, "model.pt2", st.deferred(pt2_inputs)),
+    ".onnx": Reader(read_export, "model.onnx", st.deferred(onnx_inputs)),
 }
 
 
-def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter, dict[str, bytes]]:
-    """Read so many inputs: how often each kind of traceback came, and an input for each."""
+def _prepare(folder: Path) -> None:
+    """Images and whole datasets around the file that is fuzzed."""
+    for place in (".", "JPEGImages", "yolo/images"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for i in (1, 2, 3, 4):
+            Image.new("RGB", (8, 8)).save(folder / place / f"{i}.png")
+    for place in ("Annotations", "yolo/labels"):
+        (folder / place).mkdir()
     for i in (1, 2, 3, 4):
-        Image.new("RGB", (8, 8)).save(folder / f"{i}.png")
+        (folder / "Annotations" / f"{i}.xml").write_text(to_xml(VOC))
+        (folder / "yolo" / "labels" / f"{i}.txt").write_text(to_lines(LABELS))
+    (folder / "yolo" / "data.yaml").write_text(to_yaml(YOLO))
+
+
+def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter, dict[str, bytes]]:
+    """Read so many inputs: how often each kind of traceback came or code was run, and an input for each."""
+    _prepare(folder)
     counts: Counter = Counter()
     examples: dict[str, bytes] = {}
 
@@ -160,6 +153,8 @@ def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter,
     def feed(data: bytes) -> None:
         (folder / reader.file).write_bytes(data)
         counts["inputs"] += 1
+        if canary().exists():
+            canary().rmdir()
         try:
             reader.read(folder / reader.file)
             counts["accepted"] += 1
@@ -172,6 +167,9 @@ def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter,
             kind = f"{type(error).__name__} in {place.filename}, line {place.lineno}"
             counts[kind] += 1
             examples.setdefault(kind, data)
+        if canary().exists():
+            counts["code run"] += 1
+            examples.setdefault("code run", data)
 
     feed()
     return counts, examples

@@ -154,7 +154,7 @@ def onnx_session(model: Path | bytes, threads: int, batch: int | None = None):
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what it would print it also raises
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     if batch:
         settings.add_free_dimension_override_by_name("batch", batch)

@@ -69,11 +69,12 @@ class Study:
             self.study = optuna.create_study(
                 storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True
             )
+            begun = len(self.study.get_trials(deepcopy=False))
         except Exception as error:  # whatever the database's driver raises
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
         # A search that goes on must not draw again what it drew at its beginning.
-        seed = options.seed + len(self.study.get_trials(deepcopy=False)) if seeded else None
+        seed = options.seed + begun if seeded else None
         self.study.sampler = optuna.samplers.NSGAIISampler(population_size=options.population, seed=seed)
 
     def candidates(self) -> list[Candidate]:
