@@ -51,9 +51,9 @@ from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.model import read_classifier_card
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.data.detection.coco_layout import list_coco_file
-from mixtransfer.data.draw import Draw
 from mixtransfer.data.detection.voc import list_voc
 from mixtransfer.data.detection.yolo import list_yolo
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.manifest import list_manifest
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
@@ -69,11 +69,11 @@ def read_export(path: Path) -> None:
 
 
 def read_voc(path: Path) -> None:
-    list_voc(path.parents[1]).dataset(0.3, 0.3, 0)
+    list_voc(path.parents[1]).dataset(Draw(0.3, 0.3))
 
 
 def read_yolo(path: Path) -> None:
-    list_yolo(path).dataset(0.3, 0.3, 0)
+    list_yolo(path).dataset(Draw(0.3, 0.3))
 
 
 def read_labels(path: Path) -> None:

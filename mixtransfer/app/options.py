@@ -15,6 +15,8 @@ class AppOptions:
         max_images: Images that the page takes at once.
         max_megabytes: The largest file that it takes.
         host: Address to listen on. 0.0.0.0 lets everyone who can reach this machine use the page, without a password.
+        allow_host: Further names that the page has in browsers, with commas between: that of a reverse proxy, or
+            localhost:9000 for the near end of a tunnel. Under any other name than this machine's own it refuses.
         port: Port to listen on; by default the first free one from 7860.
         browser: Open the page in this machine's browser.
         device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
@@ -25,6 +27,7 @@ class AppOptions:
     max_images: int = 24
     max_megabytes: int = 50
     host: str = "127.0.0.1"
+    allow_host: str | None = None
     port: int | None = None
     browser: bool = True
     device: str = "auto"

@@ -34,6 +34,8 @@ def admit(paths: Sequence[Path], most: int, max_megabytes: int) -> tuple[list[Pa
 
 def _reason(path: Path, max_megabytes: int) -> str | None:
     """Why a file may not be decoded, by its size and header; None if it may, or if decoding will say it better."""
+    if not path.exists():
+        return "is no longer kept here: drop it again"
     if (megabytes := path.stat().st_size / 1e6) > max_megabytes:
         return f"has {megabytes:.1f} MB, more than the {max_megabytes} that this page takes"
     try:

@@ -12,9 +12,12 @@ from serving import Server, serving
 
 from mixtransfer.app.models import Model, open_models
 
-# The program as a user starts it, except that it says whom it looks for outside of this machine.
+# The program as a user starts it whose shell has settings for other gradio programs; besides, it says whom it looks for
+# outside of this machine.
 PROGRAM = """
-import sys
+import os, sys
+
+os.environ.update(GRADIO_NUM_WORKERS="1", GRADIO_ALLOWED_PATHS="/", GRADIO_LOCAL_DEV_MODE="1")
 
 def watch(event, arguments):
     if event == "socket.getaddrinfo":

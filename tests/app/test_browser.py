@@ -8,7 +8,7 @@ import pytest
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Chromium is not to look for anything by itself.
 ALONE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ALONE += ["--disable-component-update", "--disable-sync"]
+ALONE += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP rebound.example 127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,45 @@ def test_dropping_switching_and_keeping(server, browser, images, bad_files, tmp_
 
     assert not alerts
     assert {url for url in asked if not url.startswith((server.url, "data:", "blob:"))} == set()
+
+
+SITE = """
+<title>cat pictures</title>
+<iframe src="PAGE"></iframe> <img src="PAGEtheme.css"> <script src="PAGEconfig"></script>
+<form method="post" enctype="multipart/form-data" action="PAGEgradio_api/upload"></form>
+<script>
+const body = new FormData();
+body.append("files", new Blob(["spam"]), "spam.txt");
+fetch("PAGEgradio_api/upload", {method: "POST", mode: "no-cors", body});
+fetch("PAGEgradio_api/upload", {method: "POST", body, headers: {"X-Preflight": "1"}}).catch(() => {});
+fetch("PAGEconfig").catch(() => {});
+new EventSource("PAGEgradio_api/heartbeat/spam");
+</script>
+"""
+
+
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1"])
+def test_another_site_gets_nothing(server, browser, name):
+    """It tries all that a page can; also as one of another port of this machine."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(f"http://{name}:1/", lambda route: route.fulfill(body=SITE.replace("PAGE", server.url), content_type="text/html"))
+    answers = []
+    page.on("response", lambda response: answers.append((response.url.removeprefix(server.url), response.status)))
+    page.goto(f"http://{name}:1/")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("document.forms[0].submit()")
+    page.wait_for_load_state("networkidle")
+    tried = [answer for answer in answers if not answer[0].startswith("http")]
+    print(tried)
+    assert {path for path, _ in tried} == {"", "theme.css", "config", "gradio_api/upload", "gradio_api/heartbeat/spam"}
+    assert {status for _, status in tried} == {403}
+    context.close()
+
+
+def test_a_name_that_leads_here_is_not_the_page(server, browser):
+    """DNS rebinding: the site has its own name lead to this machine."""
+    page = browser.new_page()
+    answer = page.goto(server.url.replace("127.0.0.1", "rebound.example"))
+    assert answer.status == 403
+    assert page.get_by_text("This page does not answer to rebound.example").is_visible()
