@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixtransfer.app.hosts import Hosts
-from mixtransfer.app.kept import MEGABYTE, Kept, NoRoom
+from mixtransfer.app.kept import MEGABYTE, Kept
 
 API = "/gradio_api"
 # All that the page uses, and gradio's own client; gradio has five times as many. HEAD goes where GET goes.
@@ -26,9 +26,9 @@ UPLOADS_AT_ONCE = 8  # others wait
 SILENCE = 60  # seconds without a byte, after which an upload is given up
 # gradio writes scripts into the page and makes some of text; but nothing may come from or go to another site.
 HEADERS = {
-    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -144,18 +144,16 @@ class Guard:
                 return await receive()
             try:
                 message = await _next(receive)
-                complete = not message.get("more_body")
-                taken += len(message.get("body", b""))
                 if message["type"] != "http.request":
                     raise Refused(400, "The upload was broken off.")
+                size, complete = len(message.get("body", b"")), not message.get("more_body")
+                taken += size
                 if taken > self.kept.largest:
                     raise too_large
-                self.kept.take(len(message.get("body", b"")))
-            except NoRoom:
-                refused = Refused(507, "There is no room for more uploads at the moment: try again a little later.")
-                raise refused from None
+                if not self.kept.take(size):
+                    raise Refused(507, "There is no room for more uploads at the moment: try again a little later.")
             except Refused as error:
-                refused = error
+                refused = error  # gradio has an answer of its own to it, which is not told
                 raise
             return message
 

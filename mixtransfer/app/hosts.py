@@ -1,7 +1,7 @@
 """Whose request it is: the names that the page has in a browser, and whether its own page or another site asks.
 
-A site can have its own name lead to this machine (DNS rebinding); a browser then takes the page for a part of that site,
-but still says its name in ``Host``. What the browser says of the asking page is ``Origin`` and ``Sec-Fetch-Site``
+A site can have its own name lead to this machine (DNS rebinding); a browser then takes the page for a part of that
+site, but still says the name in ``Host``. Which page asks it says in ``Origin`` and ``Sec-Fetch-Site``
 (https://www.w3.org/TR/fetch-metadata/).
 """
 
@@ -40,7 +40,9 @@ class Hosts:
                 raise UserError(f"--allow-host takes names as workstation or example.org:8080, not {text!r}.")
             self.allowed.add(place)
 
-    def objection(self, method: str, path: str, headers: Mapping[str, list[str]], server: tuple[str, int]) -> str | None:
+    def objection(
+        self, method: str, path: str, headers: Mapping[str, list[str]], server: tuple[str, int]
+    ) -> str | None:
         """Why a request is refused, as a sentence; None if it is not.
 
         Args:

@@ -15,10 +15,6 @@ DROPS = 2  # full ones, for which there is room
 MEGABYTE = 1_000_000
 
 
-class NoRoom(Exception):
-    """Neither is there room for what arrives, nor anything old to take away."""
-
-
 @dataclass(frozen=True, order=True)
 class _Entry:
     changed: float  # seconds, of the newest file
@@ -70,17 +66,12 @@ class Kept:
             del self._started[upload]
             self._make_room(0)
 
-    def take(self, size: int) -> None:
-        """Count bytes that arrive, before they are written.
-
-        Raises:
-            NoRoom: They must not be written.
-        """
+    def take(self, size: int) -> bool:
+        """Count bytes that arrive, before they are written; whether there is room for them."""
         if self._counted + self._arrived + size > self.most_bytes:
             self._make_room(size)
-            if self._counted + size > self.most_bytes:
-                raise NoRoom
         self._arrived += size
+        return self._counted + self._arrived <= self.most_bytes
 
     def _make_room(self, size: int) -> None:
         """Count anew; where there is too much, the oldest goes, and a bit more, so as not to be here at every byte."""

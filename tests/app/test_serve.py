@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mixtransfer.app.hosts import Hosts
 from mixtransfer.app.options import AppOptions
-from mixtransfer.app.serve import app
+from mixtransfer.app.serve import app, launch
 from mixtransfer.cli import main
 from mixtransfer.errors import UserError
 
@@ -20,6 +21,35 @@ httpx = pytest.importorskip("httpx", reason="gradio is not installed: pip instal
 def test_only_this_machine_can_reach_it(server):
     listening = [one for one in psutil.Process(server.process.pid).net_connections() if one.status == "LISTEN"]
     assert [one.laddr.ip for one in listening] == ["127.0.0.1"], "one port, with the guard before it"
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "answers"),
+    [
+        ("0.0.0.0", None, {"127.0.0.1:PORT": 200, f"{socket.gethostname()}:PORT": 200, "evil.example:PORT": 403}),
+        ("::1", "ml.example.org", {"[::1]:PORT": 200, "ml.example.org": 200, "evil.example": 403}),
+    ],
+)
+def test_with_a_host_it_answers_to_that_and_to_what_is_allowed(
+    host, allowed, answers, classifiers, tmp_path, monkeypatch
+):
+    from mixtransfer.app.page import build_page
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            pytest.skip(f"this machine has no {host}")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    options = AppOptions(["run"], host=host, allow_host=allowed)
+    page = build_page(classifiers, options)
+    try:
+        url = httpx.URL(launch(page, options, Hosts(host, allowed)))
+        for name, status in answers.items():
+            headers = {"Host": name.replace("PORT", str(url.port))}
+            assert httpx.get(url, headers=headers, trust_env=False).status_code == status, name
+    finally:
+        page.close(verbose=False)
 
 
 def test_files_of_this_machine_are_not_given_out(server, runs):
