@@ -3,6 +3,7 @@
 They were chosen on validation images, but for ``MANY_OF_A_CLASS`` and the layer decay of 0.7: see there.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,37 +26,81 @@ MIXUP, CUTMIX = 0.2, 1.0
 # Mixed images are learnt more slowly: twice the epochs, on three folds of Food's training images, took the validation
 # log loss from 0.91 to 0.88.
 LONGER_MIXED = 1.6
-LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of 32
+LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.02}  # peak, of the head, for batches of ``RATED_BATCH``
 SGD_FROM_SCRATCH = 0.05
+RATED_BATCH = 32
+# How the rate follows the batch: SGD's linearly (Goyal et al., "Accurate, large minibatch SGD", 2017), that of a
+# method that divides by the gradient's size by the square root (Malladi et al., "On the SDEs and scaling rules for
+# adaptive gradient algorithms", NeurIPS 2022). Neither holds for ever, so the factor has bounds.
+RATE_EXPONENTS = {"adamw": 0.5, "sgd": 1.0}
+LEAST_FACTOR, LARGEST_FACTOR = 0.25, 4.0
+
+Say = Callable[[str], None]
 
 
-def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module) -> TrainOptions:
+def _nothing(_: str) -> None:
+    pass
+
+
+def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say: Say = _nothing) -> TrainOptions:
     """Fill in every option left to us.
 
-    The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``).
+    The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``), and so does
+    the learning rate where the batch size is to be found first (see ``default_rate``).
+
+    Args:
+        say: Where a sentence for the user goes.
     """
     images, scratch = len(dataset.train), options.weights == "none"
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
     few = not scratch and images < FEW_IMAGES
-    augment = "crop" if dataset.name == "digits" and options.augment == "standard" else options.augment
+    augment = "crop" if dataset.is_writing and options.augment == "standard" else options.augment
     mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")
     passes = np.clip(450 / images**0.5, 5, 20) * (LONGER_MIXED if mixes else 1)
     epochs = options.epochs or (30 if scratch else round(passes))
     chooses_size = fit_head and processes(options) == 1
+    lr = options.lr
+    if lr is None and options.batch_size != "auto":
+        lr = default_rate(options, images, say)
+    layer_decay = options.layer_decay
+    if layer_decay is None:
+        layer_decay = 1.0 if scratch else 0.7 if mixes else 0.8
     return replace(
         options,
         epochs=epochs,
-        lr=options.lr
-        or (SGD_FROM_SCRATCH if scratch and options.optimizer == "sgd" else LEARNING_RATES[options.optimizer]),
+        lr=lr,
         image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
         fit_head=fit_head,
         batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
-        layer_decay=1.0 if scratch else (0.7 if mixes else 0.8) if options.layer_decay is None else options.layer_decay,
+        layer_decay=layer_decay,
         warmup_epochs=min(options.warmup_epochs, epochs / 2),
         mixup=(MIXUP if mixes else 0.0) if options.mixup is None else options.mixup,
         cutmix=(CUTMIX if mixes else 0.0) if options.cutmix is None else options.cutmix,
         augment=augment,
     )
+
+
+def default_rate(options: TrainOptions, images: int, say: Say = _nothing) -> float:
+    """The peak learning rate of the head for options whose batch size is known.
+
+    It follows the images of a step, those of all processes together.
+
+    Args:
+        images: Number of images to train on: a step has no more.
+        say: Where a sentence for the user goes if the rate is another one than for batches of ``RATED_BATCH``.
+    """
+    assert options.batch_size != "auto"
+    scratch = options.weights == "none"
+    rate = SGD_FROM_SCRATCH if scratch and options.optimizer == "sgd" else LEARNING_RATES[options.optimizer]
+    batch = min(options.batch_size * processes(options), max(images, RATED_BATCH))
+    factor = (batch / RATED_BATCH) ** RATE_EXPONENTS[options.optimizer]
+    bounded = float(np.clip(factor, LEAST_FACTOR, LARGEST_FACTOR))
+    if bounded != 1:
+        say(
+            f"Learning rate {rate * bounded:.2g}: {bounded:.2g} times that of batches of {RATED_BATCH}, for {batch} "
+            f"images a step{'' if bounded == factor else ', and no further'}; --lr sets another."
+        )
+    return rate * bounded
 
 
 def check(options: TrainOptions) -> None:

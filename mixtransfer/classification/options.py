@@ -31,10 +31,11 @@ class TrainOptions:
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.
-        lr: Peak learning rate of the head; by default by optimizer and start, and find runs a range test.
+        lr: Peak learning rate of the head; by default by optimizer, start and images a step, and find runs a range
+            test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).
-        layer_decay: A layer's learning rate as a share of the next one's; by default 0.7 or 0.8.
+        layer_decay: A layer's learning rate as a share of the next one's; by default 0.7 or 0.8, or 1 from scratch.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
         fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
         batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning

@@ -19,7 +19,7 @@ from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import SHARES, TOLERANCE, TOLERANCE_OF_MANY, Start, best_share, mixture
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.defaults import check, has_many_of_a_class, resolve
+from mixtransfer.classification.defaults import check, default_rate, has_many_of_a_class, resolve
 from mixtransfer.classification.head import best_strength, fit_head, pooled_features
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
@@ -96,7 +96,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         num_classes=len(dataset.classes),
         drop_rate=options.dropout,
     )
-    options = resolve(options, dataset, model)
+    options = resolve(options, dataset, model, say)
     if run is None and main:
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
@@ -179,13 +179,16 @@ class _Session:
         folder = self.run and self.run.folder  # for what the tuner restores the weights from
         alone = replace(options, devices=1)
         tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
-        self.module.lr = 1e-3 if options.lr == "find" else options.lr
+        self.module.lr = 1e-3 if options.lr in (None, "find") else options.lr
         if options.batch_size == "auto":
             if torch.cuda.is_available():
                 limit = max(2, len(self.dataset.train) // 8)
                 found = tuner.scale_batch_size(self.module, self.data, init_val=8, max_trials=8) or 32
                 self.data.batch_size = min(found, limit)
             self.say(f"Batch size {self.data.batch_size}.")
+        if options.lr is None:
+            found_batch = replace(options, batch_size=self.data.batch_size)
+            self.module.lr = default_rate(found_batch, len(self.dataset.train), self.say)
         if options.lr == "find":
             finder = tuner.lr_find(self.module, self.data, min_lr=1e-6, max_lr=1.0, num_training=60)
             self.module.lr = (finder and finder.suggestion()) or 1e-3

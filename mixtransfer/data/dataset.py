@@ -75,6 +75,7 @@ class ImageDataset:
         skipped: Unusable files with the reason.
         new: Images that came after the split of a run was drawn, and are in none of its parts.
         found, division: All images and where they went, for ``split``.
+        is_writing: Whether the images show digits or letters, which are others when they are mirrored.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ImageDataset:
     new: Examples = field(default_factory=lambda: Examples([], np.empty(0, np.int64)))
     found: Found | None = field(default=None, repr=False)
     division: Division | None = field(default=None, repr=False)
+    is_writing: bool = False
 
     @classmethod
     def divided(

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def read_named(name: str, data_root: Path, by: Draw | Split) -> ImageDataset:
     else:
         train, test = _torchvision_splits(name, data_root)
         parts, classes = {"train": _examples(train), "test": _examples(test)}, list(train.classes)
-    return ImageDataset.divided(name, name, classes, parts, by, data_root)
+    return replace(ImageDataset.divided(name, name, classes, parts, by, data_root), is_writing=name == "digits")
 
 
 def named_folder(name: str, data_root: Path) -> Path | None:

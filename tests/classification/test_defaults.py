@@ -14,9 +14,10 @@ def network():
     return create_backbone("mobilenetv3_small_050", weights="none", num_classes=2)
 
 
-def resolved(network, images: int, name: str = "flowers", **given) -> TrainOptions:
+def resolved(network, images: int, name: str = "flowers", is_writing: bool = False, say=None, **given) -> TrainOptions:
     part = Examples(np.zeros((images, 1, 1, 3), np.uint8), np.arange(images) % 2)
-    return resolve(TrainOptions("flowers", **given), ImageDataset(name, ["a", "b"], part, part, part), network)
+    dataset = ImageDataset(name, ["a", "b"], part, part, part, is_writing=is_writing)
+    return resolve(TrainOptions("flowers", **given), dataset, network, say or (lambda sentence: None))
 
 
 def test_few_images_are_mixed_and_batch_norm_is_frozen(network):
@@ -27,7 +28,7 @@ def test_few_images_are_mixed_and_batch_norm_is_frozen(network):
 
 
 @pytest.mark.parametrize(
-    "given", [{"weights": "none"}, {"augment": "none"}, {"augment": "crop-flip"}, {"name": "digits"}]
+    "given", [{"weights": "none"}, {"augment": "none"}, {"augment": "crop-flip"}, {"is_writing": True}]
 )
 def test_nothing_is_mixed_from_scratch_or_where_images_are_hardly_changed(network, given):
     options = resolved(network, 1000, **given)
@@ -39,3 +40,41 @@ def test_what_is_given_stays(network):
     assert (options.mixup, options.cutmix, options.batch_norm, options.epochs) == (0.0, 0.5, "train", 3)
     assert options.lr == 0.1 and options.warmup_epochs == 1.5
     assert resolved(network, 1000, layer_decay=0.0).layer_decay == 0
+    assert resolved(network, 1000, weights="none").layer_decay == 1
+    assert resolved(network, 1000, weights="none", layer_decay=0.6).layer_decay == 0.6
+
+
+def test_writing_is_not_mirrored_whatever_the_name_of_the_data(network):
+    assert resolved(network, 1000, is_writing=True).augment == "crop"
+    assert resolved(network, 1000, is_writing=True, augment="strong").augment == "strong"
+    assert resolved(network, 1000, name="digits").augment == "standard"  # a folder of one's own
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 0.002),
+        ({"batch_size": 128}, 0.002 * 2),  # the square root of 4
+        ({"batch_size": 8}, 0.002 / 2),
+        ({"batch_size": 16, "devices": 4, "num_nodes": 2}, 0.002 * 2),
+        ({"batch_size": 32, "devices": 8}, 0.002 * 8**0.5),
+        ({"optimizer": "sgd", "batch_size": 64}, 0.02 * 2),
+        ({"optimizer": "sgd", "weights": "none", "batch_size": 16}, 0.05 / 2),
+        ({"batch_size": 10_000}, 0.002 * 4),  # bounded
+        ({"optimizer": "sgd", "batch_size": 1}, 0.02 / 4),
+        ({"batch_size": 512, "lr": 0.001}, 0.001),
+        ({"batch_size": "auto"}, None),  # it is found first
+    ],
+)
+def test_the_default_rate_follows_the_images_of_a_step(network, given, expected):
+    said = []
+    rate = resolved(network, 20_000, say=said.append, **{"devices": 1, **given}).lr
+    assert rate == (expected and pytest.approx(expected))
+    told = "lr" not in given and expected not in (None, 0.002)
+    assert len(said) == told and (not told or f"Learning rate {expected:.2g}: " in said[0])
+
+
+def test_a_step_has_no_more_images_than_there_are(network):
+    """All 128 images make a step of 128; of fewer than 32 images the rate is that of 32."""
+    assert resolved(network, 128, batch_size=1000, devices=1).lr == pytest.approx(0.002 * 2)
+    assert resolved(network, 20, batch_size=1000, devices=1).lr == pytest.approx(0.002)

@@ -77,6 +77,7 @@ def test_report_is_one_page_that_escapes_names(finished):
         {"optimizer": "sgd", "lr": None, "mixup": 0.2, "cutmix": 1.0, "ema": False, "clip_grad": 0.0},
         {"class_weights": "balanced", "label_smoothing": 0.0, "dropout": 0.2, "patience": 1, "augment": "strong"},
         {"lr": "find", "batch_size": "auto"},
+        {"lr": None, "batch_size": "auto"},
     ],
     ids=lambda changes: "-".join(changes),
 )
@@ -85,6 +86,8 @@ def test_options_work_together(colours, tmp_path, changes):
     config = run.read_config()
     assert "test" in run.read_metrics()
     assert isinstance(config["lr"], float) and isinstance(config["batch_size"], int)
+    if changes.get("batch_size") == "auto" and changes["lr"] is None:
+        assert config["batch_size"] == 32 and config["lr"] == 2e-3  # the default rate of the size that was found
 
 
 def test_fine_tuning_starts_from_a_fitted_head(colours, finished, tmp_path):

@@ -113,6 +113,13 @@ def test_digits_need_no_download():
     dataset = load_dataset("digits")
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 1797
     assert dataset.train.images.dtype == np.uint8 and dataset.train.images.max() == 255
+    assert dataset.is_writing
+
+
+def test_a_folder_of_that_name_is_like_any_other(image_folder):
+    folder = image_folder.rename(image_folder.with_name("digits"))
+    dataset = load_dataset(str(folder))
+    assert dataset.name == "digits" and not dataset.is_writing
 
 
 def test_missing_named_dataset_says_where_to_put_it(tmp_path, monkeypatch):
