@@ -124,7 +124,9 @@ class _Session:
         say: Say,
     ):
         self.run, self.options, self.dataset, self.say = run, options, dataset, say
-        augment = Augment(options.augment, preprocessing.size, options.min_crop)
+        augment = Augment(
+            options.augment, preprocessing.size, options.min_crop, preprocessing.interpolation, preprocessing.crop_mode
+        )
         batch_size = 32 if options.batch_size == "auto" else options.batch_size
         self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
         self.module = Classifier(model, preprocessing, options, _class_weight(options, dataset))

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 LARGEST = 4096  # pixels; a description that says more is not one of ours
+CROP_MODES = ("center", "squash", "border")
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -22,10 +23,13 @@ class Preprocessing:
 
     Attributes:
         size: Side of the square input in pixels.
-        crop: The share of the resized shorter side that the central crop keeps.
+        crop: The share of the resized side that the central crop keeps.
         interpolation: Name of the resampling filter.
         mean: Mean of each RGB channel, of values in 0…1.
         std: Standard deviation likewise.
+        crop_mode: timm's name of how an image becomes a square: "center" resizes the shorter side and cuts the rest
+            off, "squash" resizes both sides without regard to their ratio, "border" resizes the longer side and fills
+            the rest with the mean colour.
 
     Examples:
         >>> Preprocessing(size=96).central_view(Image.new("RGB", (640, 480))).shape
@@ -37,25 +41,29 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop_mode: str = "center"
 
     @classmethod
     def of(cls, model: nn.Module, size: int | None = None) -> "Preprocessing":
         """What a timm model's own data configuration says.
 
         Args:
-            size: Overrides the input size. A larger one leaves less of a margin around the central crop, as timm's
-                own configurations for larger test sizes do.
+            size: Overrides the input size. A larger one leaves less of a margin around the central crop: what timm's
+                configuration has for the model's larger test size, or 0.95, as most such configurations have.
         """
         from timm.data import resolve_model_data_config
 
         config = resolve_model_data_config(model)
-        native = config["input_size"][-1]
+        native, crop = config["input_size"][-1], config["crop_pct"]
+        if size and size > native:
+            crop = getattr(model, "pretrained_cfg", {}).get("test_crop_pct") or max(crop, 0.95)
         return cls(
             size=size or native,
-            crop=max(config["crop_pct"], 0.95) if size and size > native else config["crop_pct"],
+            crop=crop,
             interpolation=config["interpolation"] if config["interpolation"] in _RESAMPLING else "bicubic",
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
+            crop_mode=config["crop_mode"] if config["crop_mode"] in CROP_MODES else "center",
         )
 
     @classmethod
@@ -68,7 +76,7 @@ class Preprocessing:
         made = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         if type(made.size) is not int or not 1 <= made.size <= LARGEST:
             raise ValueError("size")
-        if made.interpolation not in _RESAMPLING or not 0 < made.crop <= 1:
+        if made.interpolation not in _RESAMPLING or not 0 < made.crop <= 1 or made.crop_mode not in CROP_MODES:
             raise ValueError("interpolation or crop")
         channels = np.array((made.mean, made.std), float)
         numbers = all(isinstance(value, int | float) for value in (*made.mean, *made.std))
@@ -85,9 +93,11 @@ class Preprocessing:
         return 2 * self.size
 
     def central_view(self, image: Image.Image) -> np.ndarray:
-        """Resize the shorter side and cut out the centre, as timm evaluates: uint8 (size, size, 3)."""
+        """Resize and cut out the centre, as timm evaluates: uint8 (size, size, 3)."""
         shorter = int(self.size / self.crop)
         width, height = image.size
+        if self.crop_mode != "center":
+            return self._whole_view(image, shorter)
         if width <= height:
             resized = (shorter, max(shorter, int(shorter * height / width)))
         else:
@@ -99,6 +109,18 @@ class Preprocessing:
             return self.central_view(image)
         image = image.resize(resized, _RESAMPLING[self.interpolation])
         return np.asarray(image.crop(_central_box(*resized, self.size, self.size)))
+
+    def _whole_view(self, image: Image.Image, longer: int) -> np.ndarray:
+        """The view of "squash" and "border", whose longer side has that many pixels before the central crop."""
+        sides = np.full(2, longer)
+        if self.crop_mode == "border":
+            sides = np.maximum(1, np.round(np.array(image.size) * longer / max(image.size))).astype(int)
+        square = Image.new("RGB", (self.size, self.size), tuple(round(255 * value) for value in self.mean))
+        left, top = (
+            int((self.size - side) // 2 if side < self.size else -round((side - self.size) / 2)) for side in sides
+        )
+        square.paste(image.resize(tuple(sides.tolist()), _RESAMPLING[self.interpolation]), (left, top))
+        return np.asarray(square)
 
 
 def _central_box(width: int, height: int, crop_width: int, crop_height: int) -> tuple[int, int, int, int]:

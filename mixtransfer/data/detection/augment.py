@@ -1,5 +1,6 @@
 """Augmentation of training images with their boxes: crop, zoom out, mirror, colour."""
 
+import math
 import random
 
 import albumentations as A
@@ -10,13 +11,17 @@ POLICIES = ("none", "crop", "crop-flip", "standard")
 CANVAS = (124, 116, 104)  # ImageNet's mean colour, RGB
 MIN_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 WHOLE = np.inf  # the choice to cut nothing
+LEAST_SIDE = 0.3  # of a part, as a share of what it is cut from
 TRIALS = 40
 
 
 def warp(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize without regard to the aspect ratio; shrinking averages over areas."""
-    shrinks = width <= image.shape[1] and height <= image.shape[0]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """Resize without regard to the aspect ratio; what shrinks, be it one side alone, is averaged over areas."""
+    shrunk = min(width, image.shape[1]), min(height, image.shape[0])
+    image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 class DetectionAugment:
@@ -27,12 +32,15 @@ class DetectionAugment:
             (for writing, digits); ``crop-flip`` mirrors too; ``standard`` adds zooming out and colour, as SSD does
             (Liu et al. 2016, sections 2.2 and 3.6).
         size: Side of the square output in pixels.
+
+    Attributes:
+        min_side: The shorter side from which decoding at a reduced scale loses nothing that a view would show.
     """
 
     def __init__(self, policy: str, size: int):
         if policy not in POLICIES:
             raise ValueError(f"augment {policy!r} is not one of {', '.join(POLICIES)}")
-        self.min_side = size if policy == "none" else round(1.5 * size)
+        self.min_side = size if policy == "none" else math.ceil(size / LEAST_SIDE)
         self._compose = A.Compose(
             _transforms(policy, size),
             bbox_params=A.BboxParams(
@@ -110,7 +118,7 @@ class Window(A.DualTransform):
         return {"visible": (*start.tolist(), *stop.tolist()), "place": (*first.tolist(), *last.tolist())}
 
     def _cut(self, window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        shares = self.random_generator.uniform(0.3, 1, (TRIALS, 2))
+        shares = self.random_generator.uniform(LEAST_SIDE, 1, (TRIALS, 2))
         corners = self.random_generator.uniform(0, 1 - shares)
         sides = window[2:] - window[:2]
         parts = np.concatenate([window[:2] + corners * sides, window[:2] + (corners + shares) * sides], axis=1)

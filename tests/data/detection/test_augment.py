@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixtransfer.data.detection.augment import POLICIES, DetectionAugment
+from mixtransfer.data.detection.augment import POLICIES, DetectionAugment, Window, warp
 
 SIZE = 96
 BOXES = np.array([[20, 10, 60, 50], [70, 20, 150, 55], [30, 60, 50, 110], [90, 65, 155, 115]])
@@ -117,6 +117,37 @@ def test_no_boxes_and_a_thousand(policy, painted):
     many = np.concatenate([corners, corners + 0.1], axis=1)
     _, boxes, labels = DetectionAugment(policy, 32)(image, many, np.arange(1000), 5)
     assert len(boxes) == len(labels) <= 1000 and len(set(labels.tolist())) == len(labels)
+
+
+@pytest.mark.parametrize("shape", [(300, 60), (60, 300), (300, 300)])
+def test_whatever_shrinks_is_averaged(shape):
+    """Stripes of a pixel across the longer sides: a filter that looks at single pixels would leave them."""
+    image = np.zeros((*shape, 3), dtype=np.uint8)
+    image[::2] = 255
+    if shape[1] > shape[0]:
+        image = np.ascontiguousarray(np.zeros_like(image))
+        image[:, ::2] = 255
+    view = warp(image, 100, 100).astype(int)
+    assert view.shape == (100, 100, 3) and np.abs(view - 128).max() < 50
+    np.testing.assert_array_equal(warp(view.astype(np.uint8), 100, 100), view)
+
+
+@pytest.mark.parametrize("policy", ["crop", "standard"])
+def test_no_part_of_a_large_image_is_enlarged(policy, monkeypatch):
+    """An image that is decoded as small as allowed: its smallest part has a pixel for each of the view's."""
+    scales = []
+
+    def apply(self, img, visible, place, **params):
+        scales.append((visible[2] - visible[0]) / (place[2] - place[0]))
+        return original(self, img, visible, place, **params)
+
+    original = Window.apply
+    monkeypatch.setattr(Window, "apply", apply)
+    augment = DetectionAugment(policy, SIZE)
+    image = np.zeros((augment.min_side, augment.min_side, 3), np.uint8)
+    for seed in range(200):
+        augment(image, np.array([[0.4, 0.4, 0.6, 0.6]]), np.zeros(1, int), seed)
+    assert 0.99 <= min(scales) < 1.2
 
 
 def test_unknown_policy():
