@@ -46,7 +46,7 @@ class TrainOptions:
         mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
         cutmix: Strength (alpha) of cutmix; by default 0 (off), or 1 where mixup is on.
         dropout: Dropout before the head.
-        class_weights: balanced weighs classes by their inverse frequency, none does not.
+        class_weights: balanced weighs images by the inverse frequency of their class, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         patience: Stop after this many epochs without a better validation result, and keep the best one; 0 never

@@ -1,0 +1,96 @@
+"""What a training step does: the loss, against its optimum in closed form."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.preprocessing import Preprocessing
+
+PLAIN = Preprocessing(size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+class Constant(nn.Module):
+    """The same logits whatever the image is."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.num_classes = classes
+        self.logits = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+class Pixels(nn.Linear):
+    """A linear classifier of images of one pixel, which keeps what it has seen."""
+
+    def __init__(self, classes: int):
+        super().__init__(3, classes)
+        self.num_classes = classes
+        self.seen: torch.Tensor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen = images
+        return super().forward(images.mean(dim=(2, 3)))
+
+
+def classifier(model: nn.Module, class_weight=None, **options) -> Classifier:
+    given = TrainOptions(**{"lr": 1e-3, "epochs": 1, "layer_decay": 1.0, "warmup_epochs": 0.0, **options})
+    weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
+    return Classifier(model, PLAIN, given, weight)
+
+
+def minimize(module: Classifier, images: torch.Tensor, labels: torch.Tensor, batches: int = 1) -> None:
+    """Bring the mean loss over batches to its minimum."""
+    parts = [(images[i::batches], labels[i::batches]) for i in range(batches)]
+    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = sum(module.loss(*part) for part in parts) / batches
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+@pytest.mark.parametrize("batches", [1, 20])
+def test_class_weights_weigh_images_whatever_the_smoothing_and_the_batches(smoothing, batches):
+    """Of one image with labels of frequency p the loss is least at q = (1 − ε) w·p / Σ w·p + ε / K."""
+    counts, weight = np.array([30, 8, 2]), np.array([0.4, 2.0, 5.0])
+    labels = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat([0, 1, 2], counts)))
+    model = Constant(3)
+    module = classifier(model, weight, label_smoothing=smoothing)
+    minimize(module, torch.zeros(40, 3, 1, 1, dtype=torch.uint8), labels, batches)
+    expected = (1 - smoothing) * weight * counts / (weight * counts).sum() + smoothing / 3
+    np.testing.assert_allclose(model.logits.detach().softmax(0).numpy(), expected, atol=1e-3)
+
+
+def test_the_weight_of_a_mixed_image_is_mixed_like_its_label():
+    """Images of two mixed labels r and s: q = (1 − ε) (w·r) r + (w·s) s, as shares, + ε / K."""
+    weight, mixed = np.array([0.4, 2.0, 5.0]), np.array([[0.7, 0.3, 0.0], [0.1, 0.0, 0.9]])
+    model = Constant(3)
+    module = classifier(model, weight, label_smoothing=0.1)
+    minimize(module, torch.zeros(2, 3, 1, 1, dtype=torch.uint8), torch.tensor(mixed, dtype=torch.float32))
+    shares = (mixed @ weight) @ mixed
+    np.testing.assert_allclose(model.logits.detach().softmax(0), 0.9 * shares / shares.sum() + 0.1 / 3, atol=1e-3)
+
+
+def test_balanced_weights_do_not_teach_that_frequent_classes_are_wrong():
+    """400 images of one colour and 12 of another that overlaps it, with the default smoothing."""
+    generator = np.random.default_rng(0)
+
+    def images(counts) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = np.repeat([0, 1], counts)
+        pixels = 110 + 30 * labels[:, None] + generator.normal(0, 15, (len(labels), 3))
+        return torch.tensor(pixels[:, :, None, None].clip(0, 255), dtype=torch.uint8), torch.from_numpy(labels)
+
+    seen, unseen = images([400, 12]), images([200, 200])
+    module = classifier(Pixels(2), 412 / (2 * np.array([400, 12])))
+    minimize(module, *seen)
+    right = (module(unseen[0]).argmax(dim=1) == unseen[1]).float()
+    assert right[:200].mean() > 0.9 and right[200:].mean() > 0.9
