@@ -55,6 +55,7 @@ from mixtransfer.data.detection.voc import list_voc
 from mixtransfer.data.detection.yolo import list_yolo
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.manifest import list_manifest
+from mixtransfer.data.tree import Tree
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
 from mixtransfer.errors import UserError
@@ -69,7 +70,7 @@ def read_export(path: Path) -> None:
 
 
 def read_voc(path: Path) -> None:
-    list_voc(path.parents[1]).dataset(Draw(0.3, 0.3))
+    list_voc(Tree(path.parents[1])).dataset(Draw(0.3, 0.3))
 
 
 def read_yolo(path: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults
 from mixtransfer.data.detection.dataset import LARGE, SMALL
-from mixtransfer.data.detection.listed import BoxFaults, ListedBoxes, box_faults
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mixtransfer.data.detection.listed import ListedBoxes
+from mixtransfer.data.detection.boxes import ListedBoxes
 from mixtransfer.data.detection.load import is_detection_data, list_boxes
 from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image

@@ -1,17 +1,22 @@
 """COCO JSON: reading with checks, and writing."""
 
 import json
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mixtransfer.data.detection.boxes import CORNERS, ListedBoxes, are_corners, object_to
 from mixtransfer.data.detection.dataset import Record
-from mixtransfer.data.detection.listed import ListedBoxes
+from mixtransfer.data.detection.outlines import is_box, is_number, outline_box
+from mixtransfer.data.lookup import shown
 from mixtransfer.errors import UserError
+
+OUTLINE = "box of the outline"  # a key that marks annotations whose box is that of their outline
 
 
 @dataclass(frozen=True)
@@ -21,39 +26,60 @@ class CocoFile:
     Attributes:
         path: The file.
         categories: Id → name.
-        images: Entries with a whole ``id``, each once, and a relative ``file_name``.
+        roots: Ids of categories that are said to be above others.
+        images: Entries with a whole ``id``, each once, and a ``file_name``, which may be of another machine.
         annotations: Entries whose ``id`` is whole and stands once, of a listed image and category, with a ``bbox`` of
             four numbers.
+        notes: What was numbered anew or taken for a box, in sentences.
     """
 
     path: Path
     categories: dict[int, str]
+    roots: set[int]
     images: list[dict]
     annotations: list[dict]
+    notes: list[str]
 
-    def listed(self, folder: Path, category_ids: Sequence[int]) -> ListedBoxes:
-        """The images, taken from ``folder``, and their boxes, labelled by position in ``category_ids``."""
-        position = {image["id"]: i for i, image in enumerate(self.images)}
-        label = {category: i for i, category in enumerate(category_ids)}
-        boxes = np.array([a["bbox"] for a in self.annotations], dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        return ListedBoxes(
-            files=[folder / image["file_name"] for image in self.images],
-            image_ids=[image["id"] for image in self.images],
-            sizes=[_size(self.path, image) for image in self.images],
-            image=np.array([position[a["image_id"]] for a in self.annotations], dtype=np.int64),
-            boxes=boxes,
-            labels=np.array([label[a["category_id"]] for a in self.annotations], dtype=np.int64),
-            crowd=np.array([bool(a.get("iscrowd")) for a in self.annotations], dtype=bool),
-            ids=np.array([a["id"] for a in self.annotations], dtype=np.int64),
-            area=np.array(
-                [a["area"] if _is_number(a.get("area")) else np.nan for a in self.annotations], dtype=np.float64
-            ),
+    @property
+    def used(self) -> set[int]:
+        """Ids of the categories that some annotation has."""
+        return {annotation["category_id"] for annotation in self.annotations}
+
+    def listed(self, files: Sequence[Path], labels: Mapping[int, int]) -> ListedBoxes:
+        """The boxes, with the file of each image and the label of each category.
+
+        Entries of one file are one image; a box that stands in several of them counts once.
+        """
+        first: dict[Path, int] = {}
+        place = [first.setdefault(file, len(first)) for file in files]
+        position = {image["id"]: place[i] for i, image in enumerate(self.images)}
+        kept, known = [], set()
+        for annotation in self.annotations:
+            image = position[annotation["image_id"]]
+            box = (image, annotation["category_id"], *annotation["bbox"])
+            if len(first) == len(files) or box not in known:
+                kept.append((annotation, image))
+                known.add(box)
+        found = []
+        for annotation, image in kept:
+            x, y, width, height = annotation["bbox"]
+            found.append((image, labels[annotation["category_id"]], (x, y, x + width, y + height)))
+        entry = {place[i]: image for i, image in reversed(list(enumerate(self.images)))}
+        return ListedBoxes.of(
+            list(first),
+            found,
+            image_ids=[entry[i]["id"] for i in range(len(first))],
+            sizes=[_size(self.path, entry[i]) for i in range(len(first))],
+            crowd=[a.get("iscrowd") in (1, "1") for a, _ in kept],
+            ids=[a["id"] for a, _ in kept],
+            area=[a["area"] if is_number(a.get("area")) else np.nan for a, _ in kept],
         )
 
 
 def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
     """Read a COCO file of instance annotations.
+
+    Ids may be texts: they are then numbered. An annotation without a box has that of its outline.
 
     Args:
         path: The file.
@@ -64,38 +90,49 @@ def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
         UserError: It is no such file, or an entry of it is wrong; the message names the entry.
     """
     contents = _parsed(path)
-    categories = _categories(path, contents["categories"])
-    images, annotations = contents["images"], contents["annotations"]
-    known = set(_unique_ids(path, images, "image"))
-    for image in images:
-        name = image.get("file_name")
-        if not isinstance(name, str) or not _is_text(name) or "\0" in name:
-            raise UserError(f"{path}: image {image['id']} has no file_name.")
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise UserError(f"{path}: the file_name {name!r} must be relative to the folder of the images.")
-    _unique_ids(path, annotations, "annotation")
+    notes: list[str] = []
+    categories, roots, category_of = _categories(path, contents["categories"], notes)
+    images, image_of = _images(path, contents["images"], notes)
+    annotations = contents["annotations"]
+    numbers = _annotation_ids(annotations, notes)
+    outlines = 0
     sound = []
-    for annotation in annotations:
-        if (fault := _fault(annotation, known, categories)) is None:
-            sound.append(annotation)
+    for annotation, number in zip(annotations, numbers, strict=True):
+        image, category = (_key(annotation.get(key)) for key in ("image_id", "category_id"))
+        if image in image_of and category in category_of and is_box(annotation.get("bbox")):
+            outlines += OUTLINE in annotation
+            ids = {"id": number, "image_id": image_of[image], "category_id": category_of[category]}
+            sound.append({**annotation, **ids})
             continue
-        sentence = f"{path}: annotation {annotation['id']} {fault}"
-        if faults is None:
-            raise UserError(sentence)
-        faults.append(sentence)
-    return CocoFile(path, categories, images, sound)
+        fault = _fault(annotation, image_of, category_of)
+        object_to(f"{path}: annotation {annotation.get('id', number)} {fault}", faults)
+    if outlines:
+        notes.append(f"Annotations without a box, which have that of their outline: {outlines}.")
+    _check_units(path, sound, images, faults)
+    return CocoFile(path, categories, roots, images, sound, notes)
 
 
-def _fault(annotation: dict, images: set[int], categories: dict[int, str]) -> str | None:
+def _fault(annotation: dict, images: Container, categories: Container) -> str:
     """Why an annotation cannot be used."""
-    image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-    if not isinstance(image, int) or image not in images:
+    image, category = annotation.get("image_id"), annotation.get("category_id")
+    if _key(image) not in images:
         return f"is of image {image!r}, which is not listed: take it out, or list the image."
-    if not isinstance(category, int) or category not in categories:
+    if _key(category) not in categories:
         return f"has category {category!r}, which is not declared: add it to the categories."
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return "needs a bbox of four numbers [x, y, width, height]."
-    return None
+    return "needs a bbox of four numbers [x, y, width, height]."
+
+
+def _check_units(path: Path, annotations: list[dict], images: list[dict], faults: list[str] | None) -> None:
+    """Refuse boxes that are no place and size in pixels, which nobody would see from the numbers alone."""
+    boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    if len(boxes) < len(annotations) or not len(boxes):
+        return
+    if boxes.max() <= 1:
+        object_to(f"{path}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
+    sizes = {image["id"]: _size(path, image) or (np.nan, np.nan) for image in images}
+    if are_corners(boxes, np.array([sizes[a["image_id"]] for a in annotations], dtype=np.float64), centred=False):
+        object_to(f"{path}: {CORNERS} [x, y, width, height].", faults)
 
 
 def coco_json(records: Sequence[Record], classes: Sequence[str], category_ids: Sequence[int]) -> dict[str, Any]:
@@ -148,36 +185,91 @@ def _parsed(path: Path) -> dict[str, list[dict]]:
 
 def _without_outlines(entry: dict) -> dict:
     """Most of a COCO file is segmentations; dropping them while it is parsed saves most of the memory."""
-    entry.pop("segmentation", None)
+    if "segmentation" in entry:
+        outline = entry.pop("segmentation")
+        box = entry.get("bbox")
+        if (not box or (is_box(box) and not any(box))) and (own := outline_box(outline)) is not None:
+            entry["bbox"], entry[OUTLINE] = own, True
     return entry
 
 
-def _categories(path: Path, entries: list[dict]) -> dict[int, str]:
-    ids = _unique_ids(path, entries, "category")
-    for entry in entries:
-        if not _is_text(entry.get("name")):
+def _categories(path: Path, entries: list[dict], notes: list[str]) -> tuple[dict[int, str], set[int], dict[Any, int]]:
+    """Names by id, the ids of those above others, and the id of each key."""
+    ids = _numbered(path, entries, "category", notes)
+    names: list[Any] = [entry.get("name") for entry in entries]
+    for entry, name in zip(entries, names, strict=True):
+        if not _is_text(name) or not name.strip():
             raise UserError(f"{path}: category {entry['id']} has no name.")
-    if not ids:
+    if not entries:
         raise UserError(f"{path} declares no categories.")
-    return dict(zip(ids, (entry["name"] for entry in entries), strict=True))
+    if len(ids) < len(entries):
+        raise UserError(f"{path}: the category id {_twice(entries)} stands twice.")
+    plain = [unicodedata.normalize("NFC", name.strip()) for name in names]
+    above = {str(entry.get("supercategory")).strip() for entry, name in zip(entries, plain, strict=True)
+             if entry.get("supercategory") != name}  # fmt: skip
+    named = dict(zip(ids.values(), plain, strict=True))
+    return named, {number for number, name in named.items() if name in above}, ids
 
 
-def _unique_ids(path: Path, entries: list[dict], what: str) -> list[int]:
+def _images(path: Path, entries: list[dict], notes: list[str]) -> tuple[list[dict], dict[Any, int]]:
+    """The images with whole ids, and the id of each key; entries that are the same stand once."""
+    ids = _numbered(path, entries, "image", notes)
+    images: dict[int, dict] = {}
+    for entry in entries:
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not _is_text(name) or "\0" in name:
+            raise UserError(f"{path}: image {entry['id']} has no file_name.")
+        number = ids[_key(entry["id"])]
+        if images.setdefault(number, {**entry, "id": number})["file_name"] != name:
+            raise UserError(f"{path}: the image id {entry['id']} stands twice.")
+    return list(images.values()), ids
+
+
+def _annotation_ids(entries: list[dict], notes: list[str]) -> list[int]:
+    """The ids as they are, or 1, 2, 3 … if one is no number or stands twice: nothing else refers to them."""
     ids: list[Any] = [entry.get("id") for entry in entries]
-    for place, number in enumerate(ids):
-        if type(number) is not int or abs(number) >= 2**63:
-            raise UserError(f"{path}: {what} number {place + 1} has the id {number!r}, which is not a whole number.")
-    if len(set(ids)) < len(ids):
-        twice = Counter(ids).most_common(1)[0][0]
-        raise UserError(f"{path}: the {what} id {twice} stands twice.")
-    return ids
+    if all(type(number) is int and abs(number) < 2**63 for number in ids) and len(set(ids)) == len(ids):
+        return ids
+    notes.append("Annotation ids that are missing, no numbers or not unique: all are numbered anew.")
+    return list(range(1, len(ids) + 1))
+
+
+def _numbered(path: Path, entries: list[dict], what: str, notes: list[str]) -> dict[Any, int]:
+    """A whole number for each id: itself, if it is one or its digits, otherwise a free one."""
+    keys: list[Any] = [_key(entry.get("id")) for entry in entries]
+    for place, key in enumerate(keys):
+        if key is None:
+            given = entries[place].get("id")
+            raise UserError(f"{path}: {what} number {place + 1} has the id {given!r}, which is no number or text.")
+    free = 1 + max((key for key in keys if type(key) is int), default=0)
+    texts = [key for key in dict.fromkeys(keys) if type(key) is str]
+    if texts:
+        notes.append(f"Ids of {what} entries that are texts: {len(texts)}, numbered from {free} ({shown(texts[0])} …).")
+    numbers = {key: free + i for i, key in enumerate(texts)}
+    return {key: numbers.get(key, key) for key in dict.fromkeys(keys)}
+
+
+def _key(value: Any) -> int | str | None:
+    """An id as it is compared: a number may be written as text or with a point."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is str:
+        value = value.strip()
+        if value.isascii() and value.isdigit() and len(value) < 19:
+            return int(value)
+        return value or None
+    return value if type(value) is int and abs(value) < 2**62 else None
+
+
+def _twice(entries: list[dict]) -> Any:
+    return Counter(str(_key(entry.get("id"))) for entry in entries).most_common(1)[0][0]
 
 
 def _size(path: Path, image: dict) -> tuple[int, int] | None:
     size: tuple[Any, Any] = image.get("width"), image.get("height")
-    if size == (None, None):
+    if all(side is None or side in (0, -1) for side in size):  # how VIA and others say that they do not know
         return None
-    if not all(map(_is_number, size)):
+    if not all(map(is_number, size)):
         raise UserError(
             f"{path}: image {image['id']} has the size {size[0]!r}×{size[1]!r}, which is not one of pixels."
         )
@@ -187,7 +279,3 @@ def _size(path: Path, image: dict) -> tuple[int, int] | None:
 def _is_text(value: Any) -> bool:
     """Whether it is a text with something in it that can be written; JSON can hold halves of characters."""
     return isinstance(value, str) and bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -69,6 +69,7 @@ class DetectionDataset:
         skipped: Unusable image files with the reason.
         new: Images that came after the split of a run was drawn, and are in none of its parts.
         found, division: All images and where they went, for ``split``.
+        reading: How the data was read: layout, parts, classes, counts and what was left out, in a line.
     """
 
     name: str
@@ -82,6 +83,7 @@ class DetectionDataset:
     new: list[Record] = field(default_factory=list)
     found: Found | None = field(default=None, repr=False)
     division: Division | None = field(default=None, repr=False)
+    reading: str = ""
 
     @property
     def parts(self) -> dict[str, list[Record]]:

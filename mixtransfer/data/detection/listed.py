@@ -1,54 +1,24 @@
 """Images and boxes as a source lists them, checked against the image files on the way to a dataset."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.data.detection.boxes import ListedBoxes, inside_images, size_fault, turned_note, wrong_sizes
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.division import Found
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable, upright_size
+from mixtransfer.data.lookup import shown, some
 from mixtransfer.data.names import relative_name
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
 
 MOST_VALIDATION = 2000  # images; more make the choice of the best weights no better, only slower
-
-
-@dataclass(frozen=True)
-class ListedBoxes:
-    """What one part of a source lists, before any image is opened: m images, n annotations.
-
-    Attributes:
-        files: Image files, m.
-        image_ids: m whole numbers, each once.
-        sizes: Width and height in pixels as the source has them, or None where it says nothing; m.
-        image: Which image each annotation is of, as a position in ``files``; int64, shape (n,).
-        boxes: Corners x1, y1, x2, y2, float64, shape (n, 4), as they stand in the source: possibly outside the
-            image, empty or not finite.
-        labels, crowd, ids: See ``Record``; shape (n,).
-        area: NaN where the source has none: then the box's own; float64, shape (n,).
-        relative: Whether boxes are in shares of width and height instead of pixels.
-    """
-
-    files: list[Path]
-    image_ids: list[int]
-    sizes: list[tuple[int, int] | None]
-    image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    ids: np.ndarray
-    area: np.ndarray
-    relative: bool = False
-
-    def only(self, kept: np.ndarray, **changes) -> "ListedBoxes":
-        """The same images with the annotations of the mask ``kept``, shape (n,)."""
-        chosen = {key: getattr(self, key)[kept] for key in ("image", "boxes", "labels", "crowd", "ids", "area")}
-        return replace(self, **{**chosen, **changes})
 
 
 @dataclass(frozen=True)
@@ -60,7 +30,9 @@ class ListedDetection:
         source: The folder or file that lists them, for errors.
         classes, category_ids: See ``DetectionDataset``.
         parts: Name of the part → what it lists.
-        notes: What was left out, in sentences for the user.
+        layout: What it was read as, in words.
+        notes: What was renamed, counted or taken for something, in sentences.
+        left_out: What was not read, in words: "2 images without annotations (x.jpg …)".
     """
 
     name: str
@@ -68,7 +40,23 @@ class ListedDetection:
     classes: list[str]
     category_ids: list[int]
     parts: dict[str, ListedBoxes]
+    layout: str = ""
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def reading(self) -> str:
+        """How the data was read: a line."""
+        root = self.source if self.source.is_dir() else self.source.parent
+        parts = []
+        for name, part in self.parts.items():
+            folder = _common_folder(part.files, root)
+            place = f" ({shown(folder)}/)" if folder else ""
+            parts.append(f"{'' if name == 'all' else name + ' '}{_counted(len(part.files), 'image')}{place}")
+        boxes = sum(len(part.boxes) for part in self.parts.values())
+        classes = f"{_counted(len(self.classes), 'class', 'classes')} ({some(self.classes, 5)})"
+        line = f"Read as {self.layout}: {', '.join(parts)}; {_counted(boxes, 'box', 'boxes')} of {classes}."
+        return line + (f" Left out: {'; '.join(self.left_out)}." if self.left_out else "")
 
     @property
     def root(self) -> Path:
@@ -111,9 +99,20 @@ class ListedDetection:
         notes += division.notes
         used = {int(label) for record in train for label in record.targets[1]}
         if unused := [name for label, name in enumerate(self.classes) if label not in used]:
-            notes.append(f"Classes without a box to train on: {len(unused)} of {len(self.classes)} ({_some(unused)}).")
+            notes.append(f"Classes without a box to train on: {len(unused)} of {len(self.classes)} ({some(unused)}).")
         return DetectionDataset(
-            self.name, self.classes, self.category_ids, train, val, test, notes, skipped, new, found, division
+            self.name,
+            self.classes,
+            self.category_ids,
+            train,
+            val,
+            test,
+            notes,
+            skipped,
+            new,
+            found,
+            division,
+            self.reading,
         )
 
     def _found(self, parts: dict[str, list[Record]]) -> Found:
@@ -140,12 +139,17 @@ class ListedDetection:
         if not usable:
             file, reason = next(iter(unusable.items()))
             raise UserError(f"{self.source} has no usable image{where}: {file} {reason}.")
-        sizes = np.ones((len(part.files), 2))
+        sizes = np.zeros((len(part.files), 2))
         with ThreadPoolExecutor() as pool:  # a PNG's orientation may stand behind its pixels
             for i, size in zip(usable, pool.map(upright_size, [part.files[i] for i in usable]), strict=True):
                 sizes[i] = size
-                _check_size(part.files[i], size, part.sizes[i], self.source)
-        part, found = _inside(part.only(np.isin(part.image, usable)), sizes)
+        part = part.only(np.isin(part.image, usable))
+        other, turned = wrong_sizes(part, sizes)
+        for i in other[:1]:
+            raise UserError(size_fault(part.files[i], sizes[i], part.sizes[i] or (), self.source))
+        part, found = inside_images(part, sizes)
+        if turned:
+            found.insert(0, turned_note(len(turned), part.files[turned[0]], self.source))
         notes += [note if name == "all" else f"{name}: {note}" for note in found]
         members = np.split(
             np.argsort(part.image, kind="stable"), np.cumsum(np.bincount(part.image, minlength=len(sizes)))
@@ -165,86 +169,20 @@ class ListedDetection:
             for i in usable
         ]
         if all(record.crowd.all() for record in records):
-            raise UserError(
-                f"{self.source} has no box{where}: not one of its {len(records)} usable images has an object."
-            )
+            because = " ".join(found) or f"not one of its {len(records)} usable images has an object."
+            raise UserError(f"{self.source} has no box{where} to go by: {because}")
         return records
 
 
-def _check_size(file: Path, size: tuple[int, int], listed: tuple[int, int] | None, source: Path) -> None:
-    if listed is None or tuple(listed) == size:
-        return
-    mend = "correct the size, or put the right image there"
-    if tuple(listed) == size[::-1]:
-        mend = "width and height are swapped; they and the boxes must be those of the image as EXIF turns it"
-    raise UserError(f"{file} is {size[0]}×{size[1]} pixels, but {source} says {listed[0]}×{listed[1]}: {mend}.")
+def _common_folder(files: list[Path], root: Path) -> str:
+    """The folder below the root that holds all files; "" if they lie in several, or in the root itself."""
+    folders = {file.parent for file in files}
+    common = Path(os.path.commonpath(folders)) if folders else root
+    return common.relative_to(root).as_posix() if common != root and common.is_relative_to(root) else ""
 
 
-@dataclass(frozen=True)
-class BoxFaults:
-    """What is wrong with n boxes, and what they are inside their images.
-
-    Attributes:
-        clipped: Corners in pixels inside the image, float64, shape (n, 4).
-        not_finite, no_size, outside, beyond: Masks of shape (n,): coordinates that are no numbers, zero or negative
-            width or height, wholly outside the image, and reaching out of it by more than a pixel. At most one holds.
-    """
-
-    clipped: np.ndarray
-    not_finite: np.ndarray
-    no_size: np.ndarray
-    outside: np.ndarray
-    beyond: np.ndarray
-
-    @property
-    def usable(self) -> np.ndarray:
-        return ~(self.not_finite | self.no_size | self.outside)
-
-
-def box_faults(part: ListedBoxes, sizes: np.ndarray) -> BoxFaults:
-    """Hold the boxes against their images.
-
-    Args:
-        part: The boxes.
-        sizes: Width and height of each of its images in pixels, shape (m, 2).
-    """
-    bounds = np.tile(sizes[part.image], 2)
-    boxes = part.boxes * bounds if part.relative else part.boxes
-    finite = np.isfinite(boxes).all(axis=1)
-    boxes = np.where(finite[:, None], boxes, 0.0)
-    sized = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    clipped = np.clip(boxes, 0, bounds)
-    # float32 is what records hold: a box that vanishes in it has no area.
-    width, height = (np.diff(clipped[:, axis::2].astype(np.float32), axis=1)[:, 0] for axis in (0, 1))
-    kept = sized & (width > 0) & (height > 0)
-    beyond = kept & (np.abs(clipped - boxes).max(axis=1, initial=0) > 1)  # less is rounding
-    return BoxFaults(clipped, ~finite, finite & ~sized, sized & ~kept, beyond)
-
-
-def _inside(part: ListedBoxes, sizes: np.ndarray) -> tuple[ListedBoxes, list[str]]:
-    """Clip the boxes to their images and drop those without area; the second value says what was done."""
-    faults = box_faults(part, sizes)
-    clipped = faults.clipped
-    own_area = (clipped[:, 2] - clipped[:, 0]) * (clipped[:, 3] - clipped[:, 1])
-    area = np.where(
-        np.isfinite(part.area), np.where(faults.beyond, np.minimum(part.area, own_area), part.area), own_area
-    )
-    notes = [
-        f"Boxes {what}: {mask.sum()} ({_some([f'annotation {i}' for i in part.ids[mask]])})."
-        for mask, what in (
-            (faults.beyond, "that reach out of their image, clipped"),
-            (faults.not_finite, "with coordinates that are not finite numbers, left out"),
-            (faults.no_size, "of zero or negative size, left out"),
-            (faults.outside, "outside their image, left out"),
-        )
-        if mask.any()
-    ]
-    kept = faults.usable
-    return part.only(kept, boxes=clipped[kept], area=area[kept], relative=False), notes
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _too_few(error: TooFew, source: Path) -> str:

@@ -69,12 +69,13 @@ def test_an_image_in_both_parts_is_noted(tmp_path):
     assert load_detection_dataset(str(root)).notes[0] == "3 images are in both train and val, 1.jpg for one."
 
 
-@pytest.mark.parametrize("place", ["", "images", "instances", "annotations"])
+@pytest.mark.parametrize("place", ["", "images", "instances", "annotations", None])
 def test_images_are_found_beside_a_single_file(tmp_path, place):
-    write_images(tmp_path / place, contents(8))
+    if place is not None:
+        write_images(tmp_path / place, contents(8))
     (tmp_path / "instances.json").write_text(json.dumps(contents(8)))
     for data in (tmp_path / "instances.json", tmp_path):
-        if place != "annotations":
+        if place is not None:
             assert divided(load_detection_dataset(str(data)), 8)
         else:
             with pytest.raises(UserError, match="are not found: put them beside it"):
@@ -110,7 +111,8 @@ def test_roboflow_layout(tmp_path):
         write_images(tmp_path / part, coco)
         (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(coco))
     dataset = load_detection_dataset(str(tmp_path))
-    assert sizes(dataset) == (4, 2, 1) and dataset.classes == ["animals", "cat", "dog"]
+    assert sizes(dataset) == (4, 2, 1) and dataset.classes == ["cat", "dog"] and dataset.category_ids == [3, 7]
+    assert "are no classes: 0 'animals'" in dataset.notes[0]
 
 
 def test_only_instances_are_read_of_coco(tmp_path):
@@ -159,8 +161,8 @@ def test_voc_without_lists_is_one_part(tmp_path):
     [
         (None, "a.xml is missing"),
         ("<annotation>", "a.xml is not a Pascal VOC annotation"),
-        (VOC.format(stem="a", objects="<object><name>dog</name></object>"), "a.xml is not a Pascal VOC annotation"),
-        (VOC.format(stem="a", objects=OBJECT.format("", 0, 1, 1, 9, 9)), "a.xml has an object without a name"),
+        (VOC.format(stem="a", objects="<object><name>dog</name></object>"), r"object 1 \(dog\) has no upright box"),
+        (VOC.format(stem="a", objects=OBJECT.format("", 0, 1, 1, 9, 9)), "a.xml: object 1 has no name"),
         (VOC.replace("64", "65").format(stem="a", objects=""), "a.jpg is 64×48 pixels, but .* says 65×48"),
     ],
 )
@@ -243,8 +245,8 @@ def test_wrong_data_yaml(tmp_path, description, says):
     [
         (lambda root: "koko", "There is no dataset or folder 'koko'"),
         (lambda root: "cocoo", "did you mean coco"),
-        (lambda root: root, "is no detection dataset: it holds neither COCO files"),
-        (lambda root: shutil.copy(__file__, root / "x.py"), "x.py is neither a COCO JSON file nor"),
+        (lambda root: root, "is no detection dataset: it holds none of COCO"),
+        (lambda root: shutil.copy(__file__, root / "x.py"), "x.py is neither a JSON file of COCO or Label Studio nor"),
         (lambda root: make_coco(root / "d", val=3), "has no training part, only val"),
         (lambda root: make_coco(root / "d", one=3, two=3), "says neither train, val nor test in its name"),
         (lambda root: make_coco(root / "d", train_1=3, train_2=3), "both are train by their names"),

@@ -1,0 +1,261 @@
+"""Hugging Face's imagefolder with objects: `metadata.jsonl` or `metadata.csv` beside the images."""
+
+import csv
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from mixtransfer.data.detection.boxes import CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.detection.listed import ListedDetection
+from mixtransfer.data.detection.outlines import is_box
+from mixtransfer.data.lookup import Lookup, missing, shown
+from mixtransfer.data.parts import by_folder
+from mixtransfer.data.text import read_text
+from mixtransfer.data.tree import Tree
+from mixtransfer.errors import UserError
+from mixtransfer.plain_yaml import load_plain_texts
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+BOXES = ("bbox", "bboxes", "boxes", "box")
+CATEGORIES = ("categories", "category", "labels", "label", "category_id", "classes", "class")
+
+
+def metadata_files(tree: Tree) -> list[str]:
+    """The metadata files of a folder that have a column ``objects``."""
+    return [
+        name
+        for name in tree.having(*METADATA)
+        if PurePosixPath(name).name in METADATA and name.count("/") < 3 and has_objects(tree.root / name)
+    ]
+
+
+def has_objects(path: Path) -> bool:
+    """Whether a metadata file says what objects an image shows, by its beginning."""
+    try:
+        with path.open("rb") as file:
+            return b"objects" in file.read(100_000)
+    except OSError:
+        return False
+
+
+def list_imagefolder(tree: Tree, names: list[str], faults: list[str] | None = None) -> ListedDetection:
+    """List a dataset of images with metadata, as ``datasets.load_dataset("imagefolder")`` has it for detection.
+
+    Each row has ``file_name``, relative to its metadata file, and ``objects``: a mapping with a list ``bbox`` of
+    [x, y, width, height] in pixels and a list of categories, or a list of objects with one of each; in CSV as JSON.
+    Categories are names, or numbers whose names stand in the ``class_label`` of the dataset's ``README.md``. Parts are
+    the folders that are called so.
+
+    Args:
+        tree: The dataset's folder.
+        names: Its metadata files.
+        faults: Takes a sentence for each row that cannot be used, which is then left out; without it the first one
+            raises.
+
+    Raises:
+        UserError: It is no such file, or a row is wrong; the message names the line.
+    """
+    lookup = Lookup(tree)
+    images: dict[Path, _Row] = {}
+    for name in names:
+        for row in _rows(tree.root / name, faults):
+            try:
+                path = lookup.find(row.file_name, (tree.root / name).parent)
+            except ValueError as error:
+                raise UserError(f"{row.where}: the image {shown(row.file_name)} {error}: rename one.") from None
+            path = path or missing((tree.root / name).parent, row.file_name)
+            if (other := images.setdefault(path, row)) is not row:
+                raise UserError(f"{row.where} is of {shown(row.file_name)}, as {other.where} is: take one out.")
+    given = {category for row in images.values() for category in row.categories}
+    if not given:
+        raise UserError(f"{tree.root} has no box: not one row of {names[0]} has an object.")
+    classes, titles, notes = _classes(tree, given)
+    try:
+        members = by_folder([path.relative_to(tree.root).as_posix() for path in images])
+    except ValueError as error:
+        raise UserError(f"{tree.root}: {error}: move it.") from None
+    parts = {part: _boxes({tree.root / file: images[tree.root / file] for file in files}, titles, classes)
+             for part, files in members.items()}  # fmt: skip
+    _check_units(tree.root / names[0], parts, faults)
+    ids = list(range(1, len(classes) + 1))
+    return ListedDetection(tree.root.name, tree.root, classes, ids, parts, notes=notes + lookup.notes())
+
+
+def _boxes(rows: dict[Path, "_Row"], titles: dict, classes: list[str]) -> ListedBoxes:
+    found = [
+        (i, classes.index(titles[category]), (x, y, x + width, y + height))
+        for i, row in enumerate(rows.values())
+        for (x, y, width, height), category in zip(row.boxes, row.categories, strict=True)
+    ]
+    return ListedBoxes.of(list(rows), found, sizes=[row.size for row in rows.values()])
+
+
+def _check_units(path: Path, parts: dict[str, ListedBoxes], faults: list[str] | None) -> None:
+    boxes = np.concatenate([part.boxes for part in parts.values()])
+    sizes = [
+        np.array([size or (np.nan, np.nan) for size in part.sizes]).reshape(-1, 2)[part.image]
+        for part in parts.values()
+    ]
+    if np.isfinite(boxes).all() and boxes.max() <= 1:
+        object_to(f"{path}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
+    values = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    if are_corners(values, np.concatenate(sizes), centred=False):
+        object_to(f"{path}: {CORNERS} x, y, width, height.", faults)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A row: where it stands, its image, boxes [x, y, width, height] and their categories, and a size if it has one."""
+
+    where: str
+    file_name: str
+    boxes: list[list[float]]
+    categories: list[str | int]
+    size: tuple[int, int] | None
+
+
+def _rows(path: Path, faults: list[str] | None) -> Iterator[_Row]:
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}).") from error
+    for number, values in _values(path, text):
+        where = f"{path}, line {number}"
+        if (name := values.get("file_name")) is None:
+            raise UserError(f"{where} has no file_name.")
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise UserError(f"{where}: the file_name {shown(str(name))!r} is none.")
+        try:
+            boxes, categories = _objects(values.get("objects"))
+        except ValueError as error:
+            object_to(f"{where} {error}.", faults)
+            continue
+        yield _Row(where, name.strip(), boxes, categories, _size(values))
+
+
+def _values(path: Path, text: str) -> Iterator[tuple[int, dict]]:
+    """Number and contents of each row; the keys of CSV without blanks and capitals."""
+    if path.suffix.lower() == ".csv":
+        try:
+            reader = csv.reader(re.split(r"(?<=\n)", text.replace("\r\n", "\n")), strict=True)
+            header = [name.strip().lower() for name in next(reader, [])]
+            for row in reader:
+                if not any(value.strip() for value in row):
+                    continue
+                if len(row) > len(header):
+                    raise UserError(f"{path}, line {reader.line_num} has more fields than the header.")
+                yield reader.line_num, dict(zip(header, row, strict=False))
+        except csv.Error as error:
+            raise UserError(f"{path} is not a well-formed CSV file: {error}.") from error
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number} is not JSON ({error}).") from error
+            if not isinstance(values, dict):
+                raise UserError(f"{path}, line {number} is no JSON object.")
+            yield number, values
+
+
+def _objects(given: Any) -> tuple[list[list[float]], list[str | int]]:
+    """Boxes and categories of a row.
+
+    Raises:
+        ValueError: They are none; the message is a reason.
+    """
+    if isinstance(given, str):
+        given = _parsed(given.strip())
+    if not given:
+        return [], []
+    if isinstance(given, list):
+        if not all(isinstance(one, dict) for one in given):
+            raise ValueError("has objects that are no mappings")
+        boxes, categories = [_first(one, BOXES) for one in given], [_first(one, CATEGORIES) for one in given]
+    elif isinstance(given, dict):
+        boxes, categories = _first(given, BOXES) or [], _first(given, CATEGORIES)
+        if categories is None and boxes:
+            raise ValueError(f"has boxes without one of {', '.join(CATEGORIES)}")
+        categories = categories or []
+    else:
+        raise ValueError("has objects that are no mapping")
+    if not isinstance(boxes, list) or not isinstance(categories, list) or len(boxes) != len(categories):
+        raise ValueError("needs as many categories as boxes")
+    if not all(map(is_box, boxes)):
+        raise ValueError("has a box that is not four numbers [x, y, width, height]")
+    return boxes, [_category(one) for one in categories]
+
+
+def _parsed(text: str) -> Any:
+    """JSON, or with single quotes, as pandas leaves it in CSV."""
+    if not text or text.lower() in ("none", "nan", "null"):
+        return None
+    for written in (text, text.replace("'", '"')):
+        try:
+            return json.loads(written)
+        except (ValueError, RecursionError):
+            continue
+    raise ValueError("has objects that are no JSON")
+
+
+def _first(values: dict, keys: tuple[str, ...]) -> Any:
+    return next((values[key] for key in keys if key in values), None)
+
+
+def _category(value: Any) -> str | int:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int and abs(value) < 2**62:
+        return value
+    if isinstance(value, str) and value.strip() and not any("\ud800" <= letter <= "\udfff" for letter in value):
+        return unicodedata.normalize("NFC", value.strip())
+    raise ValueError(f"has the category {shown(str(value)[:40])!r}, which is no name or number")
+
+
+def _size(values: dict) -> tuple[int, int] | None:
+    sides = [re.fullmatch(r"\s*(\d{1,9})(\.0)?\s*", str(values.get(side))) for side in ("width", "height")]
+    width, height = (int(side[1]) if side else 0 for side in sides)
+    return (width, height) if width and height else None
+
+
+def _classes(tree: Tree, given: set[str | int]) -> tuple[list[str], dict[str | int, str], list[str]]:
+    """Class names in order, the name of each category, and notes."""
+    numbers = sorted(category for category in given if isinstance(category, int))
+    texts = sorted(category for category in given if isinstance(category, str))
+    if not numbers:
+        return texts, {name: name for name in texts}, []
+    names = _card_names(tree.root / "README.md")
+    titles: dict[str | int, str] = {**{name: name for name in texts}, **{n: names.get(n, str(n)) for n in numbers}}
+    notes = []
+    if unnamed := [n for n in numbers if n not in names]:
+        notes.append(f"Categories by number, since README.md names none: {len(unnamed)} ({unnamed[0]} …).")
+    if len(set(titles.values())) < len(titles):
+        twice = max(titles.values(), key=list(titles.values()).count)
+        raise UserError(f"{tree.root}: two categories are called {twice!r}: rename one.")
+    return [*(titles[n] for n in numbers), *texts], titles, notes
+
+
+def _card_names(path: Path) -> dict[int, str]:
+    """The names of the numbers of the first class_label in the head of a dataset's card."""
+    try:
+        found = re.match(r"---\n(.*?)\n---", read_text(path).replace("\r\n", "\n"), re.DOTALL)
+        pending = [load_plain_texts(found[1])] if found else []
+    except (OSError, ValueError):
+        return {}
+    while pending:
+        one = pending.pop(0)
+        if isinstance(one, dict):
+            names = one["class_label"].get("names") if isinstance(one.get("class_label"), dict) else None
+            if isinstance(names, dict) and all(isinstance(k, str) and k.isdigit() and len(k) < 9 for k in names):
+                return {int(key): str(name).strip() for key, name in names.items() if str(name).strip()}
+            pending += one.values()
+        elif isinstance(one, list):
+            pending += one
+    return {}
