@@ -124,7 +124,7 @@ class DetectionOutcome:
         for run in runs:
             values = run.read_config()
             keys = ("data", "data_root", "val_fraction", "test_fraction", "split_seed")
-            key = tuple(values.get(name) for name in keys)
+            key = (*(values.get(name) for name in keys), values.get("layout", "auto"))
             truths.setdefault(key, _truth(key))
             if truths[key] != next(iter(truths.values())):
                 raise UserError(
@@ -170,7 +170,8 @@ def _truth(key: tuple) -> dict:
     from mixtransfer.data.detection.coco import coco_json
     from mixtransfer.data.detection.load import load_detection_dataset
 
-    dataset = load_detection_dataset(*key)
+    *parts, layout = key
+    dataset = load_detection_dataset(*parts, layout=layout)
     return coco_json(dataset.test, dataset.classes, dataset.category_ids)
 
 

@@ -136,7 +136,7 @@ def _check_training(training, task: str) -> None:
         from mixtransfer.detection import train as detection
 
         detection.check(training)
-        list_boxes(training.data, Path(training.data_root))
+        list_boxes(training.data, Path(training.data_root), layout=training.layout)
     else:
         from mixtransfer.classification import defaults
         from mixtransfer.data.load import load_dataset

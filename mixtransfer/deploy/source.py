@@ -53,7 +53,7 @@ class Source:
             from mixtransfer.data.detection.load import load_detection_dataset
             from mixtransfer.detection.options import TrainOptions as DetectionOptions
 
-            return load_detection_dataset(*_parts(self.run.options(DetectionOptions)))
+            return load_detection_dataset(*_parts(own := self.run.options(DetectionOptions)), layout=own.layout)
         from mixtransfer.classification.options import TrainOptions
         from mixtransfer.data.load import load_dataset
 

@@ -33,6 +33,7 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
         recorded.val_fraction,
         recorded.test_fraction,
         recorded.split_seed,
+        layout=options.layout if options.data else recorded.layout,
     )
     records = with_labels_of(getattr(dataset, options.split), dataset, trained)
     model = trained.model.to(choose_device(options.device))
@@ -41,10 +42,16 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
 
 
 def with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:
-    """The same boxes, labelled in the detector's order of classes."""
+    """The same boxes, labelled in the detector's order of classes.
+
+    Raises:
+        UserError: A box is of a class that the detector does not know.
+    """
     if dataset.classes == trained.classes:
         return records
-    if unknown := sorted(set(dataset.classes) - set(trained.classes)):
+    used = {dataset.classes[label] for record in records for label in np.unique(record.labels)}
+    if unknown := sorted(used - set(trained.classes)):
         raise UserError(f"The detector does not know the class {unknown[0]!r} of {Path(dataset.name)}.")
-    order = np.array([trained.classes.index(name) for name in dataset.classes])
+    known = {name: label for label, name in enumerate(trained.classes)}
+    order = np.array([known.get(name, -1) for name in dataset.classes])
     return [replace(record, labels=order[record.labels]) for record in records]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mixtransfer.data.detection import LayoutName
+
 
 @dataclass
 class TrainOptions:
@@ -12,10 +14,12 @@ class TrainOptions:
     the end. A --config that ends in .py is a detectron2 recipe: a program, which is run; take none from strangers.
 
     Args:
-        data: A folder in COCO's, Roboflow's, Pascal VOC's or YOLO's layout, a COCO JSON file, or coco.
+        data: A folder of images with boxes as COCO, Roboflow, YOLO, Pascal VOC, Darknet, labelImg, Label Studio or
+            Hugging Face (imagefolder) have them, a file that describes one, or coco.
+        layout: How the data is laid out, where it could be read in two ways.
         backbone: A name from `mixtransfer models`, any timm model, or a backbone file.
         weights: Where to start: imagenet (the backbone's published weights), none (from scratch), a file of backbone
-            weights, or a run of `detect train`, whose class head is made anew if its classes are others.
+            weights, or a run of `detect train`, which keeps what it knows of classes of the same name.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
         data_root: Where coco lives.
@@ -47,6 +51,7 @@ class TrainOptions:
     """
 
     data: str | None = None
+    layout: LayoutName = "auto"
     backbone: str = "mixnet_s"
     weights: str = "imagenet"
     output: str | None = None
@@ -85,6 +90,7 @@ class EvaluateOptions:
     Args:
         run: The run.
         data: A dataset as `detect train` takes it; by default what the run was trained on.
+        layout: How that dataset is laid out, where it could be read in two ways.
         split: The part to score.
         data_root: Where coco lives; by default as in training.
         batch_size: Images at a time.
@@ -95,6 +101,7 @@ class EvaluateOptions:
 
     run: str
     data: str | None = None
+    layout: LayoutName = "auto"
     split: Literal["test", "val", "train"] = "test"
     data_root: str | None = None
     batch_size: int = 16

@@ -69,6 +69,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         options.test_fraction,
         options.split_seed,
         group_by=options.group_by,
+        layout=options.layout,
     )
     _describe(dataset, say)
     options = resolve(options, dataset)
@@ -170,6 +171,7 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
 
 
 def _describe(dataset: DetectionDataset, say: Say) -> None:
+    say(dataset.reading)
     tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults
+from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults, wrong_sizes
 from mixtransfer.data.detection.dataset import LARGE, SMALL
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
@@ -76,6 +76,7 @@ def box_findings(
             [Example(sentence) for sentence in listing.faults],
         ),
         _wrong_sizes(listing, looks, parts),
+        _turned_sizes(listing, parts),
         _faulty(listing, parts, "not_finite", "warning", "with coordinates that are no finite numbers", "left out"),
         _faulty(listing, parts, "no_size", "warning", "of zero or negative width or height", "left out"),
         _faulty(listing, parts, "outside", "warning", "wholly outside their image", "left out"),
@@ -124,18 +125,29 @@ def box_statistics(parts: dict[str, PartBoxes], overlap: np.ndarray | None) -> d
 
 
 def _wrong_sizes(listing: Listing, looks: Sequence[Look], parts: dict[str, PartBoxes]) -> Finding:
-    examples = [
-        Example(f"{listing.short(i)} is {looks[i].width}×{looks[i].height} pixels, listed as {said[0]}×{said[1]}", (i,))
-        for part in parts.values()
-        for i, said in zip(part.members.tolist(), part.listed.sizes, strict=True)
-        if said is not None and looks[i].reason is None and tuple(said) != (looks[i].width, looks[i].height)
-    ]
+    examples = []
+    for part in parts.values():
+        for place in wrong_sizes(part.listed, part.sizes)[0]:
+            i, said = int(part.members[place]), part.listed.sizes[place] or ("?", "?")
+            size = f"{looks[i].width}×{looks[i].height}"
+            examples.append(Example(f"{listing.short(i)} is {size} pixels, listed as {said[0]}×{said[1]}", (i,)))
     return Finding(
         "wrong_size",
         "error",
         f"{plural(len(examples), 'image')} of another size than listed; training stops at the first.",
         "Correct the sizes, or put the right images there: otherwise the boxes are in the wrong places.",
         examples,
+    )
+
+
+def _turned_sizes(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
+    places = [int(part.members[i]) for part in parts.values() for i in wrong_sizes(part.listed, part.sizes)[1]]
+    return Finding(
+        "turned_size",
+        "note",
+        f"{plural(len(places), 'image')} listed with the size as stored, and boxes of the picture as it is shown.",
+        "They are read so: EXIF turns the picture, as people saw it.",
+        [Example(listing.short(i), (i,)) for i in places],
     )
 
 

@@ -54,6 +54,9 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     listing = diagnosis.listing
     parts = ", ".join(f"{part} {len(listing.members(part)):,}" for part in listing.parts)
     classes = plural(len(listing.classes), "class", "classes")
+    for line in (listing.reading, *listing.notes):
+        if line:
+            print(_one_line(line))
     print(f"{listing.name}: {plural(len(listing), 'image')} ({parts}), {classes}.")
     for finding in diagnosis.findings:
         _print_finding(finding)

@@ -57,6 +57,8 @@ class Diagnosis:
         return {
             "data": listing.name,
             "task": listing.task,
+            "reading": listing.reading,
+            "notes": listing.notes,
             "verdict": self.verdict,
             "parts": {part: len(listing.members(part)) for part in listing.parts},
             "classes": self.counts,
@@ -82,7 +84,7 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
         task, size = _task_of(run, options)
     if not 64 <= size <= 2048:
         raise UserError(f"--image-size is {size}; it must lie between 64 and 2048.")
-    listing = list_data(options.data, task, Path(options.data_root), options.group_by)
+    listing = list_data(options.data, task, Path(options.data_root), options.group_by, options.layout)
     folder = Path(options.output or Path("runs") / f"{listing.name}-doctor")
     if Run.is_run(folder):
         raise UserError(f"{folder} holds a run: choose another --output.")
@@ -101,7 +103,7 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
         counts = {part: _counts(listing, looks, part) for part in listing.parts}
     findings += [*class_findings(counts, listing.task), *group_findings(listing)]
     if run is not None:
-        findings += label_findings(listing, run, options.data, options.data_root)
+        findings += label_findings(listing, run, options.data, options.data_root, options.layout)
     dropped = {i: look.reason for i, look in enumerate(looks) if look.reason} | copies.to_drop()
     return Diagnosis(listing, worst_first(findings), counts, statistics, dict(sorted(dropped.items()))), folder
 

@@ -5,7 +5,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +44,22 @@ class Suspect:
     text: str
 
 
-def label_findings(listing: Listing, run: Run, data: str, data_root: str) -> list[Finding]:
+def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout: str = "auto") -> list[Finding]:
     """Likely label errors, worst first, apart for images that the run was trained on.
 
     Args:
         listing: The images, to name them by.
         run: Of the same task, and with all the classes of the data.
         data, data_root: Where the images are from.
+        layout: How images with boxes are laid out there.
 
     Raises:
         UserError: cleanlab is missing, or the run or the data cannot be used.
     """
     _require_cleanlab()
-    find: Callable[..., Any] = classification_suspects if listing.task == "classify" else detection_suspects
+    find: Callable[..., Any] = classification_suspects
+    if listing.task == "detect":
+        find = partial(detection_suspects, layout=layout)
     position = {_key(image): i for i, image in enumerate(listing.images)}
     findings = []
     unseen, seen = find(run, data, data_root)
@@ -124,7 +127,7 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[in
     return [int(i) for i in found]
 
 
-def detection_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspect], list[Suspect]]:
+def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> tuple[list[Suspect], list[Suspect]]:
     """Images with boxes that are probably wrong, missing or too many: unseen in training, and seen."""
     from mixtransfer.data.detection.load import load_detection_dataset
     from mixtransfer.detection.evaluate import with_labels_of
@@ -137,7 +140,7 @@ def detection_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspec
     trained = open_detector(run.folder)
     recorded = run.options(TrainOptions)
     dataset = load_detection_dataset(
-        data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed
+        data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed, layout=layout
     )
     model = trained.model.to(choose_device("auto"))
     meanings = {

@@ -31,7 +31,8 @@ class Listing:
         boxes: For detection: what each part lists; its images are those of ``images`` of that part, in order.
         faults: Entries that cannot be used at all, a sentence each.
         groups: Of each image, "" for none; empty if there are none.
-        notes: What was left out, a sentence each.
+        reading: How the data was read, in a line.
+        notes: What was renamed, left out, counted or taken for something, a sentence each.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Listing:
     boxes: dict[str, ListedBoxes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    reading: str = ""
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -82,18 +84,22 @@ class Listing:
         return load_image(image, min_side) if isinstance(image, Path) else Image.fromarray(image)
 
 
-def list_data(data: str, task: str, data_root: Path, group_by: str | None = None) -> Listing:
+def list_data(data: str, task: str, data_root: Path, group_by: str | None = None, layout: str = "auto") -> Listing:
     """List a dataset of either task.
 
     Args:
         group_by: See ``groups_by``.
+        layout: That of images with boxes.
 
     Raises:
         UserError: It does not exist, or is no dataset, or the groups do not go with it.
     """
     if task == "auto":
-        task = "detect" if is_detection_data(data) else "classify"
-    return _detection(data, data_root, group_by) if task == "detect" else _classification(data, data_root, group_by)
+        detects = layout != "auto" or (data not in NAMED_DATASETS and is_detection_data(data))
+        task = "detect" if detects else "classify"
+    if task == "detect":
+        return _detection(data, data_root, group_by, layout)
+    return _classification(data, data_root, group_by)
 
 
 def _classification(data: str, data_root: Path, group_by: str | None) -> Listing:
@@ -122,9 +128,9 @@ def _classification(data: str, data_root: Path, group_by: str | None) -> Listing
     )
 
 
-def _detection(data: str, data_root: Path, group_by: str | None) -> Listing:
+def _detection(data: str, data_root: Path, group_by: str | None, layout: str) -> Listing:
     faults: list[str] = []
-    listed = list_boxes(data, data_root, faults)
+    listed = list_boxes(data, data_root, faults, layout)
     images = [file for part in listed.parts.values() for file in part.files]
     return Listing(
         listed.name,
@@ -137,6 +143,7 @@ def _detection(data: str, data_root: Path, group_by: str | None) -> Listing:
         boxes=listed.parts,
         faults=faults,
         groups=_groups(images, listed.root, {}, group_by, data),
+        reading=listed.reading,
         notes=listed.notes,
     )
 

@@ -1,1 +1,6 @@
-"""Detection data: COCO, Pascal VOC and YOLO files as records of boxes, their checks, and a set to try things on."""
+"""Detection data: images with boxes in the layouts that people have them in, as records, their checks, and a set to try
+things on."""
+
+from typing import Literal
+
+LayoutName = Literal["auto", "coco", "roboflow", "yolo", "voc", "darknet", "labelimg", "labelstudio", "imagefolder"]

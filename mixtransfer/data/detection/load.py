@@ -82,8 +82,8 @@ def load_detection_dataset(
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
-    layout: str = "auto",
     *,
+    layout: str = "auto",
     group_by: str | None = None,
     split: Split | None = None,
 ) -> DetectionDataset:

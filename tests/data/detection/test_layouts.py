@@ -161,7 +161,10 @@ def test_voc_without_lists_is_one_part(tmp_path):
     [
         (None, "a.xml is missing"),
         ("<annotation>", "a.xml is not a Pascal VOC annotation"),
-        (VOC.format(stem="a", objects="<object><name>dog</name></object>"), r"object 1 \(dog\) has no upright box"),
+        (
+            VOC.format(stem="a", objects="<object><name>dog</name></object>"),
+            r"a.xml: object 1 \(dog\) has no upright box",
+        ),
         (VOC.format(stem="a", objects=OBJECT.format("", 0, 1, 1, 9, 9)), "a.xml: object 1 has no name"),
         (VOC.replace("64", "65").format(stem="a", objects=""), "a.jpg is 64×48 pixels, but .* says 65×48"),
     ],
