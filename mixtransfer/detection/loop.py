@@ -22,6 +22,7 @@ from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.lookup import some
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
 from mixtransfer.detection.model import build_detector, load_detector_weights
@@ -234,9 +235,19 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     if not torch.cuda.is_available():
         make_quicker(model)
     if from_run and not resumes:
-        new = load_detector_weights(model, options.weights)
-        print(f"Started from {options.weights}" + (": its class head is made anew." if new else "."))
+        known = load_detector_weights(model, options.weights, dataset.classes, options.loss)
+        if comm.is_main_process():
+            print(_started(options.weights, known, dataset.classes))
     return model
+
+
+def _started(start: str, known: list[str], classes: list[str]) -> str:
+    """The sentence on what a run that training starts from knows of the classes."""
+    if len(known) == len(classes):
+        return f"Started from {start}, which knows all classes."
+    new = [name for name in classes if name not in known]
+    words = f"{some(known, 10)} as there, {some(new, 10)} from scratch" if known else f"none is known: {some(new, 10)}"
+    return f"Started from {start}; classes by name: {words}."
 
 
 def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:

@@ -1,12 +1,13 @@
 """Building a detector from options, and opening a trained one from its Run; nothing pickled is read."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING, cast, get_args, get_type_hints
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import nn
 
 from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.data.preprocessing import LARGEST
@@ -16,6 +17,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 
 if TYPE_CHECKING:
+    from mixtransfer.detection.ssdlite.head import SSDLiteHead
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
@@ -94,24 +96,46 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 
 
-def load_detector_weights(model: nn.Module, folder: str) -> list[str]:
-    """Start from another run's detector: everything that fits is loaded.
+def load_detector_weights(model: "SSDLite", folder: str, classes: Sequence[str], loss: str) -> list[str]:
+    """Start from another run's detector: all of it but the class logits, and of these the rows of the classes that it
+    knows by name. Logits of another loss mean something else, and are none of them taken.
+
+    Args:
+        model: The detector, of ``classes``.
+        folder: The other run.
+        classes: Names in label order.
+        loss: See ``TrainOptions``.
 
     Returns:
-        Names of the tensors that stay as they are because their shapes differ: those of a head for other classes.
+        The names of the classes that are known.
 
     Raises:
         UserError: The run's network is another one.
     """
     run = Run.open(folder)
-    ModelCard.read(run.model, "detection")
+    card, _, _ = read_detector_card(run.model)
     try:
         state = safetensors.torch.load_file(run.weights)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{run.weights} is missing or damaged.") from error
+    fits = card.details["loss"] == loss
+    known = {name: card.classes.index(name) for name in classes if card.classes.count(name) == 1} if fits else {}
+    background = cast("SSDLiteHead", model.head).num_logits - len(classes)  # 1, or 0 for focal loss
+    mine = [i for i, name in enumerate(classes) if name in known]
+    theirs = [known[classes[i]] for i in mine]
+    if background:
+        mine, theirs = [*mine, len(classes)], [*theirs, len(card.classes)]
     own = model.state_dict()
-    other = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
-    if any(not name.startswith("head.classes.") for name in other):
-        raise UserError(f"{run.folder} holds a detector with another backbone or tap: give the same ones.")
-    model.load_state_dict({name: value for name, value in state.items() if name not in other}, strict=False)
-    return other
+    for name, value in own.items():
+        if re.fullmatch(r"head\.classes\.\d+\.1\.(weight|bias)", name):  # rows of anchors, and of logits within
+            rows = value.unflatten(0, (-1, len(classes) + background)).clone()
+            other = state.get(name, value[:0])
+            if fits and len(other) == len(rows) * (len(card.classes) + background):
+                rows[:, mine] = other.unflatten(0, (len(rows), -1))[:, theirs].to(rows)
+            elif fits:
+                raise UserError(f"{run.folder} holds a detector with other anchors: give the same ones.")
+            state[name] = rows.flatten(0, 1)
+        elif name not in state or state[name].shape != value.shape:
+            raise UserError(f"{run.folder} holds a detector with another backbone or tap: give the same ones.")
+    model.load_state_dict({name: state[name] for name in own})
+    return list(known)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import traceback
 from types import SimpleNamespace
@@ -115,15 +116,56 @@ def test_options_work_together(digits, tmp_path, changes):
     assert "test" in run.read_metrics()
 
 
-def test_another_runs_detector_is_a_start_and_its_class_head_is_new(finished, tmp_path, capsys):
-    data = make_coco(tmp_path / "pets", train=12)
-    run = train(tiny(data, tmp_path / "r", weights=str(finished.folder), iterations=1, lr=0.0, warmup=0, ema=False))
-    assert "its class head is made anew" in capsys.readouterr().out
-    before, after = safetensors.torch.load_file(finished.weights), safetensors.torch.load_file(run.weights)
+def start_of(tmp_path, finished, names, **changes):
+    """Weights right after the start from a run, for data with classes of these names, by number of category."""
+
+    def renamed(coco):
+        coco["categories"] = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+        for i, annotation in enumerate(coco["annotations"]):
+            annotation["category_id"] = 1 + i % len(names)
+
+    data = make_coco(tmp_path / "pets", renamed, train=12)
+    start = {"weights": str(finished.folder), "iterations": 1, "lr": 0.0, "warmup": 0, "ema": False}
+    run = train(tiny(data, tmp_path / "r", **start | changes))
+    assert open_detector(run.folder).classes == list(names)
+    return safetensors.torch.load_file(finished.weights), safetensors.torch.load_file(run.weights)
+
+
+def rows_of(state, classes):
+    """Weight and bias of each class's logits (the background last), all maps and anchors side by side."""
+    layers = [state[name] for name in sorted(state) if re.fullmatch(r"head\.classes\.\d\.1\.(weight|bias)", name)]
+    by_class = [layer.unflatten(0, (-1, classes + 1)).movedim(1, 0).flatten(1) for layer in layers]
+    return torch.cat(by_class, dim=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        # As many as the run has, which are "0" … "9": the number says nothing.
+        (["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], "classes by name: none is known: a, b, c"),
+        (["9", "8", "7", "6", "5", "4", "3", "2", "1", "0"], "which knows all classes"),
+        (["cat", "7", "dog"], "classes by name: 7 as there, cat, dog from scratch"),
+    ],
+)
+def test_another_runs_detector_is_a_start_and_its_classes_go_by_name(finished, tmp_path, capsys, names, says):
+    before, after = start_of(tmp_path, finished, names)
+    assert f"Started from {finished.folder}" in (out := capsys.readouterr().out) and says in out
     for name, value in after.items():
         if "running" not in name and "num_batches" not in name:
-            assert name.startswith("head.classes.") or torch.equal(before[name], value), name
-    assert open_detector(run.folder).classes == ["cat", "dog"]
+            assert re.match(r"head\.classes\.\d\.1\.", name) or torch.equal(before[name], value), name
+    theirs, ours = rows_of(before, 10), rows_of(after, len(names))
+    assert torch.equal(ours[-1], theirs[-1])  # the background
+    for row, name in zip(ours, names, strict=False):
+        same = [i for i in range(11) if torch.equal(row, theirs[i])]
+        assert same == ([int(name)] if name.isdigit() else [])
+
+
+def test_logits_of_another_loss_are_not_taken(finished, tmp_path, capsys):
+    """Focal loss has no background: eleven classes have as many logits as ten and the background."""
+    before, after = start_of(tmp_path, finished, [str(i) for i in range(10)] + ["10"], loss="focal")
+    assert "none is known" in capsys.readouterr().out
+    name = "head.classes.0.1.weight"
+    assert before[name].shape == after[name].shape and not torch.equal(before[name], after[name])
 
 
 def test_weights_of_another_detector(digits, finished, tmp_path):
