@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from folders import make_folder
 from in_process import start_in_process
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What a user's commands remember of files is not the tests' to write.
+os.environ.setdefault("MIXTRANSFER_CACHE", tempfile.mkdtemp(prefix="mixtransfer-tests-"))
 # A shell's background job ignores Ctrl-C, and so would every command that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from tqdm import tqdm
 
+from mixtransfer.data.checked import Checked, states_of
 from mixtransfer.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -142,14 +143,24 @@ def unusable_reason(path: Path | str) -> str | None:
 
 
 def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, str]:
-    """Decode every file once and return the unusable ones with the reason.
+    """Decode every file that is not known from an earlier start, and return the unusable ones with the reason.
 
     Threads suffice: Pillow decodes outside Python's global lock.
     """
+    checked, states = Checked(), states_of(paths)
+    reasons = checked.known(states)
+    new = [path for path in dict.fromkeys(paths) if path not in reasons]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        reasons: Iterable[str | None] = pool.map(unusable_reason, paths, chunksize=64)
-        bar = tqdm(reasons, "Checking images", len(paths), leave=False, disable=not progress or len(paths) < 2000)
-        return {path: reason for path, reason in zip(paths, bar, strict=True) if reason is not None}
+        answers: Iterable[str | None] = pool.map(unusable_reason, new, chunksize=64)
+        bar = tqdm(answers, "Checking images", len(new), leave=False, disable=not progress or len(new) < 2000)
+        found: dict[Path, str | None] = {}
+        try:
+            for path, reason in zip(new, bar, strict=True):
+                found[path] = reason
+        finally:  # an interrupt loses nothing
+            checked.add(states, found)
+    reasons |= found
+    return {path: reason for path in paths if (reason := reasons[path]) is not None}
 
 
 def tell_skipped(skipped: Mapping[Path, str], say: Callable[[str], None], most: int = 20) -> None:
