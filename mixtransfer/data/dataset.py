@@ -102,6 +102,7 @@ class ImageDataset:
         groups: Mapping[Path, str] | None = None,
         notes: list[str] | None = None,
         skipped: dict[Path, str] | None = None,
+        has_unlabelled_test: bool = False,
     ) -> "ImageDataset":
         """A dataset of usable images, which are in the parts that the data has, or "all".
 
@@ -110,6 +111,7 @@ class ImageDataset:
             by: How to draw the parts that are missing, or the split of a run.
             root: The folder that paths are relative to; None of images without files.
             groups: Of the files that have one.
+            has_unlabelled_test: See ``Found``.
 
         Raises:
             UserError: A class, or the test part, has too few images, or the data is not that of the split.
@@ -124,7 +126,17 @@ class ImageDataset:
             names = [relative_name(file, root) for file in files]
         own_groups = [groups.get(file, "") for file in files] if files and groups else [""] * len(every)
         label_names = [classes[label] for label in every.labels]
-        found = Found(source, classes, names, given, every.labels, label_names, own_groups, files)
+        found = Found(
+            source,
+            classes,
+            names,
+            given,
+            every.labels,
+            label_names,
+            own_groups,
+            files,
+            has_unlabelled_test=has_unlabelled_test,
+        )
         try:
             division = by.divide(found)
         except TooFew as error:

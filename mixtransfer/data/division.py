@@ -21,6 +21,7 @@ class Found:
         groups: The group of each, "" for none.
         files: Of each; None of images that have none.
         most_validation: Images to validate on, at most.
+        has_unlabelled_test: Whether the data has a test part whose answers nobody knows, so that "val" is no test part.
     """
 
     source: Path | str
@@ -32,6 +33,7 @@ class Found:
     groups: list[str]
     files: Sequence[Path] | None = None
     most_validation: int | None = None
+    has_unlabelled_test: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ class Draw:
         groups = settled_groups(found.groups, self.group_by, names, found.source)
         notes = []
         units, parts = units_of(found.names, groups), found.given.copy()
-        if not np.isin(parts, ("test", "val")).any():
-            parts, note = self._with_test(units, found.labels)
+        free = np.flatnonzero(~np.isin(parts, ("test", "val")))
+        if "test" not in parts and (len(free) == len(parts) or found.has_unlabelled_test):
+            parts[free], note = self._with_test([units[i] for i in free], found.labels[free])
             notes.append(note)
         elif self.fold:
             raise UserError(f"Folds are for data that is not split, and {found.source} has a test part.")

@@ -1,28 +1,35 @@
 """Image folders: a folder of class folders, already split or not."""
 
-import os
-from pathlib import Path
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
-from mixtransfer.data.images import is_image_name
-from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
+from mixtransfer.data.layout import Folder, LayoutName, recognize
+from mixtransfer.data.listed import ListedImages
+from mixtransfer.data.lookup import some
+from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
 
 
-def list_folder(root: Path) -> ListedImages:
+def list_folder(root: Path, layout: LayoutName = "auto") -> ListedImages:
     """List an image folder.
 
     Layouts: ``train/val/test``, ``train/test`` (validation comes out of train), ``train/val`` (val is then the
     test set, and validation comes out of train), or class folders at the top (split by class with a seed).
 
+    Args:
+        layout: What the levels are, where that can be seen in two ways; see ``recognize``.
+
     Raises:
-        UserError: There are no class folders, or no images.
+        UserError: There are no class folders, or no images, or two readings.
     """
-    splits = {SPLIT_NAMES[f.name.lower()]: f for f in _subfolders(root) if f.name.lower() in SPLIT_NAMES}
-    if "train" not in splits:
-        splits = {"all": root}
-    elif not splits.keys() & {"val", "test"}:
-        splits = {"all": splits["train"]}
-    classes = [f.name for f in _subfolders(splits.get("all") or splits["train"])]
+    tree = Tree(root)
+    if tree.closed:
+        raise UserError(f"The folder {root / tree.closed[0]} may not be read: change its permissions or take it out.")
+    read = recognize(root, Folder.of(tree), layout)
+    tops = read.parts.get("all") or read.parts["train"]
+    classes = sorted({_class_name(folder.name) for top in tops for folder in top.folders})
     if not classes:
         raise UserError(
             f"{root} holds no class folders: put the images of each class into a folder named after it "
@@ -31,36 +38,46 @@ def list_folder(root: Path) -> ListedImages:
     for name in classes:
         if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python stands for bytes that are no UTF-8
             raise UserError(f"The name of the class folder {ascii(name)} in {root} is not UTF-8: rename it.")
-    parts = {part: _class_files(folder, classes) for part, folder in splits.items()}
+    parts = {part: _files_of(root, folders, classes) for part, folders in read.parts.items()}
     if not any(files for files, _ in parts.values()):
         raise UserError(f"{root} holds no images: none of its class folders has a file with an image's name.")
-    return ListedImages(root.name, root, classes, parts)
+    folders = [folder for tops in read.parts.values() for top in tops for folder in top.walk()]
+    notes = [*read.notes, *_left_out(tree, folders)]
+    return ListedImages(root.name, root, classes, parts, notes=notes, has_unlabelled_test=read.has_unlabelled_test)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted((f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")), key=lambda f: f.name)
+def _class_name(folder: str) -> str:
+    """The same whether a Mac wrote it, which takes letters apart, or another machine."""
+    return unicodedata.normalize("NFC", folder)
 
 
-def _refuse(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
+def _files_of(root: Path, tops: Sequence[Folder], classes: list[str]) -> tuple[list[Path], list[int]]:
+    """Files and labels of the class folders in ``tops``."""
+    found: dict[str, list[str]] = {name: [] for name in classes}
+    for folder in (folder for top in tops for folder in top.folders):
+        if (name := _class_name(folder.name)) not in found:
+            raise UserError(f"{folder.name} in {root} is a class that the training part does not have.")
+        found[name] += [file for below in folder.walk() for file in below.images]
+    files = [(root / file, label) for label, name in enumerate(classes) for file in sorted(found[name])]
+    return [file for file, _ in files], [label for _, label in files]
 
 
-def _class_files(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
-    found = [f.name for f in _subfolders(folder)]
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise UserError(f"{folder / unknown[0]} is a class that the training part does not have.")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        if name not in found:
-            continue
-        here = sorted(
-            path
-            for parent, _, names in os.walk(folder / name, onerror=_refuse)
-            for path in map(Path(parent).joinpath, names)
-            if is_image_name(path)
+def _left_out(tree: Tree, folders: Sequence[Folder]) -> list[str]:
+    """Sentences on the files that are no images by their names, and on links."""
+    others = [PurePosixPath(file) for folder in folders for file in folder.others]
+    notes = []
+    if photographs := [file.name for file in others if file.suffix.lower() in PHOTOGRAPHS]:
+        notes.append(f"Left out: {len(photographs)} photographs in formats that are not read ({some(photographs)}).")
+    if bare := [file.name for file in others if not file.suffix]:
+        notes.append(f"Left out: {len(bare)} files without a suffix that says what they are ({some(bare)}).")
+    rest = Counter(file.suffix.lower() for file in others if file.suffix and file.suffix.lower() not in PHOTOGRAPHS)
+    if rest:
+        kinds = ", ".join(f"{suffix} {count}" for suffix, count in rest.most_common(4)) + (
+            " …" if len(rest) > 4 else ""
         )
-        files += here
-        labels += [label] * len(here)
-    return files, labels
+        notes.append(f"Left out: {rest.total()} files that are no images ({kinds}).")
+    if tree.runs:
+        notes.append(f"Left out: {len(tree.runs)} folders that mixtransfer has written ({some(tree.runs)}).")
+    if tree.links:
+        notes.append(f"Left out: {len(tree.links)} links to folders outside of the data ({some(tree.links)}).")
+    return notes

@@ -29,6 +29,7 @@ class ListedImages:
         parts: Files and labels under "all", or under "train" with "val" and "test" as far as present.
         groups: Of the files that have one.
         notes: What was left out, in sentences for the user.
+        has_unlabelled_test: Whether there is a test part whose classes are not known: then val does not stand for it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ListedImages:
     parts: dict[str, tuple[list[Path], list[int]]]
     groups: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    has_unlabelled_test: bool = False
 
     @property
     def root(self) -> Path:
@@ -72,12 +74,14 @@ class ListedImages:
         """
         examples, skipped = self.usable(check)
         if not isinstance(by, Split):
-            _require_every_class(examples.get("all") or examples["train"], self.classes, self.source, skipped)
-            tested = "test" if "test" in examples else "val"
-            if tested in examples and not len(examples[tested]):
-                raise UserError(f"{self.source} has no usable image in its {tested} part.")
-            if not len(examples.get("val", ())):
-                examples.pop("val", None)
+            trained = examples["all" if "all" in examples else "train"]
+            _require_every_class(trained, self.classes, self.source, skipped)
+            for part in ("val", "test"):
+                if part in examples and not len(examples[part]):
+                    because = next((f"; {file.name} {why}" for file, why in skipped.items()), "")
+                    raise UserError(
+                        f"{self.source} has no usable image in its {part} part{because}: mend or remove it."
+                    )
         return ImageDataset.divided(
             self.name,
             self.source,
@@ -88,6 +92,7 @@ class ListedImages:
             self.groups,
             list(self.notes),
             skipped,
+            self.has_unlabelled_test,
         )
 
 

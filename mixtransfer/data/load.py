@@ -6,6 +6,7 @@ from pathlib import Path
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
+from mixtransfer.data.layout import LayoutName
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.manifest import list_manifest
 from mixtransfer.data.named import NAMED_DATASETS, read_named
@@ -24,6 +25,7 @@ def load_dataset(
     fold: str | None = None,
     group_by: str | None = None,
     split: Split | None = None,
+    layout: LayoutName = "auto",
 ) -> ImageDataset:
     """Load a classification dataset.
 
@@ -37,6 +39,7 @@ def load_dataset(
         fold: Such as "2/5": the second of five equal parts of every class is the test set, where the data is not split.
         group_by: A regular expression over paths; images for which it matches the same stay in one part.
         split: The parts, if they are settled; then nothing is drawn.
+        layout: What the levels of a folder are, see ``recognize``.
 
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
@@ -44,18 +47,21 @@ def load_dataset(
     by = split or Draw(val_fraction, test_fraction, split_seed, fold, group_by)
     if data in NAMED_DATASETS:
         return read_named(data, Path(data_root), by)
-    return list_images(data).dataset(by, check)
+    return list_images(data, layout).dataset(by, check)
 
 
-def list_images(data: str) -> ListedImages:
+def list_images(data: str, layout: LayoutName = "auto") -> ListedImages:
     """List the labelled images of a folder or manifest.
+
+    Args:
+        layout: See ``load_dataset``.
 
     Raises:
         UserError: It does not exist, or lists nothing that can be used.
     """
     path = Path(data)
     if path.is_dir():
-        return list_folder(path)
+        return list_folder(path, layout)
     if path.is_file() and path.suffix.lower() == ".csv":
         return list_manifest(path)
     if path.is_file():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mixtransfer.data.images import IMAGE_SUFFIXES
 
+RUN_FILES = frozenset({"model.json", "metrics.csv", "comparison.json", "search.json"})  # beside config.yaml
 LITTER = frozenset({"__MACOSX", "@eaDir", "lost+found"})
 PHOTOGRAPHS = frozenset(
     {".heic", ".heif", ".avif", ".jp2", ".j2k", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
@@ -27,22 +28,36 @@ class Tree:
         self.root = root
 
     @cached_property
-    def _seen(self) -> tuple[list[str], list[str]]:
-        files: list[str] = []
-        links: list[str] = []
-        for name, is_link in _walk(self.root, ""):
-            (links if is_link else files).append(name)
-        return sorted(files), sorted(links)
+    def _seen(self) -> dict[str, list[str]]:
+        seen: dict[str, list[str]] = {"file": [], "link": [], "empty": [], "closed": [], "run": []}
+        for name, kind in _walk(self.root, ""):
+            seen[kind].append(name)
+        return {kind: sorted(names) for kind, names in seen.items()}
 
     @property
     def files(self) -> list[str]:
         """Paths below the root, in POSIX form, sorted."""
-        return self._seen[0]
+        return self._seen["file"]
 
     @property
     def links(self) -> list[str]:
         """Links to folders outside of the root, which are not followed."""
-        return self._seen[1]
+        return self._seen["link"]
+
+    @property
+    def empty(self) -> list[str]:
+        """Folders in which nothing lies."""
+        return self._seen["empty"]
+
+    @property
+    def closed(self) -> list[str]:
+        """Folders that may not be read."""
+        return self._seen["closed"]
+
+    @property
+    def runs(self) -> list[str]:
+        """Folders that our own commands have written: of trainings, comparisons and searches."""
+        return self._seen["run"]
 
     def having(self, *suffixes: str) -> list[str]:
         """The files whose names end with one of ``suffixes``, in any case."""
@@ -64,8 +79,8 @@ class Tree:
         return sorted({name.split("/", 1)[0] for name in self.files if "/" in name})
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
-    """Files, and links to folders outside, below ``folder``."""
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """What lies below ``folder``, and its kind: "file", "link" to a folder outside, "empty", "closed" or "run" folder."""
     pending = [(os.fspath(folder), prefix)]
     root = os.path.realpath(folder)
     while pending:
@@ -73,11 +88,15 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
         try:
             with os.scandir(here) as entries:
                 found = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in LITTER]
-        except OSError:  # a folder that may not be read
+        except OSError:
+            yield prefix.rstrip("/"), "closed"
             continue
         names = {entry.name for entry in found}
-        if prefix and "config.yaml" in names and names & {"model.json", "metrics.csv"}:
+        if prefix and "config.yaml" in names and names & RUN_FILES:
+            yield prefix.rstrip("/"), "run"
             continue
+        if prefix and not found:
+            yield prefix.rstrip("/"), "empty"
         for entry in found:
             name = prefix + entry.name
             try:
@@ -85,8 +104,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
             except OSError:
                 is_folder = False
             if not is_folder:
-                yield name, False
+                yield name, "file"
             elif not entry.is_symlink():
                 pending.append((entry.path, name + "/"))
             elif not Path(os.path.realpath(entry.path)).is_relative_to(root):
-                yield name, True
+                yield name, "link"

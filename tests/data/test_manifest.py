@@ -1,0 +1,56 @@
+"""Manifests as programs and people write them."""
+
+import pytest
+from PIL import Image
+
+from mixtransfer.data.load import load_dataset
+from mixtransfer.errors import UserError
+
+ROWS = [(f"images/{name}/{i}.png", name) for name in ("cat", "crane") for i in range(6)]
+PLAIN = "path,label\n" + "".join(f"{path},{label}\n" for path, label in ROWS)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for path, _ in ROWS:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / path)
+    return tmp_path
+
+
+def load(folder, text, encoding="utf-8"):
+    (folder / "m.csv").write_bytes(text.encode(encoding))
+    return load_dataset(str(folder / "m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "words"),
+    [
+        (PLAIN, "utf-8", None),
+        (PLAIN, "utf-8-sig", None),
+        (PLAIN, "utf-16", None),
+        (PLAIN.replace("path,label", " Path ,LABEL"), "utf-8", None),
+        (PLAIN.replace(",", ";"), "utf-8", None),
+        (PLAIN.replace("\n", "\r\n") + ",\r\n\r\n", "utf-8", None),
+        (PLAIN.replace("/", "\\"), "utf-8", "the end of their name: 12"),
+        (PLAIN.replace(".png", ""), "utf-8", "another spelling of their name: 12"),
+        (PLAIN.replace("images/", "https://example.org/media/images/"), "utf-8", "the end of their name: 12"),
+    ],
+)
+def test_spellings_of_the_same_manifest(folder, text, encoding, words):
+    dataset = load(folder, text, encoding)
+    files = {*dataset.train.images, *dataset.val.images, *dataset.test.images}
+    assert files == {folder / path for path, _ in ROWS} and dataset.classes == ["cat", "crane"]
+    assert not words or words in " ".join(dataset.notes)
+
+
+def test_a_comma_too_many_is_no_shorter_label(folder):
+    text = PLAIN.replace(",crane", ",crane, bird")
+    with pytest.raises(UserError, match=r"line 8 has 3 values, but the first line has 2 columns"):
+        load(folder, text)
+    assert load(folder, PLAIN.replace(",crane", ',"crane, bird"')).classes == ["cat", "crane, bird"]
+
+
+def test_a_column_that_stands_twice_is_refused(folder):
+    with pytest.raises(UserError, match="the column label twice"):
+        load(folder, PLAIN.replace("path,label", "path,label,Label"))
