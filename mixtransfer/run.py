@@ -15,6 +15,7 @@ import yaml
 from mixtransfer.arguments import parse
 from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
+from mixtransfer.data.names import same_data
 from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
@@ -42,8 +43,9 @@ PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumen
 class Run:
     """One training's folder.
 
-    It holds ``config.yaml`` (the resolved configuration), ``model.safetensors`` and ``model.json`` (all that is
-    needed to use the model), ``last.ckpt`` (to resume), ``metrics.csv`` (a row an epoch), ``metrics.json``,
+    It holds ``config.yaml`` (the resolved configuration), ``split.csv`` (which image is in which part; see
+    ``mixtransfer.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model),
+    ``last.ckpt`` (to resume), ``metrics.csv`` (a row an epoch), ``metrics.json``,
     ``report.html`` and ``figures/``, and what was answered to the test images: ``test_predictions.csv`` of a
     classifier, ``test_detections.json`` of a detector.
     """
@@ -53,6 +55,10 @@ class Run:
     @property
     def config(self) -> Path:
         return self.folder / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        return self.folder / "split.csv"
 
     @property
     def weights(self) -> Path:
@@ -260,7 +266,7 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
     run = Run.open(str(options.resume))
     kind = type(options)
     recorded = run.options(kind)
-    if options.data is not None and options.data != recorded.data:
+    if options.data is not None and not same_data(options.data, str(recorded.data)):
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
     default = kind()
     given = {name: getattr(options, name) for name in machine_options}

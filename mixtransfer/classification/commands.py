@@ -31,7 +31,7 @@ def print_run(run: Run) -> None:
 
 
 def evaluate(options: EvaluateOptions) -> int:
-    evaluation = evaluate_run(options)
+    evaluation = evaluate_run(options, say=lambda sentence: print(sentence, file=sys.stderr))
     if evaluation is None:
         return 0
     if options.json:

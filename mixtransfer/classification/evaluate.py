@@ -1,10 +1,12 @@
 """`classify evaluate`: the scores of a Run's model on labelled images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions, score
@@ -12,12 +14,17 @@ from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
-from mixtransfer.data.dataset import Examples
-from mixtransfer.data.load import list_images, load_dataset
-from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.division import counted
+from mixtransfer.data.draw import Draw
+from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.load import list_images
+from mixtransfer.data.named import NAMED_DATASETS, read_named
+from mixtransfer.data.names import same_data
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
+from mixtransfer.run_data import images_of_run, read_split
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,11 @@ class Evaluation:
         }
 
 
-def evaluate(options: EvaluateOptions) -> Evaluation | None:
-    """Score a run's model; of several processes only the first returns the result.
+def evaluate(options: EvaluateOptions, say: Callable[[str], None] = print) -> Evaluation | None:
+    """Score a run's model; of several processes only the first speaks and returns the result.
+
+    Args:
+        say: Where sentences on the data go.
 
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the model does not know.
@@ -47,7 +57,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, devices=AT_LEAST_1, num_nodes=AT_LEAST_1)
     prepare_process()
     trained = open_classifier(options.run)
-    examples, classes = _chosen_examples(options, Run.open(options.run).options(TrainOptions))
+    main = getattr(rank_zero_only, "rank", None) in (None, 0)
+    examples, classes = _chosen_examples(options, Run.open(options.run), say if main else _nothing)
     examples = with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
@@ -58,29 +69,59 @@ def evaluate(options: EvaluateOptions) -> Evaluation | None:
     return Evaluation(predictions, score(predictions), trained.classes)
 
 
-def _chosen_examples(options: EvaluateOptions, recorded: TrainOptions) -> tuple[Examples, list[str]]:
+def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], None]) -> tuple[Examples, list[str]]:
     """The images to score, labelled in the order of the class names that come with them."""
-    data = options.data or str(recorded.data)
-    if data not in NAMED_DATASETS and not _same_path(data, str(recorded.data)):
-        listed = list_images(data)
-        if options.split == "all" or options.split is None and not listed.is_split:
-            parts, _ = listed.usable()
-            return reduce(Examples.joined, parts.values()), listed.classes
-    dataset = load_dataset(
-        data,
-        options.data_root or recorded.data_root,
-        recorded.val_fraction,
-        recorded.test_fraction,
-        recorded.split_seed,
-    )
-    parts = {"test": dataset.test, "val": dataset.val, "train": dataset.train}
-    if options.split == "all":
+    recorded = run.options(TrainOptions)
+    own = options.data is None or same_data(options.data, str(recorded.data))
+    if own and (options.data is None or run.split.exists()):
+        return _part(images_of_run(run, options.data_root), options.split or "test", say)
+    draw = Draw(recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
+    if options.data in NAMED_DATASETS:
+        dataset = read_named(options.data, Path(options.data_root or recorded.data_root), draw)
+        return _part(dataset, options.split or "test", say)
+    if own:
+        say(f"Warning: {run.folder} keeps no split, so it may have been trained on some of these images.")
+    listed = list_images(str(options.data))
+    if options.split == "all" or options.split is None and not listed.is_split:
+        parts, skipped = listed.usable()
+        tell_skipped(skipped, say)
+        examples, classes = reduce(Examples.joined, parts.values()), listed.classes
+    else:  # of data that is not split the parts are those of the run, if it is the run's in another place
+        dataset = listed.dataset(draw if listed.is_split else read_split(run))
+        examples, classes = _part(dataset, options.split or "test", say)
+    if options.split not in ("train", "val"):
+        _tell_seen(examples, run, say, listed.is_split)
+    return examples, classes
+
+
+def _tell_seen(examples: Examples, run: Run, say: Callable[[str], None], is_split: bool) -> None:
+    """Say how many of the files of other data are among those that the run was trained on."""
+    if not run.split.exists() or isinstance(examples.images, np.ndarray):
+        return
+    if seen := sum(part in ("train", "val") for part in read_split(run).known(examples.images)):
+        mend = "" if is_split else "; --split test takes those that were set aside"
+        say(
+            f"Warning: {run.folder} was trained on {seen:,} of these {counted(len(examples))}, so the score is too "
+            f"high{mend}."
+        )
+
+
+def _part(dataset: ImageDataset, part: str, say: Callable[[str], None]) -> tuple[Examples, list[str]]:
+    tell_skipped(dataset.skipped, say)
+    for note in dataset.notes:
+        say(note)
+    parts = dataset.parts
+    if part == "all":
+        counts = ", ".join(f"{len(its):,} {name}" for name, its in parts.items() if len(its))
+        say(f"All images are scored, in whatever part: {counts}.")
         return reduce(Examples.joined, parts.values()), dataset.classes
-    return parts[options.split or "test"], dataset.classes
+    if not len(parts[part]):
+        raise UserError(f"{dataset.name} has no {part} images to score: choose another --split.")
+    return parts[part], dataset.classes
 
 
-def _same_path(data: str, other: str) -> bool:
-    return Path(data).resolve() == Path(other).resolve()
+def _nothing(_: str) -> None:
+    pass
 
 
 def with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:

@@ -109,8 +109,8 @@ class EvaluateOptions:
     Args:
         run: The run.
         data: An image folder, a CSV manifest or a dataset's name; by default what the run was trained on.
-        split: The part to score; by default the test part, or all images of DATA that is not split. all takes
-            every image, in whatever part.
+        split: The part to score; by default the test part, or all images of DATA that is not split. new takes those
+            that came after the training; all takes every image, in whatever part.
         data_root: Where named datasets live; by default as in training.
         batch_size: Images at a time and device.
         workers: Image-loading processes; by default by the machine.
@@ -122,7 +122,7 @@ class EvaluateOptions:
 
     run: str
     data: str | None = None
-    split: Literal["test", "val", "train", "all"] | None = None
+    split: Literal["test", "val", "train", "new", "all"] | None = None
     data_root: str | None = None
     batch_size: int = 32
     workers: int | None = None

@@ -30,12 +30,13 @@ from mixtransfer.classification.trainer import make_trainer, predict_examples, p
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
-from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.data.quick_checks import warn
+from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
+from mixtransfer.run_data import training_images
 from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -44,21 +45,22 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run | None:
+def train(options: TrainOptions, say: Say = print, split: Split | None = None) -> Run | None:
     """Fine-tune a backbone as ``options`` say and return the finished run; None in all processes but the first.
 
     Args:
         say: Where sentences for the user go; only the first of several processes speaks.
+        split: The parts of a new training, if they are settled.
 
     Raises:
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
     with contextlib.ExitStack() as claims:
-        return _train(options, say, claims)
+        return _train(options, say, split, claims)
 
 
-def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
+def _train(options: TrainOptions, say: Say, split: Split | None, claims: contextlib.ExitStack) -> Run | None:
     prepare_process()
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:
@@ -78,15 +80,7 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
-    dataset = load_dataset(
-        str(options.data),
-        options.data_root,
-        options.val_fraction,
-        options.test_fraction,
-        options.split_seed,
-        fold=options.fold,
-        group_by=options.group_by,
-    )
+    dataset = training_images(options, run, split)
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)
     model = create_backbone(
@@ -101,6 +95,8 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
+    if run and main and not run.split.exists():
+        dataset.split().write(run.split)
     with interruptible(lambda: f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""):
         if run and options.image_size is None:  # one process; see `resolve`
             options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))

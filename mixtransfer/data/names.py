@@ -28,3 +28,8 @@ def data_name(data: str | Path) -> str:
     """What to call a data set: by its folder, or by its file without suffix."""
     path = Path(settled(str(data), ()))
     return path.name if path.is_dir() else path.stem
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether both are the same name or lead to the same place."""
+    return one == other or Path(one).exists() and Path(one).resolve() == Path(other).resolve()

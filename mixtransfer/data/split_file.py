@@ -18,7 +18,6 @@ from mixtransfer.files import write_atomic
 
 COLUMNS = ("path", "label", "part", "group", "digest")
 PARTS = {"train": "to train on", "val": "to validate", "test": "to test"}
-PIECE = 2**16  # bytes
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,11 @@ class Split:
     def write(self, path: Path) -> None:
         """Write a CSV file with the columns path, label, part, group and digest, a row an image."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        digests = self.digests or [""] * len(self.names)
-        writer.writerows(zip(self.names, self.labels, self.parts, self.groups, digests, strict=True))
+        contents = self.digests or [""] * len(self.names)
+        rows = list(zip(self.names, self.labels, self.parts, self.groups, contents, strict=True))
+        odd = any("\r" in value for row in rows for value in row)  # it would be read as the end of a line
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
+        writer.writerows([COLUMNS, *rows])
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))  # names of files need not be text
 
     @classmethod
@@ -90,6 +90,15 @@ class Split:
             raise UserError(f"{path} is damaged, it names no image: {mend}.")
         names, labels, parts, groups, contents = zip(*rows, strict=True)
         return cls(names, labels, parts, groups, contents if any(contents) else (), path)
+
+    def known(self, files: Sequence[Path]) -> list[str]:
+        """The part that each file was in, by its contents, wherever it lies now; "" if in none."""
+        rank = {part: i for i, part in enumerate(PARTS)}  # an image that was in two was trained on
+        by_contents: dict[str, str] = {}
+        for one, part in sorted(zip(self.digests, self.parts, strict=False), key=lambda pair: -rank[pair[1]]):
+            by_contents[one] = part
+        by_contents.pop("", None)
+        return [by_contents.get(one, "") for one in digests(files)] if by_contents else [""] * len(files)
 
     def divide(self, found: Found) -> Division:
         """Put each image into the part that it was in.
@@ -207,18 +216,8 @@ def digests(files: Sequence[Path]) -> list[str]:
 
 
 def digest(file: Path) -> str:
-    """By what a file is known under any name: a hash of its size and bytes, of a large file of four pieces of them."""
-    hashed = hashlib.blake2b(digest_size=8)
+    """What a file is known by under any name: a hash of its contents."""
     try:
-        size = file.stat().st_size
-        hashed.update(size.to_bytes(8, "big"))
-        with file.open("rb") as opened:
-            if size <= 4 * PIECE:
-                hashed.update(opened.read())
-            else:
-                for start in np.linspace(0, size - PIECE, 4).astype(int).tolist():
-                    opened.seek(start)
-                    hashed.update(opened.read(PIECE))
+        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
     except OSError:
         return ""
-    return hashed.hexdigest()

@@ -80,7 +80,8 @@ class Tree:
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
-    """What lies below ``folder``, and its kind: "file", "link" to a folder outside, "empty", "closed" or "run" folder."""
+    """What lies below ``folder``, and its kind: a "file", a "link" to a folder outside, or a folder that is "empty",
+    "closed" or of a "run"."""
     pending = [(os.fspath(folder), prefix)]
     root = os.path.realpath(folder)
     while pending:

@@ -1,0 +1,112 @@
+"""The data of a Run in the parts that it was trained on: whatever opens it comes here, and nothing is drawn twice."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.load import load_dataset
+from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.split_file import Split
+from mixtransfer.errors import UserError
+from mixtransfer.run import ModelCard, Run
+
+
+def read_split(run: Run) -> Split:
+    """The split that a run keeps, with the classes of its model.
+
+    Raises:
+        UserError: It is not there, as of runs before there were splits, or damaged.
+    """
+    try:
+        split = Split.read(run.split)
+    except FileNotFoundError:
+        raise UserError(
+            f"{run.folder} keeps no split, because an older version trained it, so which images it was trained on is "
+            "not known: train anew, or evaluate it on other images by giving DATA."
+        ) from None
+    return replace(split, classes=ModelCard.read(run.model).classes) if run.model.exists() else split
+
+
+def images_of_run(run: Run, data_root: str | None = None, check: bool = True) -> ImageDataset:
+    """The labelled images of a classifier's run, as far as they are still there, in its parts.
+
+    Args:
+        data_root: Where named datasets live; by default as in training.
+        check: See ``load_dataset``.
+
+    Raises:
+        UserError: The data is gone or has other classes, or the run keeps no split.
+    """
+    split = read_split(run)
+    data, recorded_root = _place(run, NAMED_DATASETS)
+    return load_dataset(data, data_root or recorded_root, check=check, split=split)
+
+
+def training_images(options, run: Run | None = None, split: Split | None = None, check: bool = True) -> ImageDataset:
+    """The labelled images of a training that the options describe.
+
+    Args:
+        options: Of ``classify train``.
+        run: The run that goes on, whose parts hold.
+        split: The parts, if they are settled.
+        check: See ``load_dataset``.
+
+    Raises:
+        UserError: The data cannot be used, or not any more.
+    """
+    if run is not None and goes_on(run):
+        dataset = images_of_run(run, options.data_root)
+        _require_parts(run, dataset)
+        return dataset
+    return load_dataset(
+        str(options.data),
+        options.data_root,
+        options.val_fraction,
+        options.test_fraction,
+        options.split_seed,
+        check,
+        fold=options.fold,
+        group_by=options.group_by,
+        split=split,
+    )
+
+
+def goes_on(run: Run) -> bool:
+    """Whether the parts of a run hold: it has some, or has learnt from some."""
+    return run.split.exists() or run.checkpoint.exists()
+
+
+def kept_split(file: Path, load: Callable[[], ImageDataset]) -> Split:
+    """The split of several trainings on the same data, which the first one that asks draws and writes.
+
+    Raises:
+        UserError: The data cannot be used, or the file is damaged.
+    """
+    if not file.exists():
+        load().split().write(file)
+    return Split.read(file)
+
+
+def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str]:
+    """Where a run's data is: a path or name, and the folder of named data sets."""
+    config = run.read_config()
+    data, data_root = str(config.get("data")), str(config.get("data_root", "data"))
+    if data not in names and not Path(data).exists():
+        raise UserError(
+            f"The data of {run.folder} is not at {data} any more: put it back, or write its new place into "
+            f"{run.config}, as data."
+        )
+    return data, data_root
+
+
+def _require_parts(run: Run, dataset: ImageDataset) -> None:
+    """Refuse to go on with a training that too much has gone of."""
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if gone := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
+        raise UserError(f"{run.folder} cannot go on: no image to train the class {gone[0]!r} on is left.")
+    for part, examples in (("validate on", dataset.val), ("test on", dataset.test)):
+        if not len(examples):
+            raise UserError(f"{run.folder} cannot go on: no image to {part} is left.")
