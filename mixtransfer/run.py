@@ -15,7 +15,7 @@ import yaml
 from mixtransfer.arguments import parse
 from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
-from mixtransfer.data.names import same_data
+from mixtransfer.data.names import data_name, same_data
 from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
@@ -215,7 +215,7 @@ def new_folder(options: TrainOptions) -> Path:
     """The output folder that training options ask for, or the first free name under runs/."""
     if options.output:
         return Path(options.output)
-    name = f"{Path(str(options.data)).stem}-{backbone_spec(options.backbone).name}"
+    name = f"{data_name(str(options.data))}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
 

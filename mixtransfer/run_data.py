@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.split_file import Split
@@ -41,8 +44,22 @@ def images_of_run(run: Run, data_root: str | None = None, check: bool = True) ->
         UserError: The data is gone or has other classes, or the run keeps no split.
     """
     split = read_split(run)
-    data, recorded_root = _place(run, NAMED_DATASETS)
-    return load_dataset(data, data_root or recorded_root, check=check, split=split)
+    data, recorded_root, layout = _place(run, NAMED_DATASETS)
+    return load_dataset(data, data_root or recorded_root, check=check, split=split, layout=layout)
+
+
+def boxes_of_run(run: Run, data_root: str | None = None) -> DetectionDataset:
+    """The images with boxes of a detector's run, as far as they are still there, in its parts.
+
+    Args:
+        data_root: Where named datasets live; by default as in training.
+
+    Raises:
+        UserError: The data is gone or has other classes, or the run keeps no split.
+    """
+    split = read_split(run)
+    data, recorded_root, layout = _place(run, ("coco",))
+    return load_detection_dataset(data, data_root or recorded_root, layout=layout, split=split)
 
 
 def training_images(options, run: Run | None = None, split: Split | None = None, check: bool = True) -> ImageDataset:
@@ -71,6 +88,31 @@ def training_images(options, run: Run | None = None, split: Split | None = None,
         fold=options.fold,
         group_by=options.group_by,
         split=split,
+        layout=options.layout,
+    )
+
+
+def training_boxes(options, run: Run | None = None, split: Split | None = None) -> DetectionDataset:
+    """The images with boxes of a training that the options describe; for the arguments see ``training_images``.
+
+    Raises:
+        UserError: The data cannot be used, or not any more.
+    """
+    if run is not None and goes_on(run):
+        dataset = boxes_of_run(run, options.data_root)
+        for part, records in (("train", dataset.train), ("validate", dataset.val), ("test", dataset.test)):
+            if not records:
+                raise UserError(f"{run.folder} cannot go on: no image to {part} on is left.")
+        return dataset
+    return load_detection_dataset(
+        str(options.data),
+        options.data_root,
+        options.val_fraction,
+        options.test_fraction,
+        options.split_seed,
+        layout=options.layout,
+        group_by=options.group_by,
+        split=split,
     )
 
 
@@ -90,8 +132,8 @@ def kept_split(file: Path, load: Callable[[], ImageDataset]) -> Split:
     return Split.read(file)
 
 
-def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str]:
-    """Where a run's data is: a path or name, and the folder of named data sets."""
+def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str, Any]:
+    """Where a run's data is: a path or name, the folder of named data sets, and how to read it."""
     config = run.read_config()
     data, data_root = str(config.get("data")), str(config.get("data_root", "data"))
     if data not in names and not Path(data).exists():
@@ -99,7 +141,7 @@ def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str]:
             f"The data of {run.folder} is not at {data} any more: put it back, or write its new place into "
             f"{run.config}, as data."
         )
-    return data, data_root
+    return data, data_root, config.get("layout", "auto")
 
 
 def _require_parts(run: Run, dataset: ImageDataset) -> None:

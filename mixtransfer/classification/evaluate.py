@@ -81,7 +81,7 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
         return _part(dataset, options.split or "test", say)
     if own:
         say(f"Warning: {run.folder} keeps no split, so it may have been trained on some of these images.")
-    listed = list_images(str(options.data))
+    listed = list_images(str(options.data), options.layout)
     if options.split == "all" or options.split is None and not listed.is_split:
         parts, skipped = listed.usable()
         tell_skipped(skipped, say)

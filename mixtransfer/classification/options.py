@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from mixtransfer.data import FolderLayout
+
 
 class HardwareOptions(Protocol):
     """The options that say what to run on."""
@@ -57,6 +59,8 @@ class TrainOptions:
         group_by: Images of one group stay in one part of the split: a regular expression over their paths, whose first
             group (or whole match) names the group, as "patient[0-9]+".
         fold: Test on this one of several equal parts of data that is not split, such as 2/5.
+        layout: What the levels of a folder are, where that can be seen in two ways: split (parts, then classes), class
+            (classes at the top), nested (classes one level deeper).
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -95,6 +99,7 @@ class TrainOptions:
     split_seed: int = 0
     group_by: str | None = None
     fold: str | None = None
+    layout: FolderLayout = "auto"
     seed: int = 0
     workers: int | None = None
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
@@ -111,6 +116,7 @@ class EvaluateOptions:
         data: An image folder, a CSV manifest or a dataset's name; by default what the run was trained on.
         split: The part to score; by default the test part, or all images of DATA that is not split. new takes those
             that came after the training; all takes every image, in whatever part.
+        layout: See `classify train`, of DATA.
         data_root: Where named datasets live; by default as in training.
         batch_size: Images at a time and device.
         workers: Image-loading processes; by default by the machine.
@@ -123,6 +129,7 @@ class EvaluateOptions:
     run: str
     data: str | None = None
     split: Literal["test", "val", "train", "new", "all"] | None = None
+    layout: FolderLayout = "auto"
     data_root: str | None = None
     batch_size: int = 32
     workers: int | None = None

@@ -30,6 +30,8 @@ from mixtransfer.classification.trainer import make_trainer, predict_examples, p
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.names import settled
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
@@ -77,6 +79,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
     check(options)
+    options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)

@@ -122,10 +122,9 @@ class DetectionOutcome:
         """
         truths: dict[tuple, dict] = {}
         for run in runs:
-            values = run.read_config()
-            keys = ("data", "data_root", "val_fraction", "test_fraction", "split_seed")
-            key = (*(values.get(name) for name in keys), values.get("layout", "auto"))
-            truths.setdefault(key, _truth(key))
+            key = (run.read_config().get("data"), run.split.read_bytes() if run.split.exists() else run.folder)
+            if key not in truths:
+                truths[key] = _truth(run)
             if truths[key] != next(iter(truths.values())):
                 raise UserError(
                     f"{runs[0].folder} and {run.folder} cannot be compared: their test images or boxes differ."
@@ -166,12 +165,11 @@ class DetectionOutcome:
         return []
 
 
-def _truth(key: tuple) -> dict:
+def _truth(run: Run) -> dict:
     from mixtransfer.data.detection.coco import coco_json
-    from mixtransfer.data.detection.load import load_detection_dataset
+    from mixtransfer.run_data import boxes_of_run
 
-    *parts, layout = key
-    dataset = load_detection_dataset(*parts, layout=layout)
+    dataset = boxes_of_run(run)
     return coco_json(dataset.test, dataset.classes, dataset.category_ids)
 
 

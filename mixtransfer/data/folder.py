@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from mixtransfer.data.layout import Folder, LayoutName, recognize
+from mixtransfer.data import FolderLayout
+from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
 from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
 
 
-def list_folder(root: Path, layout: LayoutName = "auto") -> ListedImages:
+def list_folder(root: Path, layout: FolderLayout = "auto") -> ListedImages:
     """List an image folder.
 
     Layouts: ``train/val/test``, ``train/test`` (validation comes out of train), ``train/val`` (val is then the

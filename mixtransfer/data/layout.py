@@ -9,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
+from mixtransfer.data import FolderLayout
 from mixtransfer.data.images import IMAGE_SUFFIXES
 from mixtransfer.data.lookup import some
 from mixtransfer.data.parts import part_of_folder
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
-
-LayoutName = Literal["auto", "split", "class", "nested"]
 
 _FOLD = re.compile(r"(?:cv|k)?(?:fold|split|part|batch|chunk|shard|set)?\d+")
 
@@ -97,7 +95,7 @@ class Layout:
     notes: list[str]
 
 
-def recognize(root: Path, top: Folder, layout: LayoutName = "auto") -> Layout:
+def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Layout:
     """Decide what the levels of an image folder are.
 
     Args:
@@ -134,7 +132,7 @@ def _wraps(folder: Folder) -> bool:
 
 
 def _labelled(
-    top: Folder, parts: dict[str, list[Folder]], root: Path, layout: LayoutName, notes: list[str]
+    top: Folder, parts: dict[str, list[Folder]], root: Path, layout: FolderLayout, notes: list[str]
 ) -> dict[str, list[Folder]]:
     """The parts that have class folders."""
     others = [f.name for f in top.classes if not any(f in folders for folders in parts.values())]
@@ -155,7 +153,7 @@ def _labelled(
     return read
 
 
-def _class_level(tops: Sequence[Folder], root: Path, layout: LayoutName, notes: list[str]) -> list[Folder]:
+def _class_level(tops: Sequence[Folder], root: Path, layout: FolderLayout, notes: list[str]) -> list[Folder]:
     """The folders whose folders are the classes: ``tops``, or those in them.
 
     Raises:

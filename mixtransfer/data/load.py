@@ -3,10 +3,10 @@
 import difflib
 from pathlib import Path
 
+from mixtransfer.data import FolderLayout
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
-from mixtransfer.data.layout import LayoutName
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.manifest import list_manifest
 from mixtransfer.data.named import NAMED_DATASETS, read_named
@@ -25,7 +25,7 @@ def load_dataset(
     fold: str | None = None,
     group_by: str | None = None,
     split: Split | None = None,
-    layout: LayoutName = "auto",
+    layout: FolderLayout = "auto",
 ) -> ImageDataset:
     """Load a classification dataset.
 
@@ -50,7 +50,7 @@ def load_dataset(
     return list_images(data, layout).dataset(by, check)
 
 
-def list_images(data: str, layout: LayoutName = "auto") -> ListedImages:
+def list_images(data: str, layout: FolderLayout = "auto") -> ListedImages:
     """List the labelled images of a folder or manifest.
 
     Args:

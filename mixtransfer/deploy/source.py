@@ -15,6 +15,7 @@ from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
+from mixtransfer.run_data import boxes_of_run, images_of_run
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,12 @@ class Source:
             check: See ``load_dataset``.
 
         Raises:
-            UserError: It cannot be read any more.
+            UserError: It cannot be read any more, or the run keeps no split.
         """
         assert self.run
         if self.task == "detection":
-            from mixtransfer.data.detection.load import load_detection_dataset
-            from mixtransfer.detection.options import TrainOptions as DetectionOptions
-
-            return load_detection_dataset(*_parts(own := self.run.options(DetectionOptions)), layout=own.layout)
-        from mixtransfer.classification.options import TrainOptions
-        from mixtransfer.data.load import load_dataset
-
-        return load_dataset(*_parts(self.run.options(TrainOptions)), check=check)
+            return boxes_of_run(self.run)
+        return images_of_run(self.run, check=check)
 
     def network(self, inside: bool, raw: bool, rule: Rule) -> ExportNetwork:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
@@ -85,13 +80,6 @@ class Source:
             return {"logits": self.model(normalize(images)).numpy()}
 
         return answer
-
-
-def _parts(recorded: Any) -> tuple[str, str, float, float, int]:
-    """The dataset that a run was trained on, and what its parts follow from."""
-    if recorded.data is None:
-        raise UserError("The run does not say what it was trained on: its config.yaml has no data.")
-    return recorded.data, recorded.data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed
 
 
 def _detector_reference(model: Any, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:

@@ -1,5 +1,6 @@
 """`detect evaluate`: the scores of a Run's detector on images with boxes."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.data.names import same_data
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
@@ -15,6 +17,7 @@ from mixtransfer.device import choose_device, keep_freed_memory
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
+from mixtransfer.run_data import boxes_of_run
 
 
 def evaluate(options: EvaluateOptions) -> CocoScores:
@@ -26,19 +29,30 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
     keep_freed_memory()
     trained = open_detector(options.run)
-    recorded = Run.open(options.run).options(TrainOptions)
-    dataset = load_detection_dataset(
-        options.data or str(recorded.data),
+    dataset = _dataset(options, Run.open(options.run))
+    for note in dataset.notes:
+        print(note, file=sys.stderr)
+    records = with_labels_of(dataset.parts[options.split], dataset, trained)
+    if not records:
+        raise UserError(f"{dataset.name} has no {options.split} images to score: choose another --split.")
+    model = trained.model.to(choose_device(options.device))
+    found = detect(model, records, trained.size, options.batch_size, options.workers)
+    return coco_scores(records, found, trained.classes, trained.category_ids)
+
+
+def _dataset(options: EvaluateOptions, run: Run) -> DetectionDataset:
+    """The data to score on: the run's own in its own parts, or other data in those that it has or that are drawn."""
+    recorded = run.options(TrainOptions)
+    if options.data is None or (run.split.exists() and same_data(options.data, str(recorded.data))):
+        return boxes_of_run(run, options.data_root)
+    return load_detection_dataset(
+        options.data,
         options.data_root or recorded.data_root,
         recorded.val_fraction,
         recorded.test_fraction,
         recorded.split_seed,
-        layout=options.layout if options.data else recorded.layout,
+        layout=options.layout,
     )
-    records = with_labels_of(getattr(dataset, options.split), dataset, trained)
-    model = trained.model.to(choose_device(options.device))
-    found = detect(model, records, trained.size, options.batch_size, options.workers)
-    return coco_scores(records, found, trained.classes, trained.category_ids)
 
 
 def with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:

@@ -91,7 +91,7 @@ class EvaluateOptions:
         run: The run.
         data: A dataset as `detect train` takes it; by default what the run was trained on.
         layout: How that dataset is laid out, where it could be read in two ways.
-        split: The part to score.
+        split: The part to score; new are the images that came after the training.
         data_root: Where coco lives; by default as in training.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
@@ -102,7 +102,7 @@ class EvaluateOptions:
     run: str
     data: str | None = None
     layout: LayoutName = "auto"
-    split: Literal["test", "val", "train"] = "test"
+    split: Literal["test", "val", "train", "new"] = "test"
     data_root: str | None = None
     batch_size: int = 16
     workers: int | None = None

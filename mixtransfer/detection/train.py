@@ -12,9 +12,10 @@ import torch
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, statistics
-from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.names import settled
 from mixtransfer.data.quick_checks import warn
+from mixtransfer.data.split_file import Split
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
@@ -26,6 +27,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
+from mixtransfer.run_data import training_boxes
 from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
@@ -37,18 +39,22 @@ WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print) -> Run | None:
+def train(options: TrainOptions, say: Say = print, split: Split | None = None) -> Run | None:
     """Train a detector as ``options`` say and return the finished run; None on all machines but the first.
+
+    Args:
+        say: Where sentences for the user go.
+        split: The parts of a new training, if they are settled.
 
     Raises:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
     with contextlib.ExitStack() as claims:
-        return _train(options, say, claims)
+        return _train(options, say, split, claims)
 
 
-def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run | None:
+def _train(options: TrainOptions, say: Say, split: Split | None, claims: contextlib.ExitStack) -> Run | None:
     keep_freed_memory()
     prepare_detectron2()
     run = None
@@ -62,15 +68,8 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
     check(options)
-    dataset = load_detection_dataset(
-        str(options.data),
-        options.data_root,
-        options.val_fraction,
-        options.test_fraction,
-        options.split_seed,
-        group_by=options.group_by,
-        layout=options.layout,
-    )
+    options = replace(options, data=settled(str(options.data), ("coco",)))
+    dataset = training_boxes(options, run, split)
     _describe(dataset, say)
     options = resolve(options, dataset)
     if run is None and options.machine_rank:
@@ -79,6 +78,8 @@ def _train(options: TrainOptions, say: Say, claims: contextlib.ExitStack) -> Run
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
+    if not options.machine_rank and not run.split.exists():
+        dataset.split().write(run.split)
     if not options.machine_rank and not run.model.exists():
         backbone = backbone_spec(options.backbone)
         detector_card(

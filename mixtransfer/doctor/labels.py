@@ -13,6 +13,7 @@ import numpy as np
 
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.names import same_data
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
@@ -83,14 +84,14 @@ def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[S
     from mixtransfer.classification.evaluate import with_labels_of
     from mixtransfer.classification.model import open_classifier
     from mixtransfer.classification.module import Classifier
-    from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+    from mixtransfer.classification.options import EvaluateOptions
     from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
     from mixtransfer.data.load import load_dataset
+    from mixtransfer.run_data import images_of_run
 
     prepare_process()
     trained = open_classifier(run.folder)
-    recorded = run.options(TrainOptions)
-    dataset = load_dataset(data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
+    dataset = images_of_run(run, data_root) if _is_of(run, data) else load_dataset(data, data_root)
     trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
     module = Classifier(trained.model, trained.preprocessing)
     loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
@@ -109,7 +110,7 @@ def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[S
 
     if not _is_of(run, data):
         return suspects(reduce(Examples.joined, (dataset.train, dataset.val, dataset.test))), []
-    return suspects(dataset.test), suspects(dataset.train.joined(dataset.val))
+    return suspects(dataset.test.joined(dataset.new)), suspects(dataset.train.joined(dataset.val))
 
 
 def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
@@ -134,14 +135,12 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> tupl
     from mixtransfer.detection.inference import detect
     from mixtransfer.detection.mistakes import count_mistakes, judge
     from mixtransfer.detection.model import open_detector
-    from mixtransfer.detection.options import TrainOptions
     from mixtransfer.device import choose_device
+    from mixtransfer.run_data import boxes_of_run
 
     trained = open_detector(run.folder)
-    recorded = run.options(TrainOptions)
-    dataset = load_detection_dataset(
-        data, data_root, recorded.val_fraction, recorded.test_fraction, recorded.split_seed, layout=layout
-    )
+    own = _is_of(run, data)
+    dataset = boxes_of_run(run, data_root) if own else load_detection_dataset(data, data_root, layout=layout)
     model = trained.model.to(choose_device("auto"))
     meanings = {
         "class": "of another class",
@@ -160,9 +159,9 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> tupl
             result.append(Suspect(records[i].file, f"boxes perhaps {', '.join(words) or 'not quite right'}"))
         return result
 
-    if not _is_of(run, data):
+    if not own:
         return suspects([*dataset.train, *dataset.val, *dataset.test]), []
-    return suspects(dataset.test), suspects([*dataset.train, *dataset.val])
+    return suspects([*dataset.test, *dataset.new]), suspects([*dataset.train, *dataset.val])
 
 
 def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -> list[int]:
@@ -193,8 +192,7 @@ def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -
 
 def _is_of(run: Run, data: str) -> bool:
     """Whether the run was trained on this data."""
-    own = str(run.read_config().get("data"))
-    return data == own or Path(data).exists() and Path(data).resolve() == Path(own).resolve()
+    return same_data(data, str(run.read_config().get("data")))
 
 
 def _key(image: Path | np.ndarray) -> object:

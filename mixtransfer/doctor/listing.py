@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mixtransfer.data.detection.boxes import ListedBoxes
-from mixtransfer.data.detection.load import is_detection_data, list_boxes
+from mixtransfer.data.detection.load import LAYOUTS, is_detection_data, list_boxes
 from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
 from mixtransfer.data.load import list_images, load_dataset
@@ -89,20 +90,21 @@ def list_data(data: str, task: str, data_root: Path, group_by: str | None = None
 
     Args:
         group_by: See ``groups_by``.
-        layout: That of images with boxes.
+        layout: See ``load_dataset`` and ``load_detection_dataset``.
 
     Raises:
         UserError: It does not exist, or is no dataset, or the groups do not go with it.
     """
     if task == "auto":
-        detects = layout != "auto" or (data not in NAMED_DATASETS and is_detection_data(data))
+        known = layout != "auto"
+        detects = layout in LAYOUTS if known else data not in NAMED_DATASETS and is_detection_data(data)
         task = "detect" if detects else "classify"
     if task == "detect":
         return _detection(data, data_root, group_by, layout)
-    return _classification(data, data_root, group_by)
+    return _classification(data, data_root, group_by, layout)
 
 
-def _classification(data: str, data_root: Path, group_by: str | None) -> Listing:
+def _classification(data: str, data_root: Path, group_by: str | None, layout: Any) -> Listing:
     folder = named_folder(data, data_root)
     if data in NAMED_DATASETS and folder is None:
         dataset = load_dataset(data, data_root)
@@ -111,7 +113,7 @@ def _classification(data: str, data_root: Path, group_by: str | None) -> Listing
         parts: Mapping[str, tuple] = {part: (list(its.images), its.labels) for part, its in whole.items()}
         root, groups, notes = data_root, {}, []  # type: tuple[Path, dict[Path, str], list[str]]
     else:
-        listed = list_images(str(folder or data))
+        listed = list_images(str(folder or data), layout)
         name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts
         root, groups, notes = listed.root, listed.groups, listed.notes
     images = [image for images, _ in parts.values() for image in images]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mixtransfer.data import FolderLayout
 from mixtransfer.data.detection import LayoutName
 
 
@@ -18,7 +19,7 @@ class DoctorOptions:
         run: A run trained on this data (or of its classes): its predictions show likely label errors.
         task: classify or detect; auto goes by the data.
         group_by: See `classify train`: says how many groups there are, and which are torn apart.
-        layout: How images with boxes are laid out, where they could be read in two ways; see `detect train`.
+        layout: How the data is laid out, where it could be read in two ways; see `classify train` and `detect train`.
         output: Folder of report.html and doctor.json; by default runs/NAME-doctor. What was read of each image is kept
             there, so that the next call, or the same after an interrupt, is quick.
         fix_list: A CSV file to write, with the path of each image to drop and the reason.
@@ -32,7 +33,7 @@ class DoctorOptions:
     run: str | None = None
     task: Literal["auto", "classify", "detect"] = "auto"
     group_by: str | None = None
-    layout: LayoutName = "auto"
+    layout: LayoutName | FolderLayout = "auto"
     output: str | None = None
     fix_list: str | None = None
     data_root: str = "data"

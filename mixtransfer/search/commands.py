@@ -4,6 +4,7 @@ import json
 import math
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,10 @@ from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import load_dataset
+from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.names import data_name, settled
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.split_file import Split
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
@@ -33,6 +37,7 @@ from mixtransfer.signals import interruptible
 
 # What may differ when a search goes on.
 FREE = ("output", "data_root", "workers", "precision", "trials", "storage", "json")
+SPLIT_FILE = "split.csv"  # which image is in which part, whatever comes to the data later
 POLL = 5  # seconds between looks at what another process does
 
 
@@ -55,13 +60,24 @@ def run_search(options: SearchOptions, say: Say = print) -> Path:
     """
     _check(options)
     prepare_process()
+    options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
+    folder = Path(options.output or Path("runs") / f"search-{data_name(str(options.data))}")
+    split = Split.read(folder / SPLIT_FILE) if (folder / SPLIT_FILE).exists() else None
     dataset = load_dataset(
-        str(options.data), options.data_root, options.val_fraction, options.test_fraction, options.split_seed
+        str(options.data),
+        options.data_root,
+        options.val_fraction,
+        options.test_fraction,
+        options.split_seed,
+        split=split,
     )
     tell_skipped(dataset.skipped, say)
+    for note in dataset.notes:
+        say(note)
     space = Space.for_budget(options.budget_macs, options.image_size, len(dataset.classes))
-    folder = Path(options.output or Path("runs") / f"search-{Path(str(options.data)).stem}")
     join_folder(folder, options, FREE, "budget_macs", "a search")
+    if split is None:
+        dataset.split().write(folder / SPLIT_FILE)
     preprocessing = Preprocessing(size=options.image_size)
     with ExitStack() as stack:
         alone = _claim(folder, stack, say)
