@@ -4,46 +4,100 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.multiprocessing
+from filelock import FileLock
 
+from mixtransfer.comparison.workers import ENDED, reason_of, threads_each
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.run_data import training_images
 
 STEPS = 5  # timed, after two that are not
+FILE = "budget.json"
 
 
-def passes_within(minutes: float, task: str, options, folder: Path) -> dict[str, int]:
-    """The option ("epochs" or "iterations") that makes a training last about as long as asked, with its value.
+def passes_within(
+    minutes: float,
+    task: str,
+    trainings: Mapping[str, Any],
+    folder: Path,
+    at_once: int,
+    shared: Callable[[int], float] = lambda passes: 0.0,
+) -> dict[str, int]:
+    """The epochs (or iterations) of each backbone that make its trainings last about as long as asked.
 
-    Steps of forward, backward and optimizer on random images are timed; loading is taken to keep up, and fitting the
-    head, evaluating and testing come on top. What was found is kept in ``budget.json``, so that every seed, and a
-    study that goes on, gets the same.
+    Steps of forward, backward and optimizer on random images are timed, in as many processes as will train at once and
+    with their threads; loading is taken to keep up, and fitting the head, evaluating and testing come on top. What was
+    found is kept in ``budget.json``, so that every seed, every machine, and a study that goes on, gets the same.
 
     Args:
+        minutes: Of each training.
         task: "classify" or "detect".
-        options: Those of the training, resolved as far as the comparison does it.
+        trainings: Options by backbone, resolved as far as the comparison does it.
         folder: The study's.
+        at_once: Trainings that run at a time.
+        shared: What else a training of some passes has to pay for, in passes: its share of choosing a learning rate.
+
+    Raises:
+        UserError: Not even one pass fits, or a network cannot be built.
     """
-    file = folder / "budget.json"
-    known = _read(file)
-    if options.backbone not in known:
-        keep_freed_memory()
+    file = folder / FILE
+    with FileLock(folder / f".{FILE}.lock"):
+        known = _read(file)
+        if missing := {name: options for name, options in trainings.items() if name not in known}:
+            for name, (seconds, images) in _measured(task, missing, at_once).items():
+                steps_a_pass = 1 if task == "detect" else math.ceil(images / _batch_size(missing[name]))
+                within = minutes * 60 / seconds / steps_a_pass
+                passes = int(within)
+                while passes and passes + shared(passes) > within:
+                    passes -= 1
+                if not passes:
+                    unit = "iteration" if task == "detect" else "epoch"
+                    raise UserError(
+                        f"--budget-minutes {minutes:g} is too short for one {unit} of {name}, which takes "
+                        f"{minutes * (1 + shared(1)) / within:.1f} minutes here."
+                    )
+                known[name] = {"seconds_per_step": round(seconds, 4), "passes": passes, "at_once": at_once}
+            write_atomic(file, json.dumps(known, indent=2) + "\n")
+    return {name: known[name]["passes"] for name in trainings}
+
+
+def _batch_size(options) -> int:
+    return 32 if options.batch_size == "auto" else options.batch_size
+
+
+def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str, tuple[float, int]]:
+    """Seconds of a training step, and the number of training images, of each backbone."""
+    context = torch.multiprocessing.get_context("spawn")
+    results, barrier = context.SimpleQueue(), context.Barrier(at_once)
+    args = (threads_each(at_once), task, dict(trainings), results, barrier)
+    try:
+        torch.multiprocessing.start_processes(_measure_in_child, args, nprocs=at_once, start_method="spawn")
+    except ENDED as error:
+        raise UserError(reason_of(error)) from error
+    found: dict[str, tuple[float, int]] = {}
+    while not results.empty():
+        name, seconds, images = results.get()
+        found[name] = max(found.get(name, (0.0, 0)), (seconds, images))  # the slowest of them
+    if found.keys() != trainings.keys():  # the children were interrupted
+        raise KeyboardInterrupt
+    return found
+
+
+def _measure_in_child(_: int, threads: int, task: str, trainings: Mapping[str, Any], results, barrier) -> None:
+    """Time the steps of all, while the other processes take the same steps."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    for name, options in trainings.items():
         step, images = {"classify": _classification, "detect": _detection}[task](options)
-        seconds = _seconds(step)
-        steps = minutes * 60 / seconds
-        passes = steps if task == "detect" else steps / math.ceil(images / options.batch_size)
-        if passes < 1:
-            raise UserError(
-                f"--budget-minutes {minutes:g} is too short for one epoch of {options.backbone}, which takes "
-                f"{steps and minutes / passes:.1f} minutes here."
-            )
-        known[options.backbone] = {"seconds_per_step": round(seconds, 4), "passes": int(passes)}
-        write_atomic(file, json.dumps(known, indent=2) + "\n")
-    return {"iterations" if task == "detect" else "epochs": known[options.backbone]["passes"]}
+        barrier.wait()
+        results.put((name, _seconds(step), images))
 
 
 def _read(file: Path) -> dict[str, dict]:
@@ -62,19 +116,16 @@ def _classification(options) -> tuple[Callable[[], None], int]:
     from mixtransfer.backbones import create_backbone
     from mixtransfer.classification.defaults import resolve
     from mixtransfer.classification.module import Classifier
-    from mixtransfer.data.load import load_dataset
     from mixtransfer.data.preprocessing import Preprocessing
 
-    dataset = load_dataset(
-        options.data, options.data_root, options.val_fraction, options.test_fraction, options.split_seed
-    )
+    dataset = training_images(options, check=False)
     model = create_backbone(options.backbone, weights="none", num_classes=len(dataset.classes))
     resolved = resolve(options, dataset, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = Classifier(model, Preprocessing.of(model, options.image_size), resolved).train().to(device)
-    size = (options.batch_size, 3, options.image_size, options.image_size)
+    size = (_batch_size(options), 3, options.image_size, options.image_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-    labels = torch.randint(0, len(dataset.classes), (options.batch_size,), device=device)
+    labels = torch.randint(0, len(dataset.classes), size[:1], device=device)
     optimizer = module.configure_optimizers()["optimizer"]
 
     def step() -> None:

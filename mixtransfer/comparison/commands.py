@@ -6,11 +6,13 @@ from pathlib import Path
 from rich.table import Table
 
 from mixtransfer.classification.metrics import Estimate
+from mixtransfer.comparison.fronts import Limit
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.report import write_comparison
 from mixtransfer.comparison.rows import SCORES, Row, gather
-from mixtransfer.comparison.study import Job, run_study
-from mixtransfer.comparison.verdict import Limit, verdict
+from mixtransfer.comparison.study import run_study
+from mixtransfer.comparison.verdict import Claim, beside, choose, verdict
+from mixtransfer.comparison.workers import Job, Say
 from mixtransfer.console import print_table
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
@@ -24,16 +26,19 @@ def compare(options: CompareOptions) -> int:
         print_ledger(options.json)
         return 0
     limit = Limit.parse(options.limit) if options.limit else None
+    if options.margin is not None and not 0 < options.margin < 100:
+        raise UserError(f"--margin is {options.margin:g}; it must be more than 0 and less than 100 points.")
+    margin = options.margin and options.margin / 100
     say = _silent if options.json else print
     if options.data and all(Run.is_run(one) for one in options.data) and not _is_study(options.data):
-        folder, title, runs, failures = _given_runs(options)
+        folder, title, runs, failures = _given_runs(options, say)
     else:
         with interruptible(lambda: "The same command goes on."):
             folder, jobs = run_study(options, say)
         title = f"Comparison on {Path(options.data[0]).name if options.data else folder.name}"
         runs, failures = _by_backbone(jobs)
-    rows, reference = gather(runs, failures, options.task, options.baseline, options.rounds, say)
-    words = verdict(rows, reference, limit)
+    rows, reference = gather(runs, failures, options.task, options.baseline, margin, options.rounds, say)
+    words = verdict(rows, reference, limit, margin)
     write_comparison(folder, options, title, rows, reference, words)
     if options.json:
         print((folder / "comparison.json").read_text(encoding="utf-8"), end="")
@@ -46,7 +51,7 @@ def _is_study(data: Sequence[str]) -> bool:
     return len(data) == 1 and "seeds" in Run(Path(data[0])).read_config()
 
 
-def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]], dict[str, list[str]]]:
+def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str, list[Run]], dict[str, list[str]]]:
     """Runs that exist already, by backbone; runs that differ in more than the seed get a name of their own."""
     task = {"classify": "classification", "detect": "detection"}[options.task]
     runs: dict[str, list[Run]] = {}
@@ -54,7 +59,9 @@ def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]
     for path in dict.fromkeys(options.data):
         run = Run.open(path)
         card = ModelCard.read(run.model, task)
-        settings = {key: value for key, value in run.read_config().items() if key not in ("seed", "output", "resume")}
+        values = run.read_config()
+        free = ("seed", "output", "resume", *(("fold", "split_seed", "lr") if values.get("fold") else ()))
+        settings = {key: value for key, value in values.items() if key not in free}
         name = card.backbone
         if name in found and found[name][0] != settings:
             name = f"{card.backbone} ({run.folder.name})"
@@ -66,6 +73,9 @@ def _given_runs(options: CompareOptions) -> tuple[Path, str, dict[str, list[Run]
         raise UserError("Give two or more runs of different backbones or settings, or a dataset.")
     for its in runs.values():
         its.sort(key=lambda run: run.read_config().get("seed", 0))
+    sources = dict.fromkeys(str(run.read_config().get("data")) for its in runs.values() for run in its)
+    if len(sources) > 1:
+        say(f"Test images of the same name are taken to be the same in {', '.join(sources)}.")
     folder = Path(options.output or Path("runs") / "comparison")
     if (folder / "config.yaml").exists():
         raise UserError(f"{folder} holds a run or a study: choose another --output.")
@@ -97,18 +107,30 @@ def _print(rows: Sequence[Row], baseline: Row | None, task: str, words: Sequence
 
 def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
     """What fits a terminal; the report has the rest."""
+    best = choose(rows)
     table = Table(caption="with 95 % intervals; ms: latency of one image in PyTorch, here", caption_justify="left")
     table.add_column("backbone", no_wrap=True)
-    for column in (f"{SCORES[task]} %", f"less {baseline.backbone}" if baseline else "", "params M", "MACs M", "ms"):
+    for column in (f"{SCORES[task]} %", f"less {baseline.backbone}" if baseline else ""):
+        table.add_column(column, justify="right")
+    table.add_column(f"beside {best.backbone}" if best else "")
+    for column in ("params M", "MACs M", "ms"):
         table.add_column(column, justify="right")
     for row in rows:
-        cells = [_with_interval(row.score, ""), _with_interval(row.difference, "+")]
+        claim = row.claims.get(baseline.backbone) if baseline else None
+        cells = [_with_interval(row.score, ""), _difference(claim), beside(row, best)]
         if row.cost:
             latency = row.cost.latency.get("pytorch")
             cells += [f"{row.cost.params / 1e6:.2f}", f"{row.cost.macs / 1e6:.0f}"]
             cells.append(f"{1000 * latency.median:.1f}" if latency else "")
-        table.add_row(row.backbone, *cells)
+        table.add_row(_with_weights(row), *cells)
     print_table(table)
+
+
+def _with_weights(row: Row) -> str:
+    """Its name and what it started from, such as "resnet50.a1_in1k"."""
+    if row.weights.startswith(f"{row.backbone}."):
+        return row.weights
+    return f"{row.backbone}\n{'from scratch' if row.weights == 'none' else row.weights}".strip()
 
 
 def _with_interval(estimate: Estimate | None, sign: str) -> str:
@@ -116,6 +138,12 @@ def _with_interval(estimate: Estimate | None, sign: str) -> str:
         return ""
     value, low, high = (f"{100 * part:{sign}.1f}" for part in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
+
+
+def _difference(claim: Claim | None) -> str:
+    if claim is None:
+        return ""
+    return _with_interval(claim.difference, "+") if claim.interval else f"{100 * claim.difference.value:+.1f}"
 
 
 def _silent(_: str) -> None:

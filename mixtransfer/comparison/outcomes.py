@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.metrics import Estimate
-from mixtransfer.comparison.statistics import McNemar, combined_interval, mcnemar, mean_accuracy, paired_difference
+from mixtransfer.comparison.statistics import McNemar, Resampled, Uncertain, mcnemar, mean_accuracy, paired_difference
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
@@ -22,11 +23,13 @@ class Outcome(Protocol):
 
     Attributes:
         images: Number of test images.
-        seeds: Number of trainings.
+        seeds: Number of trainings, or of trainings on all folds.
+        covers: What the intervals know of: "images", "trainings", "splits".
     """
 
     images: int
     seeds: int
+    covers: tuple[str, ...]
 
     def score(self) -> Estimate:
         """Accuracy, or average precision, as a fraction with its 95 % interval."""
@@ -34,11 +37,42 @@ class Outcome(Protocol):
     def by_seed(self) -> list[float]:
         """The score of each training."""
 
-    def less(self, other: "Outcome") -> Estimate:
-        """This score less the other's, of trainings with the same seeds on the same images."""
+    def less(self, other: "Outcome") -> Uncertain:
+        """This score less the other's on the same images."""
 
     def mcnemar(self, other: "Outcome") -> list[McNemar]:
-        """The test for each seed; empty where answers are not simply right or wrong."""
+        """The test of each two networks of one seed; empty where answers are not simply right or wrong."""
+
+    def check_same(self, other: "Outcome") -> None:
+        """Have test images that differ be a ``UserError``."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands in a study: its seed and, with folds, the number of its fold, from 0, and of all folds."""
+
+    seed: int
+    fold: int = 0
+    folds: int | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> "Place":
+        values = run.read_config() if Run.is_run(run.folder) else {}
+        if not values.get("fold"):
+            return cls(values.get("seed", 0))
+        number, _, count = str(values["fold"]).partition("/")
+        return cls(values.get("seed", 0), int(number) - 1, int(count))
+
+
+def whole(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs whose seed has every fold, and what is missing of the other seeds, in words."""
+    places = [Place.of(run) for run in runs]
+    found: dict[int, set[int]] = {}
+    for place in places:
+        found.setdefault(place.seed, set()).add(place.fold)
+    lacking = {p.seed: p.folds - len(found[p.seed]) for p in places if p.folds and len(found[p.seed]) < p.folds}
+    said = [f"seed {seed}: left out, {n} of its folds are not trained" for seed, n in lacking.items()]
+    return [run for run, place in zip(runs, places, strict=True) if place.seed not in lacking], said
 
 
 @dataclass(frozen=True)
@@ -47,26 +81,64 @@ class ClassificationOutcome:
 
     Attributes:
         hits: Whether each training's network was right, bool, shape (seeds, images).
-        asked: Image and true class of each column.
+        asked: Image and true class of each column, sorted.
+        numbers: The seeds.
+        folds: The fold in which each image was tested, from 0, shape (seeds, images); None without folds.
+        source: A run, for errors.
+        listed: Image and class as the first run has them, if some names are not unique.
     """
 
     hits: np.ndarray
     asked: list[tuple[str, str]]
+    numbers: list[int]
+    folds: np.ndarray | None = None
+    source: Path = Path()
+    listed: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "ClassificationOutcome":
-        """Read the answers of trained runs.
+        """Read the answers of trained runs; with folds, of whole seeds (see ``whole``).
 
         Raises:
             UserError: One is missing or damaged, or the runs were tested on different images or classes.
         """
-        answers = [read_answers(run.test_predictions) for run in runs]
-        asked = [sorted(zip(one.images, one.classes, strict=True)) for one in answers]
-        for run, other in zip(runs, asked, strict=True):
-            if other != asked[0]:
-                _refuse(runs[0], run, asked[0], other)
-        orders = [np.lexsort((one.classes, one.images)) for one in answers]
-        return cls(np.stack([one.hits[order] for one, order in zip(answers, orders, strict=True)]), asked[0])
+        tests: dict[Any, list[tuple[Place, Run]]] = {}  # each is one look at every image
+        for i, run in enumerate(runs):
+            place = Place.of(run)
+            tests.setdefault(place.seed if place.folds else (place.seed, i), []).append((place, run))
+        read = [cls._one(sorted(test, key=lambda one: one[0].fold)) for test in tests.values()]
+        for one in read:
+            if reason := read[0]._differs(one):
+                raise UserError(f"{read[0].source} and {one.source} cannot be compared: {reason}.")
+        folds = [one.folds for one in read if one.folds is not None]
+        numbers = [number for one in read for number in one.numbers]
+        return cls(
+            np.concatenate([one.hits for one in read]),
+            read[0].asked,
+            numbers,
+            np.concatenate(folds) if folds else None,
+            read[0].source,
+            read[0].listed,
+        )
+
+    @classmethod
+    def _one(cls, test: Sequence[tuple[Place, Run]]) -> "ClassificationOutcome":
+        """A run, or the runs of all folds of a seed."""
+        answers = [read_answers(run.test_predictions) for _, run in test]
+        listed = [pair for one in answers for pair in zip(one.images, one.classes, strict=True)]
+        order = sorted(range(len(listed)), key=listed.__getitem__)
+        hits = np.concatenate([one.hits for one in answers])[None, order]
+        (place, run), *_ = test
+        folds = None
+        if place.folds:
+            folds = np.repeat([one.fold for one, _ in test], [len(one.images) for one in answers])[None, order]
+        asked = [listed[i] for i in order]
+        twice = next((one for one, other in zip(asked, asked[1:], strict=False) if one == other), None)
+        if twice and place.folds:
+            raise UserError(
+                f"{run.folder}: two test images are called {twice[0]!r}, so that folds cannot be matched: rename one."
+            )
+        return cls(hits, asked, [place.seed], folds, run.folder, listed if twice else [])
 
     @property
     def seeds(self) -> int:
@@ -76,29 +148,64 @@ class ClassificationOutcome:
     def images(self) -> int:
         return self.hits.shape[1]
 
+    @property
+    def covers(self) -> tuple[str, ...]:
+        if self.folds is not None:
+            return ("images", "trainings", "splits")
+        return ("images", "trainings") if self.seeds > 1 else ("images",)
+
     def score(self) -> Estimate:
-        return mean_accuracy(self.hits)
+        return mean_accuracy(self.hits, self.folds)
 
     def by_seed(self) -> list[float]:
         return [float(value) for value in self.hits.mean(axis=1)]
 
-    def less(self, other: "ClassificationOutcome") -> Estimate:
-        seeds = min(self.seeds, other.seeds)
-        return paired_difference(self.hits[:seeds], other.hits[:seeds])
+    def less(self, other: "ClassificationOutcome") -> Uncertain:
+        if self.folds is None or other.folds is None:
+            return paired_difference(self.hits, other.hits)
+        mine, yours = self._shared(other)
+        return paired_difference(self.hits[mine], other.hits[yours], self.folds[mine])
 
     def mcnemar(self, other: "ClassificationOutcome") -> list[McNemar]:
-        return [mcnemar(mine, yours) for mine, yours in zip(self.hits, other.hits, strict=False)]
+        if self.folds is not None:  # many networks gave the answers
+            return []
+        pairs = zip(*self._shared(other), strict=True)
+        return [mcnemar(self.hits[mine], other.hits[yours]) for mine, yours in pairs]
 
+    def _shared(self, other: "ClassificationOutcome") -> tuple[list[int], list[int]]:
+        """The rows of both that share a seed; without folds, if none does, as many of each as there are of both."""
+        shared = [seed for seed in self.numbers if seed in other.numbers]
+        if shared or self.folds is not None:
+            return [self.numbers.index(seed) for seed in shared], [other.numbers.index(seed) for seed in shared]
+        count = list(range(min(self.seeds, other.seeds)))
+        return count, count
 
-def _refuse(first: Run, second: Run, asked: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
-    classes = {name for _, name in asked}, {name for _, name in other}
-    if classes[0] != classes[1]:
-        reason = f"the class {sorted(classes[0] ^ classes[1])[0]!r} is in one test set only"
-    elif len(asked) != len(other):
-        reason = f"they have {len(asked)} and {len(other)} test images"
-    else:
-        reason = "their test images differ"
-    raise UserError(f"{first.folder} and {second.folder} cannot be compared: {reason}.")
+    def check_same(self, other: "ClassificationOutcome") -> None:
+        if reason := self._differs(other) or self._folds_differ(other):
+            raise UserError(f"{self.source} and {other.source} cannot be compared: {reason}.")
+
+    def _differs(self, other: "ClassificationOutcome") -> str | None:
+        if (self.folds is None) != (other.folds is None):
+            return "one was tested on folds of the data, the other on a test part"
+        if self.asked != other.asked:
+            mine, yours = ({name for _, name in one.asked} for one in (self, other))
+            if mine != yours:
+                return f"the class {min(mine ^ yours)!r} is in one test set only"
+            if self.images != other.images:
+                return f"they have {self.images} and {other.images} test images"
+            one = next(one for one, two in zip(self.asked, other.asked, strict=True) if one != two)
+            return f"their test images differ, such as {one[0]!r}"
+        if self.listed != other.listed:
+            return "several of their test images have the same name and come in another order"
+        return None
+
+    def _folds_differ(self, other: "ClassificationOutcome") -> str | None:
+        if self.folds is None or other.folds is None:
+            return None
+        mine, yours = self._shared(other)
+        if not mine or (self.folds[mine] != other.folds[yours]).any():
+            return "they cut the data into other folds"
+        return None
 
 
 @dataclass(frozen=True)
@@ -108,28 +215,30 @@ class DetectionOutcome:
     Attributes:
         truth: The test set in COCO's format.
         detections: Of each training, in COCO's format.
+        source: A run, for errors.
     """
 
     truth: dict
     detections: list[list[dict]]
+    source: Path = Path()
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "DetectionOutcome":
-        """Read the detections of trained runs, and the truth from the data of the first.
+        """Read the detections of trained runs, and the truth from their data.
 
         Raises:
             UserError: One is missing or damaged, or the runs were tested on different images or classes.
         """
         truths: dict[tuple, dict] = {}
+        read = []
         for run in runs:
             key = (run.read_config().get("data"), run.split.read_bytes() if run.split.exists() else run.folder)
             if key not in truths:
                 truths[key] = _truth(run)
-            if truths[key] != next(iter(truths.values())):
-                raise UserError(
-                    f"{runs[0].folder} and {run.folder} cannot be compared: their test images or boxes differ."
-                )
-        return cls(next(iter(truths.values())), [_read_detections(run) for run in runs])
+            read.append(cls(truths[key], [_read_detections(run)], run.folder))
+        for one in read:
+            read[0].check_same(one)
+        return cls(read[0].truth, [detections for one in read for detections in one.detections], read[0].source)
 
     @property
     def seeds(self) -> int:
@@ -139,30 +248,33 @@ class DetectionOutcome:
     def images(self) -> int:
         return len(self.truth["images"])
 
+    @property
+    def covers(self) -> tuple[str, ...]:
+        return ("images", "trainings") if self.seeds > 1 else ("images",)
+
     @cached_property
-    def _resampled(self) -> tuple[np.ndarray, np.ndarray]:
-        """AP of each training, (seeds,), and of each on the same resamples, (seeds, resamples)."""
+    def _resampled(self) -> Resampled:
         from mixtransfer.detection.scores import resampled_ap
 
         draws = np.random.default_rng(0).integers(0, self.images, (RESAMPLES, self.images))
         values, resampled = zip(*(resampled_ap(self.truth, one, draws) for one in self.detections), strict=True)
-        return np.array(values), np.stack(resampled)
+        return Resampled(np.array(values), np.stack(resampled), self.images)
 
     def score(self) -> Estimate:
-        values, resampled = self._resampled
-        return combined_interval(values, np.nanvar(resampled.mean(axis=0)), self.images, (0.0, 1.0))
+        return self._resampled.mean.estimate
 
     def by_seed(self) -> list[float]:
-        return [float(value) for value in self._resampled[0]]
+        return [float(value) for value in self._resampled.by_seed]
 
-    def less(self, other: "DetectionOutcome") -> Estimate:
-        seeds = min(self.seeds, other.seeds)
-        (mine, my_draws), (yours, your_draws) = self._resampled, other._resampled
-        between = (my_draws[:seeds] - your_draws[:seeds]).mean(axis=0)
-        return combined_interval(mine[:seeds] - yours[:seeds], np.nanvar(between), self.images, (-1.0, 1.0))
+    def less(self, other: "DetectionOutcome") -> Uncertain:
+        return self._resampled.less(other._resampled)
 
     def mcnemar(self, other: "DetectionOutcome") -> list[McNemar]:
         return []
+
+    def check_same(self, other: "DetectionOutcome") -> None:
+        if self.truth != other.truth:
+            raise UserError(f"{self.source} and {other.source} cannot be compared: their test images or boxes differ.")
 
 
 def _truth(run: Run) -> dict:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mixtransfer.comparison.cost import BATCH
 from mixtransfer.comparison.figures import score_against_cost
-from mixtransfer.comparison.rows import SCORES, Row
-from mixtransfer.comparison.verdict import costs_of, front
+from mixtransfer.comparison.fronts import costs_of, front
+from mixtransfer.comparison.rates import RATES, read_rates
+from mixtransfer.comparison.rows import SCORES, Row, to_dicts
+from mixtransfer.comparison.verdict import beside, choose
 from mixtransfer.deploy.runtimes import NAMES
 from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
@@ -29,17 +31,19 @@ def write_comparison(
         title: What was compared, for the page's heading.
         verdict: Sentences.
     """
-    task, name = options.task, baseline and baseline.backbone
-    objects = [row.to_dict(task, name) for row in rows]
-    costs = costs_of(rows)
+    task = options.task
+    objects = to_dicts(rows, task, baseline)
+    costs, best = costs_of(rows), choose(rows)
     for row, one in zip(rows, objects, strict=True):
         one["on_front"] = {cost: row in front(rows, of) for cost, of in costs.items()}
     drawn = {
-        f"score_against_{cost.replace(' ', '_')}": score_against_cost(rows, cost, of, baseline, SCORE_TITLES[task])
+        f"score_against_{cost.replace(' ', '_')}": score_against_cost(
+            rows, cost, of, baseline, best, SCORE_TITLES[task]
+        )
         for cost, of in costs.items()
     }
     save_figures(drawn, folder / "figures")
-    _write_page(folder / "report.html", options, title, rows, baseline, verdict, drawn)
+    _write_page(folder, options, title, rows, baseline, verdict, drawn)
     write_atomic(folder / "comparison.csv", _csv(objects))
     # It comes last: where it is, the rest is whole.
     write_atomic(folder / "comparison.json", json.dumps(objects, indent=2, ensure_ascii=False) + "\n")
@@ -70,7 +74,7 @@ def _flattened(value, prefix: str = ""):
         yield prefix, "" if value is None else value
 
 
-def _write_page(path: Path, options, title, rows, baseline, verdict, drawn) -> None:
+def _write_page(folder: Path, options, title, rows, baseline, verdict, drawn) -> None:
     page = Page(title, _summary(rows, options))
     for sentence in verdict:
         page.note(sentence)
@@ -81,16 +85,41 @@ def _write_page(path: Path, options, title, rows, baseline, verdict, drawn) -> N
     if figures:
         page.section("Accuracy against cost" if options.task == "classify" else "Average precision against cost")
         for figure in figures:
-            page.figure(figure, "The line joins what nothing else beats.")
-    page.section("Scores", "Intervals of 95 %, over test images and, with several seeds, over trainings.")
+            page.figure(
+                figure,
+                "The line joins what nothing else beats on these test images. The star is what validation has chosen; "
+                "hollow points cannot be told apart from it.",
+            )
+    page.section("Scores", _score_words(rows))
     page.table(*_score_table(rows, baseline, options.task))
     if baseline and any(row.mcnemar for row in rows):
-        page.table(*_mcnemar_table(rows, baseline), "McNemar's exact test on the same test images, for each seed.")
+        page.table(
+            *_mcnemar_table(rows, baseline),
+            "McNemar's exact test of two networks, those of one seed: whether they differ on other images. Of the "
+            "backbones it says nothing, as other trainings give other networks.",
+        )
     page.section("Cost", _cost_words(rows))
     page.table(*_cost_table(rows))
     page.table(*_training_table(rows), "Training")
+    if rates := read_rates(folder / RATES):
+        page.table(
+            *_rates_table(rates),
+            "Learning rates, chosen on validation by short trainings from the same start: the usual rate, unless "
+            "another one's log loss is less by more than a standard error.",
+        )
     add_circumstances(page, options, {}, {}, ["onnxruntime", "openvino"])
-    page.write(path)
+    page.write(folder / "report.html")
+
+
+def _score_words(rows: Sequence[Row]) -> str:
+    covers = {part for row in rows for part in row.covers}
+    if "splits" in covers:
+        varied = "over images, trainings and splits"
+    elif "trainings" in covers:
+        varied = "over test images and trainings"
+    else:
+        varied = "over test images only: one training says nothing of how much another would differ"
+    return f"Intervals of 95 %, {varied}; each holds alone."
 
 
 def _summary(rows: Sequence[Row], options) -> str:
@@ -106,21 +135,28 @@ def _summary(rows: Sequence[Row], options) -> str:
 
 def _score_table(rows: Sequence[Row], baseline: Row | None, task: str) -> tuple[list[str], list[list[str]]]:
     """Columns and rows, in percent and points."""
-    against = f"less {baseline.backbone}" if baseline else "difference"
-    columns = ["backbone", f"{SCORES[task]} %", "interval", against, "interval", "by seed %"]
+    best = choose(rows)
+    columns = ["backbone", "weights", "learning rate", f"{SCORES[task]} %", "interval"]
+    columns += [f"less {baseline.backbone}" if baseline else "difference", "interval"]
+    columns += [f"beside {best.backbone}" if best else "", "by seed %"]
     table = []
     for row in rows:
         if row.score is None:
-            table.append([row.backbone, "failed", "", "", "", ""])
+            table.append([row.backbone, "", "", "failed", "", "", "", "", ""])
             continue
-        less = row.difference
+        claim = row.claims.get(baseline.backbone) if baseline else None
+        less = claim.difference if claim else None
+        between = claim.interval if claim else None
         table.append(
             [
                 row.backbone,
+                row.weights,
+                f"{row.lr:.2g}" if row.lr else "",
                 f"{100 * row.score.value:.2f}",
                 f"{100 * row.score.low:.1f}–{100 * row.score.high:.1f}",
                 f"{100 * less.value:+.2f}" if less else "",
-                f"{100 * less.low:+.1f} to {100 * less.high:+.1f}" if less else "",
+                f"{100 * between[0]:+.1f} to {100 * between[1]:+.1f}" if between else "",
+                beside(row, best),
                 " ".join(f"{100 * value:.1f}" for value in row.by_seed),
             ]
         )
@@ -171,11 +207,12 @@ def _cost_words(rows: Sequence[Row]) -> str:
 
 
 def _training_table(rows: Sequence[Row]) -> tuple[list[str], list[list]]:
-    columns = ["backbone", "training", "minutes", "images/s", "memory MB", "run"]
+    columns = ["backbone", "training", "learning rate", "minutes", "images/s", "memory MB", "run"]
     return columns, [
         [
             row.backbone,
             i + 1,
+            f"{one['lr']:.2g}" if one["lr"] else "",
             f"{one['minutes']:.1f}",
             f"{one['images_per_second']:.1f}" if one["images_per_second"] else "",
             f"{one['memory_mb']:.0f}",
@@ -184,3 +221,22 @@ def _training_table(rows: Sequence[Row]) -> tuple[list[str], list[list]]:
         for row in rows
         for i, (run, one) in enumerate(zip(row.runs, row.training, strict=True))
     ]
+
+
+def _rates_table(rates: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    columns = ["backbone", "chosen", "tried: validation log loss", "epochs each", "minutes"]
+    return columns, [
+        [
+            name,
+            f"{entry['chosen']:.2g}" if entry.get("chosen") else "",
+            "; ".join(f"{one['lr']:.2g}: {_loss(one['log_loss'])}" for one in entry["tried"]),
+            entry["epochs"],
+            f"{entry['seconds'] / 60:.1f}",
+        ]
+        for name, entry in rates.items()
+        if entry.get("tried")
+    ]
+
+
+def _loss(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.4f}"

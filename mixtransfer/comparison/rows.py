@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from typing import final
 
+from mixtransfer.backbones.weights import LITE0_PACKAGE
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost, measure_costs, training_cost
-from mixtransfer.comparison.outcomes import OUTCOMES
+from mixtransfer.comparison.outcomes import OUTCOMES, Outcome, whole
 from mixtransfer.comparison.statistics import McNemar
-from mixtransfer.run import Run
+from mixtransfer.comparison.verdict import Claim, choose, claims_of, criterion
+from mixtransfer.run import ModelCard, Run
 
 SCORES = {"classify": "top1", "detect": "AP"}
 
@@ -22,11 +25,15 @@ class Row:
         runs: Its finished trainings.
         test_images: Number of images that it was tested on.
         score: Accuracy or average precision over seeds and images, None if no training finished.
-        by_seed: The score of each training.
-        difference: Score less the baseline's, on the same images and seeds; None for the baseline itself.
+        by_seed: The score of each training, or of all folds of a seed.
+        covers: What its interval knows of; see ``Outcome``.
+        validation: "top1" (or "AP") and "log_loss" on validation as fractions and nats, means over the trainings, as
+            far as all have them.
+        claims: What may be said of it beside each other backbone, by name.
         mcnemar: The test against the baseline, for each seed they share.
+        weights: What the trainings started from: timm's tag, "none", or a file.
         cost: See ``Cost``; None if no training finished.
-        training: Of each run: minutes, images_per_second, memory_mb.
+        training: Of each run: minutes, images_per_second, memory_mb, lr.
         failures: Why trainings failed.
     """
 
@@ -35,8 +42,11 @@ class Row:
     test_images: int = 0
     score: Estimate | None = None
     by_seed: list[float] = field(default_factory=list)
-    difference: Estimate | None = None
+    covers: tuple[str, ...] = ()
+    validation: dict[str, float] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
     mcnemar: list[McNemar] = field(default_factory=list)
+    weights: str = ""
     cost: Cost | None = None
     training: list[dict] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -46,30 +56,44 @@ class Row:
         return len(self.by_seed)
 
     @property
-    def minutes(self) -> float | None:
-        """Mean time of a training."""
-        return sum(one["minutes"] for one in self.training) / len(self.training) if self.training else None
+    def lr(self) -> float | None:
+        """The learning rate, where all trainings have the same."""
+        rates = {one["lr"] for one in self.training}
+        return rates.pop() if len(rates) == 1 else None
 
-    def to_dict(self, task: str, baseline: str | None) -> dict:
-        """An object of ``comparison.json``: fractions, seconds and bytes."""
-        against = None
-        if self.difference:
-            against = {
-                "baseline": baseline,
-                "difference": self.difference.to_dict(),
-                "mcnemar": [asdict(test) for test in self.mcnemar],
-            }
-        return {
-            "backbone": self.backbone,
-            SCORES[task]: self.score.to_dict() if self.score else None,
-            "by_seed": self.by_seed,
-            "test_images": self.test_images,
-            "against_baseline": against,
-            **(asdict(self.cost) if self.cost else {}),
-            "training": self.training,
-            "runs": [str(run.folder) for run in self.runs],
-            "failures": self.failures,
+
+def to_dicts(rows: Sequence[Row], task: str, baseline: Row | None) -> list[dict]:
+    """The objects of ``comparison.json``: fractions, seconds and bytes."""
+    best, by = choose(rows), criterion(rows)
+    return [
+        {
+            "backbone": row.backbone,
+            "weights": row.weights,
+            SCORES[task]: row.score.to_dict() if row.score else None,
+            "interval_covers": list(row.covers),
+            "by_seed": row.by_seed,
+            "test_images": row.test_images,
+            "validation": row.validation,
+            "chosen": row is best,
+            "chosen_by": by and f"validation {by}",
+            "lr": row.lr,
+            "against_baseline": _against(row, "baseline", baseline),
+            "against_chosen": _against(row, "chosen", best),
+            **(asdict(row.cost) if row.cost else {}),
+            "training": row.training,
+            "runs": [str(run.folder) for run in row.runs],
+            "failures": row.failures,
         }
+        for row in rows
+    ]
+
+
+def _against(row: Row, key: str, other: Row | None) -> dict | None:
+    claim = row.claims.get(other.backbone) if other else None
+    if other is None or claim is None:
+        return None
+    tests = {"mcnemar": [asdict(test) for test in row.mcnemar]} if key == "baseline" else {}
+    return {key: other.backbone, **claim.to_dict(), **tests}
 
 
 def gather(
@@ -77,6 +101,7 @@ def gather(
     failures: Mapping[str, list[str]],
     task: str,
     baseline: str | None,
+    margin: float | None,
     rounds: int,
     say: Callable[[str], None],
 ) -> tuple[list[Row], Row | None]:
@@ -86,32 +111,38 @@ def gather(
         runs: Finished runs of each backbone, by seed.
         failures: Reasons, by backbone.
         baseline: Its name; None takes resnet50 or, without it, the backbone with the most multiply-adds.
+        margin: See ``claims_of``.
         rounds: See ``measure_costs``.
 
     Raises:
         UserError: A run cannot be read, or the runs were tested on different images or classes.
     """
-    rows = {name: Row(name, list(its), failures=failures.get(name, [])) for name, its in runs.items()}
+    rows = {}
+    for name, its in runs.items():
+        used, left_out = whole(its)
+        rows[name] = Row(name, used, failures=[*failures.get(name, []), *left_out])
     finished = [row for row in rows.values() if row.runs]
     if not finished:
         return list(rows.values()), None
-    outcome = OUTCOMES[task]
-    outcome.of([run for row in finished for run in row.runs])  # refuses what cannot be compared
-    outcomes = {row.backbone: outcome.of(row.runs) for row in finished}
+    outcomes: dict[str, Outcome] = {row.backbone: OUTCOMES[task].of(row.runs) for row in finished}
+    first = outcomes[finished[0].backbone]
+    for outcome in outcomes.values():
+        first.check_same(outcome)
+    claims = claims_of(outcomes, margin)
     costs = measure_costs({row.backbone: row.runs[0] for row in finished}, task, rounds, say)
     for row in finished:
         mine = outcomes[row.backbone]
-        row.test_images, row.score, row.by_seed = mine.images, mine.score(), mine.by_seed()
-        row.cost = costs[row.backbone]
-        row.training = [training_cost(run) for run in row.runs]
+        row.test_images, row.score, row.by_seed, row.covers = mine.images, mine.score(), mine.by_seed(), mine.covers
+        row.validation = validation_scores(row.runs, task)
+        row.claims, row.cost = claims[row.backbone], costs[row.backbone]
+        row.weights = starting_weights(row.runs[0])
+        row.training = [{**training_cost(run), "lr": run.read_config().get("lr")} for run in row.runs]
     reference = rows.get(baseline) if baseline else _usual_baseline(finished)
     if reference is None or not reference.runs:
         return list(rows.values()), None
     for row in finished:
         if row is not reference:
-            first, second = _paired(row.runs, reference.runs)
-            mine, other = outcome.of(first), outcome.of(second)
-            row.difference, row.mcnemar = mine.less(other), mine.mcnemar(other)
+            row.mcnemar = outcomes[row.backbone].mcnemar(outcomes[reference.backbone])
     return list(rows.values()), reference
 
 
@@ -120,11 +151,27 @@ def _usual_baseline(rows: Sequence[Row]) -> Row:
     return named[0] if named else max(rows, key=lambda row: row.cost.macs if row.cost else 0)
 
 
-def _paired(first: Sequence[Run], second: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs of both that share a seed, in its order; if none does, as many of each as there are of both."""
-    by_seed = [{run.read_config().get("seed"): run for run in runs} for runs in (first, second)]
-    shared = [seed for seed in by_seed[0] if seed in by_seed[1]]
-    if shared:
-        return [by_seed[0][seed] for seed in shared], [by_seed[1][seed] for seed in shared]
-    count = min(len(first), len(second))
-    return list(first[:count]), list(second[:count])
+def validation_scores(runs: Sequence[Run], task: str) -> dict[str, float]:
+    """The mean validation score of several trainings and, where all have it, the log loss."""
+    parts = [run.read_metrics().get("validation") or {} for run in runs]
+    means = {}
+    for name in (SCORES[task], "log_loss"):
+        found = [part.get(name) for part in parts]
+        values = [
+            float(one) for one in (one["value"] if isinstance(one, dict) else one for one in found) if one is not None
+        ]
+        if len(values) == len(parts):
+            scale = 100 if name == "AP" else 1  # metrics.json has average precision in percent
+            means[name] = sum(values) / len(values) / scale
+    return means
+
+
+def starting_weights(run: Run) -> str:
+    """What a training started from, such as "resnet50.a1_in1k", "none", or a file."""
+    weights = str(run.read_config().get("weights"))
+    if weights != "imagenet":
+        return weights
+    spec = ModelCard.read(run.model).spec
+    if spec.timm_name == "tf_efficientnet_lite0" and "." not in spec.name and find_spec(LITE0_PACKAGE):
+        return LITE0_PACKAGE.replace("_", "-")
+    return f"{spec.timm_name}.{spec.weights_tag}" if spec.weights_tag else spec.timm_name

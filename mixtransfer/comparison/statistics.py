@@ -182,7 +182,7 @@ def _over_images(
     of_images = float((weight * (by_image - middle) ** 2).sum() / total**2)
     if folds is None:
         trainings = [_trainings(one.mean(axis=1), _variances_over_images(one)) for one in hits]
-        ways = (_parts(of_images, images, trainings),)
+        ways: tuple[tuple[Part, ...], ...] = (_parts(of_images, images, trainings),)
     else:
         # The images alone are the least that varies, where all folds happen to agree.
         ways = ((_of_folds(values, folds),), (Part(of_images, images - 1),))

@@ -1,143 +1,221 @@
-"""Which model to take: fronts, limits, and the comparison in plain words."""
+"""What a comparison may claim: of two backbones, of the best of several, and in which words.
 
-import re
-from collections.abc import Callable, Sequence
+The best is chosen on validation, so that the test only reports. A claim about two backbones needs two trainings of each
+at least, or folds. All pairs are one family (Holm): whichever of them is read, the chance that a difference is claimed
+where there is none stays 5 %. The pairs with the best one would be fewer, but the validation that chose it judged the
+same trainings as the test.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
 
 from mixtransfer.classification.metrics import Estimate
-from mixtransfer.comparison.rows import Row
-from mixtransfer.errors import UserError
+from mixtransfer.comparison.fronts import Limit, costs_of, front, within
+from mixtransfer.comparison.statistics import Uncertain, holm
 
-UNITS = {
-    "latency": {"ms": 1e-3, "s": 1.0},
-    "macs": {"": 1.0, "M": 1e6, "G": 1e9},
-    "params": {"": 1.0, "K": 1e3, "M": 1e6},
-    "size": {"KB": 1e3, "MB": 1e6, "GB": 1e9},
-    "memory": {"MB": 1e6, "GB": 1e9},
-}
+if TYPE_CHECKING:
+    from mixtransfer.comparison.outcomes import Outcome
+    from mixtransfer.comparison.rows import Row
 
+LEVEL = 0.05
 
-def costs_of(rows: Sequence[Row]) -> dict[str, Callable[[Row], float | None]]:
-    """What rows can be compared by, smaller being better: a function for each name.
-
-    "latency" is that of PyTorch; of other runtimes there is a name each, such as "latency onnxruntime".
-    """
-    costs: dict[str, Callable[[Row], float | None]] = {
-        "macs": lambda row: row.cost and row.cost.macs,
-        "params": lambda row: row.cost and row.cost.params,
-        "size": lambda row: row.cost and row.cost.file_size,
-        "memory": lambda row: row.cost and row.cost.memory,
-    }
-    for runtime in dict.fromkeys(runtime for row in rows if row.cost for runtime in row.cost.latency):
-        name = "latency" if runtime == "pytorch" else f"latency {runtime}"
-        costs[name] = partial(_latency, runtime=runtime)
-    return {name: of for name, of in costs.items() if any(of(row) is not None for row in rows)}
-
-
-def _latency(row: Row, runtime: str) -> float | None:
-    return row.cost.latency[runtime].median if row.cost and runtime in row.cost.latency else None
-
-
-def front(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Row]:
-    """The rows that no other row beats: none is as cheap and more accurate, or as accurate and cheaper."""
-    known = [
-        ((spent, -row.score.value), row) for row in rows if row.score is not None and (spent := cost(row)) is not None
-    ]
-    unbeaten = [(place, row) for place, row in known if not any(_beats(other, place) for other, _ in known)]
-    return [row for _, row in sorted(unbeaten, key=lambda one: one[0])]
-
-
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Of two pairs of cost and negative score."""
-    return one != other and one[0] <= other[0] and one[1] <= other[1]
+Said = Literal["better", "worse", "as good", "not told apart", "one training"]
 
 
 @dataclass(frozen=True)
-class Limit:
-    """The most that a model may cost.
+class Claim:
+    """What may be said of one backbone beside another.
 
     Attributes:
-        cost: A key of ``UNITS``.
-        most: In seconds, bytes or as a count.
-        text: As the user wrote it, such as "15ms".
+        difference: Its score less the other's, with a 95 % interval of its own.
+        said: "one training" where that is all there is of one of them, and nothing can be said.
+        p: The probability of such a difference between equals; None where nothing can be said.
+        p_holm: The same, adjusted for the number of pairs.
+        p_equivalent: The probability of so small a difference if the true one were the margin, adjusted likewise; None
+            without a margin.
     """
 
-    cost: str
-    most: float
-    text: str
+    difference: Estimate
+    said: Said
+    p: float | None = None
+    p_holm: float | None = None
+    p_equivalent: float | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> "Limit":
-        """Read a limit such as ``latency=15ms``.
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the difference, where it speaks of backbones and not of two networks only."""
+        return None if self.said == "one training" else (self.difference.low, self.difference.high)
 
-        Raises:
-            UserError: It is not understood.
-        """
-        found = re.fullmatch(r"(\w+)=([\d.]+) ?([A-Za-z]*)", text.strip())
-        units = UNITS.get(found[1], {}) if found else {}
-        if not found or found[3] not in units or found[2].count(".") > 1 or found[2] == ".":
-            raise UserError(
-                f"--limit {text!r} is not understood: write latency=15ms, macs=300M, params=5M, size=20MB or "
-                "memory=200MB."
-            )
-        return cls(found[1], float(found[2]) * units[found[3]], f"{found[2]} {found[3]}".strip())
+    @property
+    def reversed(self) -> "Claim":
+        """The same of the other beside this one."""
+        one = self.difference
+        turned: dict[Said, Said] = {"better": "worse", "worse": "better"}
+        difference = Estimate(-one.value, -one.high, -one.low)
+        return Claim(difference, turned.get(self.said, self.said), self.p, self.p_holm, self.p_equivalent)
+
+    def to_dict(self) -> dict:
+        return {
+            "difference": self.difference.to_dict(),
+            "verdict": self.said,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "p_equivalent": self.p_equivalent,
+        }
 
 
-def within(rows: Sequence[Row], limit: Limit) -> Row | None:
-    """The most accurate row within the limit; None if there is none.
+def claims_of(outcomes: "Mapping[str, Outcome]", margin: float | None) -> dict[str, dict[str, Claim]]:
+    """What may be said of each backbone beside each other one.
 
-    Raises:
-        UserError: That cost was not measured.
+    Args:
+        margin: A difference, as a fraction, that does not matter.
     """
-    costs = costs_of(rows)
-    if limit.cost not in costs:
-        raise UserError(f"--limit {limit.cost} cannot be judged: it was not measured (--rounds 0, or no model).")
-    cost = costs[limit.cost]
-    fitting = [row for row in front(rows, cost) if (spent := cost(row)) is not None and spent <= limit.most]
-    return fitting[-1] if fitting else None
+    pairs = list(combinations(outcomes, 2))
+    known = [all("trainings" in outcomes[name].covers for name in pair) for pair in pairs]
+    differences = [outcomes[one].less(outcomes[other]) for one, other in pairs]
+    family = [difference for difference, is_known in zip(differences, known, strict=True) if is_known]
+    made = iter(_judged(family, margin))
+    claims: dict[str, dict[str, Claim]] = {name: {} for name in outcomes}
+    for (one, other), difference, is_known in zip(pairs, differences, known, strict=True):
+        claims[one][other] = next(made) if is_known else Claim(difference.estimate, "one training")
+        claims[other][one] = claims[one][other].reversed
+    return claims
 
 
-def verdict(rows: Sequence[Row], baseline: Row | None, limit: Limit | None = None) -> list[str]:
-    """Sentences for a person who has to choose."""
-    scored = [(row, row.score) for row in rows if row.score is not None]
-    if not scored:
-        return ["No training has finished."]
-    best, score = max(scored, key=lambda one: one[1].value)
-    sentences = [f"Most accurate: {best.backbone}, {_percent(score.value)} ({_range(score)})."]
-    sentences += [
-        _against(row, row.difference, baseline)
-        for row, _ in scored
-        if baseline and row is not baseline and row.difference
+def _judged(family: Sequence[Uncertain], margin: float | None) -> list[Claim]:
+    p = [difference.p() for difference in family]
+    equivalent = holm([difference.p_beyond(margin) for difference in family]) if margin else [None] * len(family)
+    return [
+        Claim(one.estimate, said(one.value, p_holm, p_equivalent), p_one, p_holm, p_equivalent)
+        for one, p_one, p_holm, p_equivalent in zip(family, p, holm(p), equivalent, strict=True)
     ]
-    costs = costs_of(rows)
-    main = "latency" if "latency" in costs else "macs"
-    if len(scored) > 1 and main in costs:
-        steps = [f"{row.backbone} from {_amount(main, costs[main](row) or 0)} on" for row in front(rows, costs[main])]
-        where = " on this machine" if main == "latency" else ""
-        sentences.append(f"Most accurate by {NAMES[main]} allowed{where}: {', '.join(steps)}.")
-    if scored[0][0].seeds == 1:
-        sentences.append(
-            "With one seed the intervals speak of the test images only, not of how much a training varies."
-        )
-    if limit:
-        sentences.insert(0, _limited(rows, baseline, limit))
-    return sentences
 
 
+def said(difference: float, p_holm: float, p_equivalent: float | None) -> Said:
+    """What a difference lets one say; a sure one that surely does not matter is none."""
+    if p_equivalent is not None and p_equivalent < LEVEL:
+        return "as good"
+    if p_holm < LEVEL:
+        return "better" if difference > 0 else "worse"
+    return "not told apart"
+
+
+def criterion(rows: "Sequence[Row]") -> str | None:
+    """What validation can choose by: "log_loss" where every row has it, else the score; None if some have neither."""
+    scored = [row for row in rows if row.score]
+    for name in ("log_loss", "top1", "AP"):
+        if scored and all(name in row.validation for row in scored):
+            return name
+    return None
+
+
+def merit(row: "Row", by: str) -> float | None:
+    """How good a row is on validation, more being better; None if it has not been tested."""
+    if row.score is None:
+        return None
+    return -row.validation[by] if by == "log_loss" else row.validation[by]
+
+
+def choose(rows: "Sequence[Row]") -> "Row | None":
+    """The best row on validation, of equal ones that with the fewest multiply-adds; None if validation is unknown."""
+    by = criterion(rows)
+    if by is None:
+        return None
+    cheapest_first = sorted((row for row in rows if row.score), key=lambda row: row.cost.macs if row.cost else 0)
+    return max(cheapest_first, key=lambda row: merit(row, by))  # type: ignore[arg-type,return-value]
+
+
+def beside(row: "Row", best: "Row | None") -> str:
+    """A mark for tables: how a row stands beside the best one on validation."""
+    if best is None or row.score is None:
+        return ""
+    return "chosen" if row is best else row.claims[best.backbone].said
+
+
+CRITERIA = {"log_loss": "log loss", "top1": "top-1", "AP": "AP"}
 NAMES = {"latency": "latency", "macs": "multiply-adds"}
 
 
-def _against(row: Row, difference: Estimate, baseline: Row) -> str:
-    low, high = 100 * difference.low, 100 * difference.high
-    if low <= 0 <= high:
-        said = (
-            f"cannot be told apart from {baseline.backbone} with these {row.test_images:,} test images and "
-            f"{row.seeds} seed{'s' * (row.seeds > 1)} (difference {100 * difference.value:+.1f} points, "
-            f"{low:+.1f} to {high:+.1f})"
-        )
+def verdict(
+    rows: "Sequence[Row]", baseline: "Row | None", limit: Limit | None = None, margin: float | None = None
+) -> list[str]:
+    """Sentences for a person who has to choose.
+
+    Args:
+        margin: As in ``claims_of``.
+    """
+    scored = [row for row in rows if row.score]
+    if not scored:
+        return ["No training has finished."]
+    by, best = criterion(rows), choose(rows)
+    sentences = []
+    if by is None or best is None:
+        sentences.append("Which is best is not said: validation scores are missing, and the test may not choose.")
     else:
-        said = f"is {_points(difference)} {baseline.backbone}"
+        if limit:
+            sentences.append(_limited(rows, baseline, limit, by))
+        sentences.append(f"Best on validation ({CRITERIA[by]}): {best.backbone}, {_tested(best)} on the test images.")
+    if baseline:
+        sentences += [
+            _against(row, row.claims[baseline.backbone], baseline, margin)
+            for row in scored
+            if baseline.backbone in row.claims
+        ]
+    if best and len(scored) > 2:
+        alike = [
+            row.backbone for row in scored if row is not best and row.claims[best.backbone].said == "not told apart"
+        ]
+        if alike:
+            sentences.append(f"Cannot be told apart from {best.backbone}: {', '.join(alike)}.")
+    if by and len(scored) > 1:
+        sentences += _by_cost(rows, by)
+    return sentences + _cautions(scored)
+
+
+def _by_cost(rows: "Sequence[Row]", by: str) -> list[str]:
+    costs = costs_of(rows)
+    main = "latency" if "latency" in costs else "macs"
+    if main not in costs:
+        return []
+    unbeaten = front(rows, costs[main], lambda row: merit(row, by))
+    steps = [f"{row.backbone} from {_amount(main, costs[main](row) or 0)} on" for row in unbeaten]
+    where = " on this machine" if main == "latency" else ""
+    return [f"Most accurate on validation by {NAMES[main]} allowed{where}: {', '.join(steps)}."]
+
+
+def _cautions(scored: "Sequence[Row]") -> list[str]:
+    sentences = []
+    pairs = sum(claim.p is not None for row in scored for claim in row.claims.values()) // 2
+    if pairs > 1:
+        sentences.append(
+            f"What is said of backbones holds for {pairs} pairs at once (Holm, 5 %), intervals one by one."
+        )
+    if any("trainings" not in row.covers for row in scored):
+        sentences.append(
+            "With one seed nothing is said of which backbone is better: another training of either would end "
+            "otherwise, by how much one seed cannot tell (--seeds 3 can). Intervals speak of the test images only."
+        )
+    return sentences
+
+
+def _against(row: "Row", claim: Claim, baseline: "Row", margin: float | None) -> str:
+    one, other = claim.difference, baseline.backbone
+    interval = f"{100 * one.value:+.1f} points, {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+    images = f"these {row.test_images:,} test images"
+    words = {
+        "better": f"is {_points(one)} {other}",
+        "worse": f"is {_points(one)} {other}",
+        "as good": f"is as good as {other} within {100 * (margin or 0):g} points (difference {interval})",
+        "not told apart": (
+            f"cannot be told apart from {other} with {images} and {_trainings(row)} (difference {interval})"
+        ),
+        "one training": (
+            f"scored {abs(100 * one.value):.1f} points {'less' if one.value < 0 else 'more'} than {other} on {images}, "
+            "in one training"
+        ),
+    }
     ratios = []
     if row.cost and baseline.cost:
         mine, yours = (cost.latency.get("pytorch") for cost in (row.cost, baseline.cost))
@@ -145,18 +223,19 @@ def _against(row: Row, difference: Estimate, baseline: Row) -> str:
             ratios.append(f"{mine.median / yours.median:.2f} times its latency")
         ratios.append(f"{row.cost.macs / baseline.cost.macs:.2f} times its multiply-adds")
         ratios.append(f"{row.cost.params / baseline.cost.params:.2f} times its parameters")
-    return f"{row.backbone} {said}" + (f", with {', '.join(ratios)}." if ratios else ".")
+    return f"{row.backbone} {words[claim.said]}" + (f", with {', '.join(ratios)}." if ratios else ".")
 
 
-def _limited(rows: Sequence[Row], baseline: Row | None, limit: Limit) -> str:
-    row = within(rows, limit)
+def _limited(rows: "Sequence[Row]", baseline: "Row | None", limit: Limit, by: str) -> str:
+    row = within(rows, limit, lambda row: merit(row, by))
     where = " on this machine" if limit.cost in ("latency", "memory") else f" of {limit.cost}"
-    if row is None or row.score is None:
+    if row is None:
         return f"Under {limit.text}{where}: none of these."
+    claim = row.claims.get(baseline.backbone) if baseline else None
     more = ""
-    if baseline and row is not baseline and row.difference:
-        more = f", {_points(row.difference)} {baseline.backbone}"
-    return f"Under {limit.text}{where}: {row.backbone}, {_percent(row.score.value)}{more}."
+    if claim and baseline and claim.said in ("better", "worse"):
+        more = f", {_points(claim.difference)} {baseline.backbone}"
+    return f"Under {limit.text}{where}: {row.backbone}, {_tested(row)}{more}."
 
 
 def _points(difference: Estimate) -> str:
@@ -165,13 +244,16 @@ def _points(difference: Estimate) -> str:
     return f"{abs(value):.1f} ± {half:.1f} points {'below' if value < 0 else 'above'}"
 
 
+def _trainings(row: "Row") -> str:
+    if "splits" in row.covers:
+        return f"{len(row.runs)} trainings on folds"
+    return f"{row.seeds} seed{'s' * (row.seeds > 1)}"
+
+
 def _amount(cost: str, value: float) -> str:
     return f"{1000 * value:.1f} ms" if cost == "latency" else f"{value / 1e6:,.0f}M"
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
-def _range(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
+def _tested(row: "Row") -> str:
+    assert row.score
+    return f"{100 * row.score.value:.1f} % ({100 * row.score.low:.1f}–{100 * row.score.high:.1f})"

@@ -1,0 +1,104 @@
+"""Short trainings of one classifier from the same start, judged on validation."""
+
+import copy
+import math
+from dataclasses import replace
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+
+from mixtransfer.averaging import moving_average
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.defaults import resolve
+from mixtransfer.classification.head import best_strength, fit_head, pooled_features
+from mixtransfer.classification.metrics import best_temperature, log_losses
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.train import _class_weight
+from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+from mixtransfer.data.augment import Augment
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.run_data import training_images
+
+
+class Trial:
+    """A network with its head fitted on frozen features, in one process.
+
+    Args:
+        options: Of a training, with its image size; what else is open is resolved.
+
+    Attributes:
+        usual: The learning rate that the training would have.
+        epochs: Its epochs.
+
+    Raises:
+        UserError: An option or the data cannot be used.
+    """
+
+    def __init__(self, options):
+        prepare_process()
+        self.dataset = dataset = training_images(options)
+        L.seed_everything(options.seed, verbose=False)
+        model = create_backbone(
+            options.backbone, options.weights, num_classes=len(dataset.classes), drop_rate=options.dropout
+        )
+        batch_size = 32 if options.batch_size == "auto" else options.batch_size
+        options = resolve(replace(options, batch_size=batch_size, devices=1, num_nodes=1), dataset, model)
+        self.options, self.usual, self.epochs = options, float(options.lr), options.epochs
+        self.preprocessing = Preprocessing.of(model, options.image_size)
+        augment = Augment(options.augment, self.preprocessing.size, options.min_crop)
+        self.data = ClassificationData(dataset, self.preprocessing, augment, batch_size, options.workers, options.seed)
+        self.module = Classifier(model, self.preprocessing, options, _class_weight(options, dataset))
+        if options.fit_head:
+            self._fit_head()
+        self.start = copy.deepcopy(self.module.model.state_dict())
+
+    def losses(self, lr: float, epochs: int) -> np.ndarray:
+        """Log loss of each validation image, at the temperature that is best for all, after a training from the start.
+
+        Raises:
+            UserError: The training diverged.
+        """
+        module, options = self.module, self.options
+        L.seed_everything(options.seed, verbose=False)
+        module.model.load_state_dict(self.start)
+        module.normalize = Normalize(self.preprocessing)  # averaging changes it by rounding errors
+        warmup = min(options.warmup_epochs, epochs / 2)
+        module.options = replace(options, lr=lr, epochs=epochs, warmup_epochs=warmup)
+        module.lr = lr
+        module.total_steps = math.ceil(len(self.dataset.train) / self.data.batch_size) * epochs
+        callbacks: list[Callback] = []
+        if options.ema:
+            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(min(0.15 * module.total_steps, 5000))))
+        trainer = make_trainer(
+            options,
+            callbacks,
+            max_epochs=epochs,
+            gradient_clip_val=options.clip_grad or None,
+            enable_checkpointing=False,
+            limit_val_batches=0,
+        )
+        module.train()
+        trainer.fit(module, self.data)
+        predictions = predict_examples(trainer, module, self.data, self.dataset.val)
+        return log_losses(predictions.at_temperature(best_temperature(predictions)[0]))
+
+    def _fit_head(self) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        classifier, flip = self.module.to(device), self.options.augment not in ("none", "crop")
+        train, val = (
+            pooled_features(
+                classifier.model,
+                classifier.normalize,
+                self.data.evaluation_loader(examples),
+                device,
+                flip,
+                f"Features of {len(examples)} images",
+            )
+            for examples in (self.dataset.train, self.dataset.val)
+        )
+        balanced = self.options.class_weights == "balanced"
+        strength = best_strength(train, val[: len(self.dataset.val)], balanced)
+        fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())

@@ -1,0 +1,223 @@
+"""Who trains what: each training is claimed by a lock, and runs in a process of its own."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+from filelock import FileLock, Timeout
+
+from mixtransfer.comparison.rates import RATES, chosen_rate, sweep
+from mixtransfer.errors import Interrupted
+from mixtransfer.files import write_atomic
+from mixtransfer.run import Run
+
+Say = Callable[[str], None]
+
+ENDED = (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a study.
+
+    Attributes:
+        fold: Such as "2/5"; None without folds.
+        folder: Its Run.
+    """
+
+    backbone: str
+    seed: int
+    fold: str | None
+    folder: Path
+
+    @classmethod
+    def of(cls, study: Path, backbone: str, seed: int, fold: str | None) -> "Job":
+        name = f"{backbone.replace('/', '-')}-seed{seed}"
+        return cls(backbone, seed, fold, study / "runs" / (f"{name}-fold{fold.split('/')[0]}" if fold else name))
+
+    @property
+    def name(self) -> str:
+        return f"{self.backbone}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
+
+    @property
+    def split(self) -> str:
+        """The name of what it trains, validates and tests on together with its backbone: trainings that share it may
+        share what validation has chosen."""
+        return self.name if self.fold else self.backbone
+
+    @property
+    def study(self) -> Path:
+        return self.folder.parent.parent
+
+    @property
+    def log(self) -> Path:
+        return self.study / "logs" / f"{self.folder.name}.txt"
+
+    @property
+    def failure(self) -> Path:
+        """Holds the reason, if the last attempt failed."""
+        return self.folder.with_name(f"{self.folder.name}.failed.txt")
+
+    @property
+    def finished(self) -> bool:
+        return "test" in Run(self.folder).read_metrics()
+
+
+class Workers:
+    """Takes the jobs one after another, ``at_once`` at a time.
+
+    Args:
+        task: "classify" or "detect".
+        jobs: All trainings of the study.
+        options_of: The options of a job's training, but for a rate that validation has to choose.
+        tuned: Whether it has.
+        quiet: Whether the trainings write to their logs even one at a time.
+        poll: Seconds between looks at what others do.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        jobs: Sequence[Job],
+        options_of: Callable,
+        tuned: bool,
+        at_once: int,
+        quiet: bool,
+        poll: float,
+        say: Say,
+    ):
+        self.task, self.jobs, self.options_of, self.tuned = task, jobs, options_of, tuned
+        self.at_once, self.quiet, self.poll, self.say = at_once, quiet, poll, say
+        self.began = time.time()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(self.at_once) as pool:
+            workers = [pool.submit(self._work) for _ in range(self.at_once)]
+            try:
+                for worker in workers:
+                    worker.result()
+            except BaseException:  # Ctrl-C has reached the trainings as well; begin no other
+                self.stopped.set()
+                raise
+
+    def _work(self) -> None:
+        said = False
+        while not self.stopped.is_set():
+            elsewhere = [job for job in self.jobs if not self._ended(job) and not self._attempt(job)]
+            if not elsewhere or self.stopped.is_set():
+                return
+            if not said and self.at_once == 1:
+                self.say(f"Waiting for {len(elsewhere)} trainings elsewhere, such as {elsewhere[0].name}.")
+                said = True
+            self.stopped.wait(self.poll)
+
+    def _ended(self, job: Job) -> bool:
+        """Whether it is finished, or has failed since this command began."""
+        return job.finished or (job.failure.exists() and job.failure.stat().st_mtime >= self.began)
+
+    def _attempt(self, job: Job) -> bool:
+        """Train, unless another worker is at it or at the choice of its learning rate; whether it was ours."""
+        if self.stopped.is_set():
+            return True
+        try:
+            with FileLock(job.folder.with_name(f".{job.folder.name}.lock"), timeout=0):
+                if not self._ended(job):
+                    with self._choice(job):
+                        self._train(job)
+                return True
+        except Timeout:
+            return False
+
+    def _choice(self, job: Job) -> contextlib.AbstractContextManager:
+        """A lock on the choice of a job's learning rate, if that is still to be made."""
+        if not self._chooses(job):
+            return contextlib.nullcontext()
+        return FileLock(job.study / f".{job.split.replace('/', '-')}.rate.lock", timeout=0)
+
+    def _chooses(self, job: Job) -> bool:
+        return self.tuned and not Run.is_run(job.folder) and chosen_rate(job.study / RATES, job.split) is None
+
+    def _train(self, job: Job) -> None:
+        job.failure.unlink(missing_ok=True)
+        options = self.options_of(job)
+        try:
+            if self._chooses(job):
+                self.say(f"{job.split}: choosing the learning rate on validation.")
+                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.split)
+                if self._chooses(job):  # the child was interrupted
+                    raise KeyboardInterrupt
+            if Run.is_run(job.folder):
+                options = replace(type(options)(), resume=str(job.folder), workers=options.workers)
+                self.say(f"{job.name}: going on.")
+            else:
+                rate = chosen_rate(job.study / RATES, job.split) if self.tuned else None
+                options = replace(options, output=str(job.folder), **({"lr": rate} if rate else {}))
+                self.say(f"{job.name}: training" + (f" at learning rate {rate:.2g}." if rate else "."))
+            self._in_process(job, _train_in_child, self.task, options)
+        except ENDED as error:
+            if self.stopped.is_set():
+                return
+            reason = reason_of(error)
+            write_atomic(job.failure, reason + "\n")
+            self.say(f"{job.name} failed, the rest goes on: {reason}")
+            return
+        if not job.finished:  # the child was interrupted
+            raise KeyboardInterrupt
+        self.say(f"{job.name}: finished.")
+
+    def _in_process(self, job: Job, function: Callable, *args) -> None:
+        log = str(job.log) if self.at_once > 1 or self.quiet else None
+        torch.multiprocessing.start_processes(
+            function, (threads_each(self.at_once), log, *args), nprocs=1, start_method="spawn"
+        )
+
+
+def threads_each(at_once: int) -> int:
+    """Threads of each of several trainings at once."""
+    return max(1, torch.get_num_threads() // at_once)
+
+
+def _train_in_child(_: int, threads: int, log: str | None, task: str, options) -> None:
+    """What the process of a training does."""
+    if task == "classify":
+        from mixtransfer.classification.train import train
+    else:
+        from mixtransfer.detection.train import train  # type: ignore[assignment]
+    with _prepared(threads, log):
+        train(options)
+
+
+def _sweep_in_child(_: int, threads: int, log: str | None, options, file: Path, split: str) -> None:
+    """What the process does that chooses a learning rate."""
+    with _prepared(threads, log):
+        sweep(options, file, split)
+
+
+@contextlib.contextmanager
+def _prepared(threads: int, log: str | None) -> Iterator[None]:
+    torch.set_num_threads(threads)
+    with contextlib.ExitStack() as stack:
+        if log:
+            file = stack.enter_context(Path(log).open("a", encoding="utf-8", buffering=1))
+            stack.enter_context(contextlib.redirect_stdout(file))
+            stack.enter_context(contextlib.redirect_stderr(file))
+        try:
+            yield
+        except Interrupted as stop:
+            raise KeyboardInterrupt from stop  # which the parent understands
+
+
+def reason_of(error: Exception) -> str:
+    """One line of why a process ended."""
+    if signal := getattr(error, "signal_name", None):
+        hint = ", probably for want of memory" if signal == "SIGKILL" else ""
+        return f"It was ended by {signal}{hint}."
+    last = str(error).strip().splitlines()[-1]
+    return last.removeprefix("mixtransfer.errors.UserError: ")
