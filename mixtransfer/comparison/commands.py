@@ -108,16 +108,16 @@ def _print(rows: Sequence[Row], baseline: Row | None, task: str, words: Sequence
 def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
     """What fits a terminal; the report has the rest."""
     best = choose(rows)
-    table = Table(caption="with 95 % intervals; ms: latency of one image in PyTorch, here", caption_justify="left")
+    caption = [f"less: than {baseline.backbone}"] if baseline else []
+    caption += [f"verdict: beside {best.backbone}"] if best else []
+    caption += ["with 95 % intervals; ms: latency of one image in PyTorch, here"]
+    table = Table(caption="; ".join(caption), caption_justify="left")
     table.add_column("backbone", no_wrap=True)
-    for column in (f"{SCORES[task]} %", f"less {baseline.backbone}" if baseline else ""):
-        table.add_column(column, justify="right")
-    table.add_column(f"beside {best.backbone}" if best else "")
-    for column in ("params M", "MACs M", "ms"):
-        table.add_column(column, justify="right")
+    for column in (f"{SCORES[task]} %", "less", "verdict", "params M", "MACs M", "ms"):
+        table.add_column(column, justify="left" if column == "verdict" else "right")
     for row in rows:
         claim = row.claims.get(baseline.backbone) if baseline else None
-        cells = [_with_interval(row.score, ""), _difference(claim), beside(row, best)]
+        cells = [_score(row.score), _difference(claim), beside(row, best)]
         if row.cost:
             latency = row.cost.latency.get("pytorch")
             cells += [f"{row.cost.params / 1e6:.2f}", f"{row.cost.macs / 1e6:.0f}"]
@@ -133,17 +133,15 @@ def _with_weights(row: Row) -> str:
     return f"{row.backbone}\n{'from scratch' if row.weights == 'none' else row.weights}".strip()
 
 
-def _with_interval(estimate: Estimate | None, sign: str) -> str:
-    if estimate is None:
-        return ""
-    value, low, high = (f"{100 * part:{sign}.1f}" for part in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
+def _score(estimate: Estimate | None) -> str:
+    return f"{100 * estimate.value:.1f}\n{100 * estimate.low:.1f}–{100 * estimate.high:.1f}" if estimate else ""
 
 
 def _difference(claim: Claim | None) -> str:
     if claim is None:
         return ""
-    return _with_interval(claim.difference, "+") if claim.interval else f"{100 * claim.difference.value:+.1f}"
+    interval = "\n{:+.1f} to {:+.1f}".format(*(100 * end for end in claim.interval)) if claim.interval else ""
+    return f"{100 * claim.difference.value:+.1f}{interval}"
 
 
 def _silent(_: str) -> None:
