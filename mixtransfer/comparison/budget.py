@@ -68,6 +68,17 @@ def passes_within(
     return {name: known[name]["passes"] for name in trainings}
 
 
+def _read(file: Path) -> dict[str, dict]:
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        whole = all(type(entry["passes"]) is int and entry["passes"] >= 1 for entry in known.values())
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{file} is damaged: remove it, and the steps are timed again.")
+    return known
+
+
 def _batch_size(options) -> int:
     return 32 if options.batch_size == "auto" else options.batch_size
 

@@ -38,7 +38,13 @@ def sweep_epochs(epochs: int) -> int:
 def read_rates(file: Path) -> dict[str, dict]:
     """What was tried and chosen: by the name of the split, ``tried`` (each with ``lr``, ``log_loss`` and ``losses``),
     ``seconds``, ``epochs`` and, in the end, ``chosen``."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    try:
+        rates = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError, RecursionError):
+        rates = None
+    if not isinstance(rates, dict) or not all(isinstance(entry, dict) for entry in rates.values()):
+        raise UserError(f"{file} is damaged: remove it, and the learning rates are chosen again.")
+    return rates
 
 
 def chosen_rate(file: Path, split: str) -> float | None:

@@ -207,7 +207,7 @@ def _against(row: "Row", claim: Claim, baseline: "Row", margin: float | None) ->
     words = {
         "better": f"is {_points(one)} {other}",
         "worse": f"is {_points(one)} {other}",
-        "as good": f"is as good as {other} within {100 * (margin or 0):g} points (difference {interval})",
+        "as good": f"is as good as {other} within a margin of {100 * (margin or 0):g} (difference {interval})",
         "not told apart": (
             f"cannot be told apart from {other} with {images} and {_trainings(row)} (difference {interval})"
         ),

@@ -1,21 +1,36 @@
-"""Fronts against brute force, limits, and what is said."""
+"""Fronts against brute force, limits, what may be claimed, and in which words."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost
+from mixtransfer.comparison.fronts import Limit, costs_of, front, within
+from mixtransfer.comparison.outcomes import ClassificationOutcome
 from mixtransfer.comparison.rows import Row
-from mixtransfer.comparison.verdict import Limit, costs_of, front, verdict, within
+from mixtransfer.comparison.verdict import Claim, beside, choose, claims_of, criterion, said, verdict
 from mixtransfer.deploy.latency import Duration
 from mixtransfer.errors import UserError
 
+SEVERAL = ("images", "trainings")
 
-def row(name: str, score: float, milliseconds: float, difference: Estimate | None = None, macs: int = 10**8) -> Row:
+
+def row(name: str, score: float, milliseconds: float, validation: float | None = None, macs: int = 10**8) -> Row:
+    """A backbone with three seeds, which validation has scored as the test unless it is said otherwise."""
     cost = Cost(4_000_000, macs, 224, 16_000_000, {"pytorch": Duration(milliseconds / 1e3, 0, 1)}, {"pytorch": 9.0})
-    return Row(name, [], 400, Estimate(score, score - 0.02, score + 0.02), [score] * 3, difference, cost=cost)
+    its = {"top1": score if validation is None else validation}
+    return Row(name, [], 400, Estimate(score, score - 0.02, score + 0.02), [score] * 3, SEVERAL, its, cost=cost)
+
+
+def tested(one: Row) -> float:
+    return one.score.value
+
+
+def claim(low: float, high: float, words: str) -> Claim:
+    return Claim(Estimate((low + high) / 2, low, high), words, 0.01, 0.01)
 
 
 def test_front_is_what_brute_force_finds():
@@ -56,35 +71,139 @@ def test_limits_that_are_none(text):
 
 def test_the_most_accurate_within_a_limit():
     rows = [row("small", 0.78, 10), row("slow", 0.77, 20), row("large", 0.80, 30)]
-    assert within(rows, Limit.parse("latency=15ms")).backbone == "small"
-    assert within(rows, Limit.parse("latency=25ms")).backbone == "small"
-    assert within(rows, Limit.parse("latency=30ms")).backbone == "large"
-    assert within(rows, Limit.parse("latency=5ms")) is None
+    assert within(rows, Limit.parse("latency=15ms"), tested).backbone == "small"
+    assert within(rows, Limit.parse("latency=25ms"), tested).backbone == "small"
+    assert within(rows, Limit.parse("latency=30ms"), tested).backbone == "large"
+    assert within(rows, Limit.parse("latency=5ms"), tested) is None
 
 
 def test_a_limit_on_what_was_not_measured():
     bare = row("small", 0.78, 10)
     bare.cost = replace(bare.cost, latency={})
     with pytest.raises(UserError, match="was not measured"):
-        within([bare], Limit.parse("latency=15ms"))
+        within([bare], Limit.parse("latency=15ms"), tested)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_holm", "p_equivalent", "words"),
+    [
+        (0.03, 0.049, None, "better"),
+        (-0.03, 0.049, None, "worse"),
+        (0.03, 0.05, None, "not told apart"),
+        (-0.03, 0.2, 0.05, "not told apart"),
+        (-0.002, 0.2, 0.049, "as good"),
+        (-0.002, 0.01, 0.049, "as good"),
+        (-0.02, 0.01, 0.2, "worse"),
+    ],
+)
+def test_what_a_difference_lets_one_say(difference, p_holm, p_equivalent, words):
+    assert said(difference, p_holm, p_equivalent) == words
+
+
+def outcome(hits: np.ndarray) -> ClassificationOutcome:
+    return ClassificationOutcome(hits, [(f"{i}.jpg", "cat") for i in range(hits.shape[1])], list(range(len(hits))))
+
+
+def null_study(generator: np.random.Generator, backbones: int, seeds: int = 3, images: int = 100) -> dict:
+    """Backbones that do not differ: images are easy or not, each network has its own luck, each training too."""
+    easy = generator.normal(1, 1, images)
+    return {
+        str(k): outcome(
+            easy
+            + generator.normal(0, 0.5, images)
+            + generator.normal(0, 0.3, (seeds, 1))
+            + generator.normal(0, 0.6, (seeds, images))
+            > 0
+        )
+        for k in range(backbones)
+    }
+
+
+@pytest.mark.parametrize("backbones", [2, 5])
+def test_equals_are_told_apart_in_5_percent_of_the_studies_at_most(backbones):
+    generator, studies = np.random.default_rng(0), 300
+    wrong = sum(
+        any(claims[a][b].said in ("better", "worse") for a, b in combinations(claims, 2))
+        for claims in (claims_of(null_study(generator, backbones), None) for _ in range(studies))
+    )
+    assert wrong / studies <= 0.05
+
+
+def test_a_large_difference_is_claimed_and_reads_the_same_from_both_sides():
+    generator = np.random.default_rng(0)
+    claims = claims_of({"good": outcome(generator.random((3, 400)) < 0.9),
+                        "poor": outcome(generator.random((3, 400)) < 0.6)}, None)  # fmt: skip
+    good, poor = claims["good"]["poor"], claims["poor"]["good"]
+    assert (good.said, poor.said) == ("better", "worse") and good.p_holm == poor.p_holm < 0.001
+    assert poor.difference == Estimate(-good.difference.value, -good.difference.high, -good.difference.low)
+
+
+def test_one_training_of_either_claims_nothing():
+    generator = np.random.default_rng(0)
+    several, one = generator.random((3, 400)) < 0.6, generator.random((1, 400)) < 0.9
+    found = claims_of({"several": outcome(several), "one": outcome(one)}, 0.01)["one"]["several"]
+    assert (found.said, found.p, found.p_holm, found.interval) == ("one training", None, None, None)
+
+
+def test_networks_that_answer_nearly_alike_are_as_good_within_a_margin():
+    hits = np.tile(np.arange(2000) < 1600, (3, 1))
+    other = hits.copy()
+    other[:, 1599] = False
+    outcomes = {"one": outcome(hits), "other": outcome(other)}
+    assert claims_of(outcomes, 0.01)["one"]["other"].said == "as good"
+    assert claims_of(outcomes, None)["one"]["other"].said == "not told apart"
+
+
+def test_validation_chooses_and_the_test_only_reports():
+    chosen, best_tested = row("mixnet_m", 0.79, 15, 0.85), row("resnet50", 0.81, 30, 0.80)
+    assert choose([best_tested, chosen]) is chosen and criterion([best_tested, chosen]) == "top1"
+    chosen.validation["log_loss"], best_tested.validation["log_loss"] = 0.7, 0.6
+    assert choose([best_tested, chosen]) is best_tested and criterion([best_tested, chosen]) == "log_loss"
+
+
+def test_of_equals_on_validation_the_cheaper_is_chosen():
+    dear, cheap = row("dear", 0.81, 30, 0.8, 2 * 10**8), row("cheap", 0.79, 15, 0.8)
+    assert choose([dear, cheap]) is cheap
+
+
+def test_without_validation_scores_nothing_is_chosen():
+    unknown = row("mixnet_s", 0.8, 10)
+    unknown.validation = {}
+    assert choose([unknown]) is None and beside(unknown, None) == ""
+    assert "Which is best is not said" in verdict([unknown], unknown)[0]
 
 
 def test_the_verdict_tells_a_difference_from_noise():
-    large = row("resnet50", 0.80, 30)
-    worse = row("mixnet_s", 0.788, 10, Estimate(-0.012, -0.018, -0.006))
-    alike = row("mixnet_m", 0.797, 15, Estimate(-0.003, -0.021, 0.015))
-    limited, best, of_worse, of_alike, steps = verdict([worse, alike, large], large, Limit.parse("latency=12ms"))
-    assert limited == "Under 12 ms on this machine: mixnet_s, 78.8 %, 1.2 ± 0.6 points below resnet50."
-    assert best == "Most accurate: resnet50, 80.0 % (78.0–82.0)."
+    large, worse, alike = row("resnet50", 0.80, 30), row("mixnet_s", 0.788, 10), row("mixnet_m", 0.797, 15)
+    worse.claims["resnet50"] = claim(-0.018, -0.006, "worse")
+    alike.claims["resnet50"] = claim(-0.021, 0.015, "not told apart")
+    limited, best, of_worse, of_alike, untold, steps, *_ = verdict(
+        [worse, alike, large], large, Limit.parse("latency=12ms")
+    )
+    assert limited == ("Under 12 ms on this machine: mixnet_s, 78.8 % (76.8–80.8), 1.2 ± 0.6 points below resnet50.")
+    assert best == "Best on validation (top-1): resnet50, 80.0 % (78.0–82.0) on the test images."
     assert of_worse.startswith("mixnet_s is 1.2 ± 0.6 points below resnet50, with 0.33 times its latency")
     assert "mixnet_m cannot be told apart from resnet50 with these 400 test images and 3 seeds" in of_alike
+    assert untold == "Cannot be told apart from resnet50: mixnet_m."
     assert steps.endswith("mixnet_s from 10.0 ms on, mixnet_m from 15.0 ms on, resnet50 from 30.0 ms on.")
 
 
+def test_as_good_names_the_margin():
+    large, alike = row("resnet50", 0.80, 30), row("mixnet_m", 0.799, 15)
+    alike.claims["resnet50"] = claim(-0.006, 0.004, "as good")
+    words = " ".join(verdict([alike, large], large, margin=0.01))
+    assert "mixnet_m is as good as resnet50 within a margin of 1 (difference -0.1 points, -0.6 to +0.4)" in words
+
+
 def test_one_seed_says_what_it_cannot_say():
-    one = row("mixnet_s", 0.8, 10)
-    one.by_seed = [0.8]
-    assert any("With one seed" in sentence for sentence in verdict([one], one))
+    one, other = row("mixnet_s", 0.80, 10), row("resnet50", 0.78, 30)
+    for each in (one, other):
+        each.by_seed, each.covers = each.by_seed[:1], ("images",)
+    one.claims["resnet50"] = claim(0.01, 0.03, "one training")
+    words = " ".join(verdict([one, other], other))
+    assert "With one seed nothing is said of which backbone is better" in words
+    assert "mixnet_s scored 2.0 points more than resnet50 on these 400 test images, in one training" in words
+    assert "±" not in words and " is " not in words.split("With one seed")[0]
 
 
 def test_nothing_finished():
