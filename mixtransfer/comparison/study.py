@@ -52,11 +52,9 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
         raise UserError(f"--tune-lr chooses the learning rate, and --lr {training.lr} gives it: leave one of them out.")
     _check_training(training, options)
     folder, options = _open(options, training)
-    folds = [f"{k}/{options.folds}" for k in range(1, options.folds + 1)] if options.folds else [None]
     jobs = [
-        Job.of(folder, name, seed, fold)
+        Job.of(folder, name, seed)
         for seed in range(options.seeds)  # a seed of all before the next, so that an early end can be compared
-        for fold in folds
         for name in names
     ]
     done = [job for job in jobs if job.finished]
@@ -64,8 +62,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     trainings = _trainings(training, names, options, folder, say)
 
     def options_of(job: Job):
-        split = {"fold": job.fold, "split_seed": training.split_seed + job.seed} if job.fold else {}
-        return replace(trainings[job.backbone], seed=job.seed, **split)
+        return replace(trainings[job.backbone], seed=job.seed)
 
     Workers(options.task, jobs, options_of, bool(options.tune_lr), options.jobs, options.json, POLL, say).run()
     return folder, jobs
@@ -117,11 +114,7 @@ def _check_training(training, options: CompareOptions) -> None:
         from mixtransfer.classification import defaults
 
         defaults.check(training)
-        training_images(_in_first_fold(training, options), check=False)
-
-
-def _in_first_fold(training, options: CompareOptions):
-    return replace(training, fold=f"1/{options.folds}") if options.folds else training
+        training_images(training, check=False)
 
 
 def _trainings(training, names: Sequence[str], options: CompareOptions, folder: Path, say: Say) -> dict[str, Any]:
@@ -134,10 +127,9 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
         return trainings
 
     def shared(passes: int) -> float:
-        return sweep_epochs(passes) / (1 if options.folds else options.seeds) if options.tune_lr else 0.0
+        return sweep_epochs(passes) / options.seeds if options.tune_lr else 0.0
 
-    split = {name: _in_first_fold(one, options) for name, one in trainings.items()}
-    passes = passes_within(options.budget_minutes, options.task, split, folder, options.jobs, shared)
+    passes = passes_within(options.budget_minutes, options.task, trainings, folder, options.jobs, shared)
     unit = "iterations" if options.task == "detect" else "epochs"
     say(f"Within {options.budget_minutes:g} minutes: " + ", ".join(f"{n} {passes[n]} {unit}" for n in names) + ".")
     return {name: replace(one, **{unit: passes[name]}) for name, one in trainings.items()}
@@ -150,14 +142,13 @@ def _native_size(backbone: str) -> int:
 
 
 def _check(options: CompareOptions) -> None:
-    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1, folds=(2, 1000))
+    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1)
     if options.budget_minutes is not None and not options.budget_minutes > 0:
         raise UserError(f"--budget-minutes is {options.budget_minutes}; it must be more than 0.")
     if options.budget_minutes and (options.epochs or options.iterations):
         raise UserError("--budget-minutes says how long to train: leave --epochs and --iterations out.")
-    for name in ("folds", "tune_lr"):
-        if getattr(options, name) and options.task == "detect":
-            raise UserError(f"--{name.replace('_', '-')} is for classifiers: leave it out with --task detect.")
+    if options.tune_lr and options.task == "detect":
+        raise UserError("--tune-lr is for classifiers: leave it out with --task detect.")
     if len(options.data) > 1:
         raise UserError(f"{options.data[1]} is one too many: give one dataset, or runs only.")
 
@@ -170,8 +161,7 @@ def _open(options: CompareOptions, training) -> tuple[Path, CompareOptions]:
     folder = Path(options.output or Path("runs") / f"compare-{Path(training.data).stem}")
     if options.tune_lr is None:
         begun = Run(folder).read_config() if Run.is_run(folder) else None
-        shares = 1 if options.folds else options.seeds
-        affordable = options.task == "classify" and training.lr is None and shares >= ENOUGH
+        affordable = options.task == "classify" and training.lr is None and options.seeds >= ENOUGH
         options = replace(options, tune_lr=begun.get("tune_lr", False) if begun is not None else affordable)
     join_folder(folder, options, FREE, "seeds", "a study")
     for part in ("runs", "logs"):

@@ -27,29 +27,20 @@ class Job:
     """One training of a study.
 
     Attributes:
-        fold: Such as "2/5"; None without folds.
         folder: Its Run.
     """
 
     backbone: str
     seed: int
-    fold: str | None
     folder: Path
 
     @classmethod
-    def of(cls, study: Path, backbone: str, seed: int, fold: str | None) -> "Job":
-        name = f"{backbone.replace('/', '-')}-seed{seed}"
-        return cls(backbone, seed, fold, study / "runs" / (f"{name}-fold{fold.split('/')[0]}" if fold else name))
+    def of(cls, study: Path, backbone: str, seed: int) -> "Job":
+        return cls(backbone, seed, study / "runs" / f"{backbone.replace('/', '-')}-seed{seed}")
 
     @property
     def name(self) -> str:
-        return f"{self.backbone}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
-
-    @property
-    def split(self) -> str:
-        """The name of what it trains, validates and tests on together with its backbone: trainings that share it may
-        share what validation has chosen."""
-        return self.name if self.fold else self.backbone
+        return f"{self.backbone}, seed {self.seed}"
 
     @property
     def study(self) -> Path:
@@ -139,25 +130,25 @@ class Workers:
         """A lock on the choice of a job's learning rate, if that is still to be made."""
         if not self._chooses(job):
             return contextlib.nullcontext()
-        return FileLock(job.study / f".{job.split.replace('/', '-')}.rate.lock", timeout=0)
+        return FileLock(job.study / f".{job.backbone.replace('/', '-')}.rate.lock", timeout=0)
 
     def _chooses(self, job: Job) -> bool:
-        return self.tuned and not Run.is_run(job.folder) and chosen_rate(job.study / RATES, job.split) is None
+        return self.tuned and not Run.is_run(job.folder) and chosen_rate(job.study / RATES, job.backbone) is None
 
     def _train(self, job: Job) -> None:
         job.failure.unlink(missing_ok=True)
         options = self.options_of(job)
         try:
             if self._chooses(job):
-                self.say(f"{job.split}: choosing the learning rate on validation.")
-                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.split)
+                self.say(f"{job.backbone}: choosing the learning rate on validation.")
+                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.backbone)
                 if self._chooses(job):  # the child was interrupted
                     raise KeyboardInterrupt
             if Run.is_run(job.folder):
                 options = replace(type(options)(), resume=str(job.folder), workers=options.workers)
                 self.say(f"{job.name}: going on.")
             else:
-                rate = chosen_rate(job.study / RATES, job.split) if self.tuned else None
+                rate = chosen_rate(job.study / RATES, job.backbone) if self.tuned else None
                 options = replace(options, output=str(job.folder), **({"lr": rate} if rate else {}))
                 self.say(f"{job.name}: training" + (f" at learning rate {rate:.2g}." if rate else "."))
             self._in_process(job, _train_in_child, self.task, options)
