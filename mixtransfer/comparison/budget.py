@@ -111,17 +111,6 @@ def _measure_in_child(_: int, threads: int, task: str, trainings: Mapping[str, A
         results.put((name, _seconds(step), images))
 
 
-def _read(file: Path) -> dict[str, dict]:
-    try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        whole = all(type(entry["passes"]) is int and entry["passes"] >= 1 for entry in known.values())
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise UserError(f"{file} is damaged: remove it, and the steps are timed again.")
-    return known
-
-
 def _classification(options) -> tuple[Callable[[], None], int]:
     """A training step, and the number of training images."""
     from mixtransfer.backbones import create_backbone

@@ -22,7 +22,7 @@ class CompareOptions:
             that no backbone is called better.
         margin: A difference in points that does not matter; backbones that surely differ by less are called as good.
         tune_lr: Choose each backbone's learning rate on its validation images, by three trainings a quarter as long
-            (classify); by default where three or more trainings share it: with three seeds and no --lr.
+            (classify).
         budget_minutes: Train each for as many epochs (or iterations) as fit in this many minutes, by the time of its
             own steps on this machine with --jobs of them at a time, less its share of --tune-lr; by default all get
             the same number of epochs.
@@ -51,7 +51,7 @@ class CompareOptions:
     baseline: str | None = None
     seeds: int = 3
     margin: float | None = None
-    tune_lr: bool | None = None
+    tune_lr: bool = False
     budget_minutes: float | None = None
     recipe: str | None = None
     output: str | None = None

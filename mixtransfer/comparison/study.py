@@ -14,10 +14,11 @@ from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rates import sweep_epochs
 from mixtransfer.comparison.workers import Job, Say, Workers
+from mixtransfer.data.names import data_name
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
-from mixtransfer.run import Run, join_folder
+from mixtransfer.run import join_folder
 from mixtransfer.run_data import training_images
 
 # What may differ when a study goes on: more backbones and seeds, and how to run and show it.
@@ -26,7 +27,6 @@ FREE = (
     "json",
 )  # fmt: skip
 POLL = 5  # seconds between looks at what other machines do
-ENOUGH = 3  # trainings that share a learning rate, from which it is chosen unasked: it costs a quarter of them
 
 
 def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job]]:
@@ -51,7 +51,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     if options.tune_lr and training.lr is not None:
         raise UserError(f"--tune-lr chooses the learning rate, and --lr {training.lr} gives it: leave one of them out.")
     _check_training(training, options)
-    folder, options = _open(options, training)
+    folder = _open(options, training)
     jobs = [
         Job.of(folder, name, seed)
         for seed in range(options.seeds)  # a seed of all before the next, so that an early end can be compared
@@ -64,7 +64,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     def options_of(job: Job):
         return replace(trainings[job.backbone], seed=job.seed)
 
-    Workers(options.task, jobs, options_of, bool(options.tune_lr), options.jobs, options.json, POLL, say).run()
+    Workers(options.task, jobs, options_of, options.tune_lr, options.jobs, options.json, POLL, say).run()
     return folder, jobs
 
 
@@ -153,17 +153,10 @@ def _check(options: CompareOptions) -> None:
         raise UserError(f"{options.data[1]} is one too many: give one dataset, or runs only.")
 
 
-def _open(options: CompareOptions, training) -> tuple[Path, CompareOptions]:
-    """The study's folder, new or of the same study, and the options with what it settles.
-
-    Whether learning rates are chosen is settled when a study begins: its later trainings are as the first.
-    """
-    folder = Path(options.output or Path("runs") / f"compare-{Path(training.data).stem}")
-    if options.tune_lr is None:
-        begun = Run(folder).read_config() if Run.is_run(folder) else None
-        affordable = options.task == "classify" and training.lr is None and options.seeds >= ENOUGH
-        options = replace(options, tune_lr=begun.get("tune_lr", False) if begun is not None else affordable)
+def _open(options: CompareOptions, training) -> Path:
+    """The study's folder, new or of the same study."""
+    folder = Path(options.output or Path("runs") / f"compare-{data_name(training.data)}")
     join_folder(folder, options, FREE, "seeds", "a study")
     for part in ("runs", "logs"):
         (folder / part).mkdir(exist_ok=True)
-    return folder, options
+    return folder
