@@ -186,7 +186,7 @@ def test_data_that_goes_away_while_training(animals, options, undisturbed, tmp_p
     with pytest.raises(UserError, match="there is no such file") as caught:
         train(tiny(data, tmp_path / "run", **options), say=unplug)
     assert str(data) in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="There is no dataset or folder"):
+    with pytest.raises(UserError, match="is not at .* any more: put it back"):
         resumed(tmp_path / "run")
     (tmp_path / "elsewhere").rename(data)
     assert_same(resumed(tmp_path / "run"), undisturbed)

@@ -23,11 +23,11 @@ class TrainOptions:
     looked at once, at the end.
 
     Args:
-        data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
-        backbone: A name from `mixtransfer models`, any timm model, or a backbone file.
+        data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
+        backbone: A name of `mixtransfer models` or of timm, or a backbone file.
         weights: Where to start: imagenet (published weights), none (from scratch), or a file.
         output: The run's folder; by default a new one under runs/.
-        resume: A run to go on with after an interrupt; it brings its own configuration.
+        resume: A run to go on with after an interrupt, with its own configuration.
         data_root: Where named datasets live, or are downloaded to.
         epochs: Passes over the training set; by default 5 to 32, or 30 from scratch.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
@@ -37,7 +37,7 @@ class TrainOptions:
             test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).
-        layer_decay: A layer's learning rate as a share of the next one's; by default 0.7 or 0.8, or 1 from scratch.
+        layer_decay: A layer's rate as a share of the next one's; by default 0.7, 0.8 or 1.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
         fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
         batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning
@@ -48,7 +48,7 @@ class TrainOptions:
         mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
         cutmix: Strength (alpha) of cutmix; by default 0 (off), or 1 where mixup is on.
         dropout: Dropout before the head.
-        class_weights: balanced weighs images by the inverse frequency of their class, none does not.
+        class_weights: balanced weighs images of rare classes more, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         patience: Stop after this many epochs without a better validation result, and keep the best one; 0 never
@@ -56,11 +56,9 @@ class TrainOptions:
         val_fraction: Share of each class to validate on, if the data has no such part.
         test_fraction: Share of each class to test on, if the data is not split.
         split_seed: Seed of these splits, not the training's: runs share a test set.
-        group_by: Images of one group stay in one part of the split: a regular expression over their paths, whose first
-            group (or whole match) names the group, as "patient[0-9]+".
-        fold: Test on this one of several equal parts of data that is not split, such as 2/5.
-        layout: What the levels of a folder are, where that can be seen in two ways: split (parts, then classes), class
-            (classes at the top), nested (classes one level deeper).
+        group_by: A regular expression over paths: images for which it matches the same stay in one part.
+        fold: Test on this part of data that is not split, such as 2/5.
+        layout: How a folder is read: parts, then classes (split), or classes at the top (class) or below (nested).
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.

@@ -61,6 +61,12 @@ def test_names(host, allowed, server, asked, origin, answered):
     assert (Hosts(host, allowed).objection("POST", "/", headers, server) is None) == answered
 
 
+def test_one_name_and_no_more():
+    """Also with a server that lets more than one through."""
+    for given in ([], ["localhost:7860", "evil.example"], ["localhost:7860", "localhost:7860"]):
+        assert Hosts("127.0.0.1").objection("GET", "/", {"host": given}, HERE)
+
+
 def test_the_refusal_says_what_helps():
     said = Hosts("127.0.0.1").objection("GET", "/", {"host": ["localhost:9000"]}, HERE)
     assert "does not answer to localhost:9000" in said and "--allow-host NAME" in said

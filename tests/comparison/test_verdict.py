@@ -25,7 +25,7 @@ def row(name: str, score: float, milliseconds: float, validation: float | None =
     return Row(name, [], 400, Estimate(score, score - 0.02, score + 0.02), [score] * 3, SEVERAL, its, cost=cost)
 
 
-def tested(one: Row) -> float:
+def on_test(one: Row) -> float:
     return one.score.value
 
 
@@ -71,17 +71,17 @@ def test_limits_that_are_none(text):
 
 def test_the_most_accurate_within_a_limit():
     rows = [row("small", 0.78, 10), row("slow", 0.77, 20), row("large", 0.80, 30)]
-    assert within(rows, Limit.parse("latency=15ms"), tested).backbone == "small"
-    assert within(rows, Limit.parse("latency=25ms"), tested).backbone == "small"
-    assert within(rows, Limit.parse("latency=30ms"), tested).backbone == "large"
-    assert within(rows, Limit.parse("latency=5ms"), tested) is None
+    assert within(rows, Limit.parse("latency=15ms"), on_test).backbone == "small"
+    assert within(rows, Limit.parse("latency=25ms"), on_test).backbone == "small"
+    assert within(rows, Limit.parse("latency=30ms"), on_test).backbone == "large"
+    assert within(rows, Limit.parse("latency=5ms"), on_test) is None
 
 
 def test_a_limit_on_what_was_not_measured():
     bare = row("small", 0.78, 10)
     bare.cost = replace(bare.cost, latency={})
     with pytest.raises(UserError, match="was not measured"):
-        within([bare], Limit.parse("latency=15ms"), tested)
+        within([bare], Limit.parse("latency=15ms"), on_test)
 
 
 @pytest.mark.parametrize(

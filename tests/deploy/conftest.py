@@ -12,6 +12,7 @@ from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.cli import main
+from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.files import write_atomic
 from mixtransfer.run import ModelCard, Run
@@ -27,6 +28,7 @@ def classifier(animals, tmp_path_factory) -> Path:
     """A run as training writes it, of a network that learnt nothing."""
     name = "mobilenetv3_small_050.mixconv35"
     run = Run.create(tmp_path_factory.mktemp("runs") / "classifier", TrainOptions(str(animals), name, image_size=32))
+    load_dataset(str(animals)).split().write(run.split)
     model = enliven(create_backbone(name, weights="none", num_classes=3))
     write_atomic(run.weights, model_bytes(model))
     preprocessing = Preprocessing.of(model, 32)

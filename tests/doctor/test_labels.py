@@ -16,6 +16,7 @@ from mixtransfer.classification.model import model_bytes
 from mixtransfer.cli import main
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.images import load_image
+from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.doctor.labels import suspicious_boxes, suspicious_classes
 from mixtransfer.run import ModelCard, Run
@@ -69,6 +70,7 @@ def trained(tmp_path, monkeypatch) -> tuple[Run, Path]:
 
     monkeypatch.setattr("mixtransfer.classification.trainer.predict_examples", answers)
     run = Run.create(tmp_path / "run", tiny(data, tmp_path / "run"))
+    load_dataset(str(data)).split().write(run.split)
     model = create_backbone("mobilenetv3_small_050", weights="none", num_classes=2)
     run.weights.write_bytes(model_bytes(model))
     preprocessing = Preprocessing.of(model, 32).to_dict()
