@@ -56,7 +56,7 @@ def test_evaluate_takes_a_folder_too_small_to_split(finished, tmp_path, capsys):
 
 
 def test_evaluate_names_a_class_that_the_model_does_not_know(finished, tmp_path, capsys):
-    folder = make_folder(tmp_path / "other", {"cat": 4, "zebra": 4})
+    folder = make_folder(tmp_path / "other", {"cat": 4, "zebra": 4}, seed=9)
     code, _, err = answer(capsys, "classify", "evaluate", str(finished.folder), str(folder))
     assert code == 2 and "does not know the class 'zebra'" in err and err.count("\n") == 1
 
