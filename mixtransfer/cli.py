@@ -114,12 +114,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    # Threads that wait for others sleep instead of spinning: beside another busy process they would take its time
-    # and so their own. libgomp reads this when torch is loaded, so it stands first; child processes inherit it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _let_waiting_threads_sleep()
     with sigterm_as_ctrl_c() as received:
         code = _run(argv)
         return TERMINATED if signal.SIGTERM in received and code == 130 else code
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Have threads that wait for others sleep soon: beside another busy process they would take its time and so theirs.
+
+    By default libgomp's spin for milliseconds. To sleep at once costs a third of the speed of an idle machine; 1,000
+    turns cost a twentieth (``tools/bench_busy.py``). It reads this when torch is loaded, so it has to be set before;
+    child processes inherit it. A policy of the user's own stays as it is.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _run(argv: Sequence[str] | None) -> int:
