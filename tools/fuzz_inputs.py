@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -97,10 +98,29 @@ VOC = {
     "size": {"width": "8", "height": "8"},
     "object": {"name": "cat", "difficult": "0", "bndbox": {"xmin": "1", "ymin": "1", "xmax": "5", "ymax": "6"}},
 }
+LABEL_STUDIO = [
+    {
+        "id": i,
+        "data": {"image": f"/data/upload/1/{i}.png"},
+        "annotations": [{"id": i, "was_cancelled": False, "result": [{
+            "type": "rectanglelabels", "from_name": "label", "original_width": 8, "original_height": 8,
+            "value": {"x": 10, "y": 20, "width": 30.5, "height": 40, "rotation": 0, "rectanglelabels": ["cat"]},
+        }]}],
+    }
+    for i in (1, 2, 3, 4)
+]  # fmt: skip
+METADATA = [
+    {"file_name": f"{i}.png", "objects": {"bbox": [[1, 1, 4.5, 4]], "categories": ["cat"]}} for i in (1, 2, 3, 4)
+]
+DARKNET = ["classes = 2", "train = data/train.txt", "names = data/obj.names", "backup = backup/"]
 BACKBONE = {
     "format": 1, "name": "found", "stem": 16, "blocks": [["ds_r1_k3_s1_e1_c16"], ["ir_r1_k3.5_s2_e6_c24"]],
     "head": 64, "image_size": 32,
 }  # fmt: skip
+
+
+def to_json_lines(rows: list) -> str:
+    return "\n".join(map(json.dumps, rows))
 
 
 def to_lines(lines: list) -> str:

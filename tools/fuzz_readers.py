@@ -28,12 +28,16 @@ from fuzz_inputs import (
     CARDS,
     COCO,
     CONFIG,
+    DARKNET,
+    LABEL_STUDIO,
     LABELS,
     MANIFEST,
+    METADATA,
     VOC,
     YOLO,
     files,
     to_csv,
+    to_json_lines,
     to_lines,
     to_xml,
     to_yaml,
@@ -51,6 +55,10 @@ from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.model import read_classifier_card
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.data.detection.coco_layout import list_coco_file
+from mixtransfer.data.detection.darknet import list_darknet
+from mixtransfer.data.detection.imagefolder import list_imagefolder
+from mixtransfer.data.detection.labelimg import list_labelimg
+from mixtransfer.data.detection.labelstudio import list_labelstudio
 from mixtransfer.data.detection.voc import list_voc
 from mixtransfer.data.detection.yolo import list_yolo
 from mixtransfer.data.draw import Draw
@@ -75,6 +83,22 @@ def read_voc(path: Path) -> None:
 
 def read_yolo(path: Path) -> None:
     list_yolo(path).dataset(Draw(0.3, 0.3))
+
+
+def read_darknet(path: Path) -> None:
+    list_darknet(path).dataset(Draw(0.3, 0.3))
+
+
+def read_labelimg(path: Path) -> None:
+    list_labelimg(Tree(path.parent)).dataset(Draw(0.3, 0.3))
+
+
+def read_labelstudio(path: Path) -> None:
+    list_labelstudio(Tree(path.parent), [path.name]).dataset(Draw(0.3, 0.3))
+
+
+def read_imagefolder(path: Path) -> None:
+    list_imagefolder(Tree(path.parent), [path.name]).dataset(Draw(0.3, 0.3))
 
 
 def read_labels(path: Path) -> None:
@@ -113,6 +137,10 @@ READERS = {
     "backbone JSON": Reader(read_architecture, "backbone.json", files([BACKBONE], json.dumps)),
     "YOLO data.yaml": Reader(read_yolo, "yolo/data.yaml", files([YOLO], to_yaml)),
     "YOLO labels": Reader(read_labels, "yolo/labels/1.txt", files([LABELS], to_lines)),
+    "Darknet": Reader(read_darknet, "darknet/obj.data", files([DARKNET], to_lines)),
+    "labelImg": Reader(read_labelimg, "labelimg/classes.txt", files([["cat", "dog"]], to_lines)),
+    "Label Studio": Reader(read_labelstudio, "studio/tasks.json", files([LABEL_STUDIO], json.dumps)),
+    "imagefolder": Reader(read_imagefolder, "imagefolder/metadata.jsonl", files([METADATA], to_json_lines)),
     "VOC XML": Reader(read_voc, "Annotations/1.xml", files([VOC], to_xml)),
     "weights": Reader(read_state_dict, "weights.pth", st.deferred(torch_inputs)),
     "checkpoint": Reader(load_checkpoint, "last.ckpt", st.deferred(torch_inputs)),
@@ -124,7 +152,7 @@ READERS = {
 
 def _prepare(folder: Path) -> None:
     """Images and whole datasets around the file that is fuzzed."""
-    for place in (".", "JPEGImages", "yolo/images"):
+    for place in (".", "JPEGImages", "yolo/images", "darknet/data", "labelimg", "studio", "imagefolder"):
         (folder / place).mkdir(parents=True, exist_ok=True)
         for i in (1, 2, 3, 4):
             Image.new("RGB", (8, 8)).save(folder / place / f"{i}.png")
@@ -133,7 +161,11 @@ def _prepare(folder: Path) -> None:
     for i in (1, 2, 3, 4):
         (folder / "Annotations" / f"{i}.xml").write_text(to_xml(VOC))
         (folder / "yolo" / "labels" / f"{i}.txt").write_text(to_lines(LABELS))
+        for place in ("darknet/data", "labelimg"):
+            (folder / place / f"{i}.txt").write_text(to_lines(LABELS[:2]))
     (folder / "yolo" / "data.yaml").write_text(to_yaml(YOLO))
+    (folder / "darknet" / "obj.names").write_text("cat\ndog\n")
+    (folder / "darknet" / "train.txt").write_text("".join(f"data/{i}.png\n" for i in (1, 2, 3, 4)))
 
 
 def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter, dict[str, bytes]]:
