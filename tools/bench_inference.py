@@ -51,11 +51,19 @@ def settle(model: nn.Module, size: int) -> nn.Module:
     return model.eval()
 
 
-def export(network: ExportNetwork, preprocessing: Preprocessing, format: str, path: Path) -> Exported:
+def export(
+    network: ExportNetwork,
+    preprocessing: Preprocessing,
+    format: str,
+    path: Path,
+    classes: int = 1000,
+    details: dict | None = None,
+) -> Exported:
     """What `mixtransfer export` writes of a network, opened."""
     task = "detection" if isinstance(network, ExportDetector) else "classification"
-    inside = network.normalize is not None
-    FORMATS[format].write(network, Metadata(task, "", ["?"], preprocessing, inside, list(network.outputs)), path)
+    inside, names = network.normalize is not None, [str(i) for i in range(classes)]
+    metadata = Metadata(task, "", names, preprocessing, inside, list(network.outputs), details or {})
+    FORMATS[format].write(network, metadata, path)
     return open_exported(path)
 
 
@@ -114,10 +122,17 @@ def detector_calls(folder: Path) -> Calls:
     calls: Calls = {"ssdlite eager": partial(torch.inference_mode()(detector), [{"image": tensor}])}
     mean, std = (tuple((buffer / 255).flatten().tolist()) for buffer in (detector.pixel_mean, detector.pixel_std))
     preprocessing = Preprocessing(DETECTOR_SIZE, 1.0, "bilinear", mean, std)
+    details = {
+        "category_ids": list(range(80)),
+        "loss": "cross_entropy",
+        "box_weights": list(detector.box_transform.weights),
+        "nms_threshold": detector.nms_threshold,
+        "limit": detector.detections_per_image,
+    }
     for format in RUNTIMES:
         rule, suffix = FORMATS[format].rule, FORMATS[format].suffixes[0]
         network = ExportDetector(detector, preprocessing, True, rule, raw=False).eval()
-        exported = export(network, preprocessing, format, folder / f"ssdlite{suffix}")
+        exported = export(network, preprocessing, format, folder / f"ssdlite{suffix}", 80, details)
         calls[f"ssdlite ours {format}"] = partial(exported, image[None])
     return calls
 
