@@ -226,6 +226,8 @@ def _change_document(draw: st.DrawFn, archive: Archive) -> Archive:
     else:
         holders: list[tuple[Any, Any]] = []
         _texts(document, holders)
+        if not holders:
+            return archive
         holder, key = draw(st.sampled_from(holders))
         code = draw(st.sampled_from(code_texts()))
         if isinstance(holder, dict) and draw(st.integers(0, 4)) == 0:

@@ -93,7 +93,7 @@ CARDS = [
 
 
 YOLO = {"names": ["cat", "dog"], "train": "images", "val": ["images", "images"], "path": ""}
-LABELS = ["0 0.5 0.5 0.2 0.2", "1 0.5 0.5 1 1", "0 0 0 0.5 0 0.5 0.5"]
+LABELS = ["0 0.5 0.5 0.2 0.2", "1 0.5 0.5 1 1", "0 0 0 0.5 0 0.5 0.5 0 0.5"]
 VOC = {
     "size": {"width": "8", "height": "8"},
     "object": {"name": "cat", "difficult": "0", "bndbox": {"xmin": "1", "ymin": "1", "xmax": "5", "ymax": "6"}},

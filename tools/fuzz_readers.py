@@ -141,7 +141,7 @@ READERS = {
     "labelImg": Reader(read_labelimg, "labelimg/classes.txt", files([["cat", "dog"]], to_lines)),
     "Label Studio": Reader(read_labelstudio, "studio/tasks.json", files([LABEL_STUDIO], json.dumps)),
     "imagefolder": Reader(read_imagefolder, "imagefolder/metadata.jsonl", files([METADATA], to_json_lines)),
-    "VOC XML": Reader(read_voc, "Annotations/1.xml", files([VOC], to_xml)),
+    "VOC XML": Reader(read_voc, "voc/Annotations/1.xml", files([VOC], to_xml)),
     "weights": Reader(read_state_dict, "weights.pth", st.deferred(torch_inputs)),
     "checkpoint": Reader(load_checkpoint, "last.ckpt", st.deferred(torch_inputs)),
     "safetensors": Reader(read_state_dict, "weights.safetensors", st.deferred(safetensors_inputs)),
@@ -152,14 +152,14 @@ READERS = {
 
 def _prepare(folder: Path) -> None:
     """Images and whole datasets around the file that is fuzzed."""
-    for place in (".", "JPEGImages", "yolo/images", "darknet/data", "labelimg", "studio", "imagefolder"):
+    for place in (".", "voc/JPEGImages", "yolo/images", "darknet/data", "labelimg", "studio", "imagefolder"):
         (folder / place).mkdir(parents=True, exist_ok=True)
         for i in (1, 2, 3, 4):
             Image.new("RGB", (8, 8)).save(folder / place / f"{i}.png")
-    for place in ("Annotations", "yolo/labels"):
+    for place in ("voc/Annotations", "yolo/labels"):
         (folder / place).mkdir()
     for i in (1, 2, 3, 4):
-        (folder / "Annotations" / f"{i}.xml").write_text(to_xml(VOC))
+        (folder / "voc" / "Annotations" / f"{i}.xml").write_text(to_xml(VOC))
         (folder / "yolo" / "labels" / f"{i}.txt").write_text(to_lines(LABELS))
         for place in ("darknet/data", "labelimg"):
             (folder / place / f"{i}.txt").write_text(to_lines(LABELS[:2]))

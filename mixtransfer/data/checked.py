@@ -69,7 +69,7 @@ def states_of(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     """Size and time of the last change, in nanoseconds, of the files that are there."""
     states = {}
     for path in paths:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a name may be too long, or no text
             state = path.stat()
             states[path] = (state.st_size, state.st_mtime_ns)
     return states

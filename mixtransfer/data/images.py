@@ -1,5 +1,6 @@
 """Decoding image files as people have them: any mode, any orientation, any size."""
 
+import errno
 import glob
 import os
 import warnings
@@ -111,6 +112,8 @@ def _reason(path: Path | str, error: Exception) -> str:
     path = Path(path)
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "has too long a name"
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)"
     if path.is_dir():

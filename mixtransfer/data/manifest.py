@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixtransfer.data.confine import inside
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
-from mixtransfer.data.lookup import Lookup, is_foreign
+from mixtransfer.data.lookup import Lookup, is_file, is_foreign
 from mixtransfer.data.text import read_text
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
@@ -94,7 +94,7 @@ class _Finder:
         direct = None
         if not is_foreign(path):
             direct = inside(self.folder, path)
-            if direct.exists():
+            if is_file(direct):
                 return direct
         found = self.lookup.find(path, self.folder)
         return inside(self.folder, str(found)) if found else direct or inside(self.folder, path)

@@ -54,3 +54,8 @@ def test_a_comma_too_many_is_no_shorter_label(folder):
 def test_a_column_that_stands_twice_is_refused(folder):
     with pytest.raises(UserError, match="the column label twice"):
         load(folder, PLAIN.replace("path,label", "path,label,Label"))
+
+
+def test_a_name_that_no_file_can_have_is_left_out_and_named(folder):
+    dataset = load(folder, PLAIN + f"{'x' * 300}.png,cat\n")
+    assert list(dataset.skipped.values()) == ["has too long a name"]
