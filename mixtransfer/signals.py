@@ -40,7 +40,7 @@ def sigterm_as_ctrl_c() -> Iterator[list[int]]:
             if since < TOGETHER:
                 return
             for ended in _CHILD_ENDED:  # by which torch raises where a loading process has ended
-                signal.signal(ended, signal.SIG_DFL)
+                signal.signal(ended, _nothing)  # not SIG_DFL: Python complains of one that has come already
             if number == signal.SIGTERM:
                 _interrupt_children()
         raise KeyboardInterrupt
@@ -83,6 +83,10 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
         raise UserError(
             f"A data-loading process was ended from outside{f' ({how})' if how else ''}{why}. {go_on()}".strip()
         ) from error
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _interrupt_children() -> None:

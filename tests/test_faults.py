@@ -122,6 +122,20 @@ def test_after_sigterm_the_end_of_loading_processes_is_no_error():
     assert signal.getsignal(signal.SIGCHLD) == before
 
 
+def test_a_loading_process_that_ends_at_the_very_time_of_the_signal(monkeypatch):
+    """Both are waiting when Python looks for signals; it complains of handlers that have gone by then."""
+    complaints: list = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    both = {signal.SIGTERM, signal.SIGCHLD}
+    with sigterm_as_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        signal.signal(signal.SIGCHLD, raise_as_torch_does)
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    assert not complaints
+
+
 def test_loading_processes_that_end_before_the_signal_comes_here():
     with sigterm_as_ctrl_c(), pytest.raises(Interrupted, match=r"^Interrupted\. Go on\.$"):
         later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import logging
 import math
 import time
 from typing import Any
@@ -37,6 +38,8 @@ CHECKPOINT_EVERY = 200  # iterations
 
 def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
     """Train to the end, from the run's checkpoint if it has one."""
+    # It shows the traceback of every exception that it raises, of those that become a sentence too.
+    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
     trainer = DetectionTrainer(run, options, dataset)
     with contextlib.suppress(FileNotFoundError):
         state = load_checkpoint(run.checkpoint)
