@@ -75,8 +75,8 @@ def wait_for_a_child(_):
     sleep = "import time; print(flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", sleep], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child.stdout.read(1)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         child.wait()
     except KeyboardInterrupt:
         print(child.wait(), flush=True)
