@@ -131,7 +131,7 @@ def test_a_loading_process_that_ends_at_the_very_time_of_the_signal(monkeypatch)
         signal.signal(signal.SIGCHLD, raise_as_torch_does)
         signal.pthread_sigmask(signal.SIG_BLOCK, both)
         for number in both:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.get_ident(), number)  # to this thread, where they wait for each other
         signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
     assert not complaints
 
