@@ -46,10 +46,10 @@ def test_no_answer_is_no_all_clear(judge):
 
 @pytest.mark.parametrize(
     ("package", "version"),
-    [("lightning", "2.6.2"), ("lightning", "2.6.3"), ("cleanlab", "2.7.1"), ("gradio", "6.6.9")],
+    [("torch", "2.9.1"), ("lightning", "2.6.2"), ("lightning", "2.6.3"), ("cleanlab", "2.7.1"), ("gradio", "6.6.9")],
 )
 def test_releases_that_are_never_installed(package, version):
-    """Malware (GHSA-w37p-236h-pfx3), a licence that binds users (AGPL), CVE-2026-28414."""
+    """CVE-2026-24747, malware (GHSA-w37p-236h-pfx3), a licence that binds users (AGPL), CVE-2026-28414."""
     requirements = [Requirement(text) for text in requires("mixtransfer") or ()]
     wanted = [one.specifier for one in requirements if one.name == package]
     assert wanted and not any(one.contains(version) for one in wanted)
