@@ -121,7 +121,7 @@ def goes_on(run: Run) -> bool:
     return run.split.exists() or run.checkpoint.exists()
 
 
-def kept_split(file: Path, load: Callable[[], ImageDataset]) -> Split:
+def kept_split(file: Path, load: Callable[[], ImageDataset | DetectionDataset]) -> Split:
     """The split of several trainings on the same data, which the first one that asks draws and writes.
 
     Raises:

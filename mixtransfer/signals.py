@@ -35,10 +35,10 @@ def sigterm_as_ctrl_c() -> Iterator[list[int]]:
     def answer(number: int, _: object) -> None:
         nonlocal last
         if os.getpid() == process:  # and not a fork of it
-            since, last = time.monotonic() - last, time.monotonic()
             _received.append(number)
-            if since < TOGETHER:
+            if time.monotonic() - last < TOGETHER:
                 return
+            last = time.monotonic()
             for ended in _CHILD_ENDED:  # by which torch raises where a loading process has ended
                 signal.signal(ended, _nothing)  # not SIG_DFL: Python complains of one that has come already
             if number == signal.SIGTERM:

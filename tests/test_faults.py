@@ -153,6 +153,20 @@ def test_signals_that_come_together_are_one_interrupt():
         assert received == [signal.SIGINT, signal.SIGTERM]
 
 
+def test_whoever_goes_on_asking_is_heard_again(monkeypatch):
+    """An interrupt can be lost where Python cannot raise: after a second the next one counts, however many came."""
+    now = 0.0
+    monkeypatch.setattr("mixtransfer.signals.time.monotonic", lambda: now)
+    heard = []
+    with sigterm_as_ctrl_c():
+        for now in (10.0, 10.6, 11.2, 11.8):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                heard.append(now)
+    assert heard == [10.0, 11.2]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -58,6 +58,34 @@ def pooled_features(
     return Features(np.concatenate(x + mirrored), np.concatenate(labels * (2 if flip else 1)))
 
 
+def set_head(classifier: Any, data: Any, device: torch.device) -> tuple[Features, Features, float]:
+    """Set a classifier's head to the logistic regression on its frozen features of the training images.
+
+    Args:
+        classifier: A ``Classifier`` with its options, which is moved to ``device``.
+        data: Its ``ClassificationData``.
+
+    Returns:
+        The features of the training and the validation images, and the strength that the latter chose.
+    """
+    classifier = classifier.to(device)
+    train, val = (
+        pooled_features(
+            classifier.model,
+            classifier.normalize,
+            data.evaluation_loader(examples),
+            device,
+            flip=classifier.options.augment not in ("none", "crop"),
+            title=f"Features of {len(examples)} images",
+        )
+        for examples in (data.dataset.train, data.dataset.val)
+    )
+    balanced = classifier.options.class_weights == "balanced"
+    strength = best_strength(train, val[: len(data.dataset.val)], balanced)
+    fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
+    return train, val, strength
+
+
 def _pooled(model: Any, inputs: torch.Tensor) -> np.ndarray:
     return model.forward_head(model.forward_features(inputs), pre_logits=True).float().cpu().numpy()
 

@@ -20,7 +20,7 @@ from mixtransfer.classification.blend import SHARES, TOLERANCE, TOLERANCE_OF_MAN
 from mixtransfer.classification.callbacks import History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import check, default_rate, has_many_of_a_class, resolve
-from mixtransfer.classification.head import best_strength, fit_head, pooled_features
+from mixtransfer.classification.head import fit_head, set_head
 from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, best_temperature, score
 from mixtransfer.classification.model import model_bytes, read_state
@@ -201,23 +201,9 @@ class _Session:
 
     def _fit_head(self, trainer: L.Trainer, run: Run) -> None:
         """Set the head to the logistic regression on frozen features, and keep this start for the blend."""
-        device = trainer.strategy.root_device
-        classifier = self.module.to(device)
-        train, val = (
-            pooled_features(
-                classifier.model,
-                classifier.normalize,
-                self.data.evaluation_loader(examples),
-                device,
-                flip=self.options.augment not in ("none", "crop"),
-                title=f"Features of {len(examples)} images",
-            )
-            for examples in (self.dataset.train, self.dataset.val)
-        )
-        balanced = self.options.class_weights == "balanced"
-        strength = best_strength(train, val[: len(self.dataset.val)], balanced)
-        fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
-        Start.save(run.start, classifier.model, refitted=fit_head(train + val, strength, balanced))
+        train, val, strength = set_head(self.module, self.data, trainer.strategy.root_device)
+        refitted = fit_head(train + val, strength, self.options.class_weights == "balanced")
+        Start.save(run.start, self.module.model, refitted)
 
     def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run | None:
         """Choose the final weights on validation, test them once, and write what came of it."""

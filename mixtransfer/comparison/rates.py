@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.data.split_file import Split
+from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.signals import interruptible
 
 if TYPE_CHECKING:
     from mixtransfer.comparison.trial import Trial
@@ -36,7 +38,7 @@ def sweep_epochs(epochs: int) -> int:
 
 
 def read_rates(file: Path) -> dict[str, dict]:
-    """What was tried and chosen: by the name of the split, ``tried`` (each with ``lr``, ``log_loss`` and ``losses``),
+    """What was tried and chosen: by backbone, ``tried`` (each with ``lr``, ``log_loss`` and ``losses``),
     ``seconds``, ``epochs`` and, in the end, ``chosen``."""
     try:
         rates = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -47,9 +49,9 @@ def read_rates(file: Path) -> dict[str, dict]:
     return rates
 
 
-def chosen_rate(file: Path, split: str) -> float | None:
+def chosen_rate(file: Path, name: str) -> float | None:
     """The learning rate that was chosen; None as long as none is."""
-    return read_rates(file).get(split, {}).get("chosen")
+    return read_rates(file).get(name, {}).get("chosen")
 
 
 def best_rate(losses: dict[float, np.ndarray]) -> float:
@@ -76,13 +78,14 @@ def best_rate(losses: dict[float, np.ndarray]) -> float:
     return best if gap.mean() > gap.std() / len(gap) ** 0.5 else usual
 
 
-def sweep(options, file: Path, split: str) -> None:
+def sweep(options, file: Path, name: str, split: Split) -> None:
     """Try all rates that have not been tried yet, and note which one is chosen.
 
     Args:
         options: Of the training, whose learning rate is open.
         file: The study's ``rates.json``, which several processes may write.
-        split: Name of the entry.
+        name: Of the entry, the backbone's.
+        split: The study's.
 
     Raises:
         UserError: An option or the data cannot be used, or every training diverged.
@@ -90,18 +93,18 @@ def sweep(options, file: Path, split: str) -> None:
     """
     from mixtransfer.comparison.trial import Trial
 
-    try:
+    with interruptible(lambda: ""):
         start = time.perf_counter()
-        trial = Trial(options)
+        trial = Trial(options, split)
         epochs = short_epochs(trial.epochs)
         for factor in FACTORS:
             lr = float(f"{factor * trial.usual:.2g}")
-            if any(one["lr"] == lr for one in read_rates(file).get(split, {}).get("tried", [])):
+            if any(one["lr"] == lr for one in read_rates(file).get(name, {}).get("tried", [])):
                 continue
             losses = _losses(trial, lr, epochs)
             said = "diverged" if losses is None else f"validation log loss {losses.mean():.4f}"
             print(f"Learning rate {lr:.2g}: {said} after {epochs} epochs.")
-            with _entry(file, split) as entry:
+            with _entry(file, name) as entry:
                 entry.setdefault("tried", []).append(
                     {
                         "lr": lr,
@@ -112,9 +115,7 @@ def sweep(options, file: Path, split: str) -> None:
                 entry["epochs"] = epochs
                 entry["seconds"] = round(entry.get("seconds", 0) + time.perf_counter() - start, 1)
             start = time.perf_counter()
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
-        raise Interrupted("Interrupted.") from stop
-    with _entry(file, split) as entry:
+    with _entry(file, name) as entry:
         entry["chosen"] = best_rate({one["lr"]: np.array(one["losses"] or [np.inf]) for one in entry["tried"]})
     print(f"Learning rate {entry['chosen']:.2g} is chosen.")
 
@@ -127,9 +128,9 @@ def _losses(trial: "Trial", lr: float, epochs: int) -> np.ndarray | None:
 
 
 @contextlib.contextmanager
-def _entry(file: Path, split: str) -> Iterator[dict]:
+def _entry(file: Path, name: str) -> Iterator[dict]:
     """One entry to change, while nobody else changes the file."""
     with FileLock(file.with_name(f".{file.name}.lock")):
         rates = read_rates(file)
-        yield rates.setdefault(split, {})
+        yield rates.setdefault(name, {})
         write_atomic(file, json.dumps(rates, indent=1) + "\n")

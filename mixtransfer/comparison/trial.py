@@ -13,13 +13,14 @@ from mixtransfer.averaging import moving_average
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import resolve
-from mixtransfer.classification.head import best_strength, fit_head, pooled_features
+from mixtransfer.classification.head import set_head
 from mixtransfer.classification.metrics import best_temperature, log_losses
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.train import _class_weight
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.data.split_file import Split
 from mixtransfer.run_data import training_images
 
 
@@ -28,6 +29,7 @@ class Trial:
 
     Args:
         options: Of a training, with its image size; what else is open is resolved.
+        split: Its parts.
 
     Attributes:
         usual: The learning rate that the training would have.
@@ -37,9 +39,9 @@ class Trial:
         UserError: An option or the data cannot be used.
     """
 
-    def __init__(self, options):
+    def __init__(self, options, split: Split):
         prepare_process()
-        self.dataset = dataset = training_images(options)
+        self.dataset = dataset = training_images(options, split=split)
         L.seed_everything(options.seed, verbose=False)
         model = create_backbone(
             options.backbone, options.weights, num_classes=len(dataset.classes), drop_rate=options.dropout
@@ -52,7 +54,7 @@ class Trial:
         self.data = ClassificationData(dataset, self.preprocessing, augment, batch_size, options.workers, options.seed)
         self.module = Classifier(model, self.preprocessing, options, _class_weight(options, dataset))
         if options.fit_head:
-            self._fit_head()
+            set_head(self.module, self.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.start = copy.deepcopy(self.module.model.state_dict())
 
     def losses(self, lr: float, epochs: int) -> np.ndarray:
@@ -84,21 +86,3 @@ class Trial:
         trainer.fit(module, self.data)
         predictions = predict_examples(trainer, module, self.data, self.dataset.val)
         return log_losses(predictions.at_temperature(best_temperature(predictions)[0]))
-
-    def _fit_head(self) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        classifier, flip = self.module.to(device), self.options.augment not in ("none", "crop")
-        train, val = (
-            pooled_features(
-                classifier.model,
-                classifier.normalize,
-                self.data.evaluation_loader(examples),
-                device,
-                flip,
-                f"Features of {len(examples)} images",
-            )
-            for examples in (self.dataset.train, self.dataset.val)
-        )
-        balanced = self.options.class_weights == "balanced"
-        strength = best_strength(train, val[: len(self.dataset.val)], balanced)
-        fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())

@@ -16,6 +16,7 @@ from mixtransfer.comparison.rates import RATES, chosen_rate, sweep
 from mixtransfer.errors import Interrupted
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
+from mixtransfer.run_data import kept_split, training_boxes, training_images
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,11 @@ class Job:
     @property
     def study(self) -> Path:
         return self.folder.parent.parent
+
+    @property
+    def split(self) -> Path:
+        """The parts that all trainings of the study share, whatever has come to the data since."""
+        return self.study / "split.csv"
 
     @property
     def log(self) -> Path:
@@ -141,7 +147,7 @@ class Workers:
         try:
             if self._chooses(job):
                 self.say(f"{job.backbone}: choosing the learning rate on validation.")
-                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.backbone)
+                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.backbone, job.split)
                 if self._chooses(job):  # the child was interrupted
                     raise KeyboardInterrupt
             if Run.is_run(job.folder):
@@ -151,7 +157,7 @@ class Workers:
                 rate = chosen_rate(job.study / RATES, job.backbone) if self.tuned else None
                 options = replace(options, output=str(job.folder), **({"lr": rate} if rate else {}))
                 self.say(f"{job.name}: training" + (f" at learning rate {rate:.2g}." if rate else "."))
-            self._in_process(job, _train_in_child, self.task, options)
+            self._in_process(job, _train_in_child, self.task, options, job.split)
         except ENDED as error:
             if self.stopped.is_set():
                 return
@@ -175,20 +181,26 @@ def threads_each(at_once: int) -> int:
     return max(1, torch.get_num_threads() // at_once)
 
 
-def _train_in_child(_: int, threads: int, log: str | None, task: str, options) -> None:
-    """What the process of a training does."""
+def _train_in_child(_: int, threads: int, log: str | None, task: str, options, split: Path) -> None:
+    """What the process of a training does, in the parts that the study keeps in the file ``split``."""
+    load: Callable
     if task == "classify":
         from mixtransfer.classification.train import train
+
+        load = training_images
     else:
         from mixtransfer.detection.train import train  # type: ignore[assignment]
+
+        load = training_boxes
     with _prepared(threads, log):
-        train(options)
+        # A run that goes on has parts of its own.
+        train(options, split=None if options.resume else kept_split(split, lambda: load(options)))
 
 
-def _sweep_in_child(_: int, threads: int, log: str | None, options, file: Path, split: str) -> None:
+def _sweep_in_child(_: int, threads: int, log: str | None, options, file: Path, name: str, split: Path) -> None:
     """What the process does that chooses a learning rate."""
     with _prepared(threads, log):
-        sweep(options, file, split)
+        sweep(options, file, name, kept_split(split, lambda: training_images(options)))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import yaml
 from comparison_words import LARGE, SMALL, TINY
+from folders import make_folder
 from processes import Command
 
 from mixtransfer.classification.answers import read_answers
@@ -69,6 +70,22 @@ def test_what_is_finished_is_not_repeated(study, animals, capsys):
     code, out, _ = answer(capsys, *words, "--json")
     assert code == 0 and [one["backbone"] for one in json.loads(out)] == [SMALL, LARGE]
     assert {name: run.weights.stat().st_mtime_ns for name, run in runs(study).items()} == before
+
+
+def test_later_trainings_of_a_study_keep_to_its_parts_when_the_data_grows(image_folder, tmp_path, in_process, capsys):
+    words = [image_folder, "--backbones", f"{SMALL},{LARGE}", "--seeds", "1", "--rounds", "0", *TINY]
+    words += ["--output", tmp_path / "study"]
+    assert answer(capsys, *words)[0] == 0
+    first, second = runs(tmp_path / "study").values()
+    shutil.rmtree(second.folder)
+    make_folder(image_folder / "new", {"cat": 12}, seed=7)
+    for file in (image_folder / "new" / "cat").iterdir():
+        file.rename(image_folder / "cat" / f"new-{file.name}")
+    shutil.rmtree(image_folder / "new")
+    code, out, err = answer(capsys, *words)
+    assert code == 0, err
+    assert second.split.read_text() == first.split.read_text() and "new-" not in first.split.read_text()
+    assert "12 images of the data came after the split" in out
 
 
 def test_another_study_in_the_same_folder_is_refused(study, animals, capsys):
