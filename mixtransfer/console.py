@@ -1,4 +1,4 @@
-"""Printing tables whose cells are what users called things."""
+"""What is printed: tables whose cells are what users called things, and durations."""
 
 from rich.console import Console
 from rich.table import Table
@@ -7,3 +7,7 @@ from rich.table import Table
 def print_table(table: Table) -> None:
     """Print a table; a class named "[red]" or ":cat:" is shown as it is."""
     Console(markup=False, emoji=False).print(table)
+
+
+def in_minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"

@@ -83,6 +83,11 @@ class Run:
         return self.folder / "tuned.safetensors"
 
     @property
+    def evidence(self) -> Path:
+        """What was said of images that were not trained on, until the run is finished."""
+        return self.folder / "evidence.npz"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 

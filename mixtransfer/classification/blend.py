@@ -4,25 +4,16 @@ On few images fine-tuning can lose what the pretrained features knew; a straight
 often holds a better one than either end (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from mixtransfer.classification.head import LinearHead
-from mixtransfer.classification.metrics import Predictions, log_losses
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
-
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights, to choose from
-# Standard errors that validation may object by, chosen on held-out folds. With many images of a class fine-tuning is
-# seldom worse: on a fold of 10 classes of Food-101 80 validation images objected by more than 0.75, and on 200 others
-# the start had 72.0 % right, the fine-tuned network 84.0 %.
-TOLERANCE, TOLERANCE_OF_MANY = 0.75, 2.0
 
 State = dict[str, torch.Tensor]
 
@@ -32,12 +23,12 @@ class Start:
     """The network before fine-tuning.
 
     Attributes:
-        judged: Its weights, with a head fitted on the training images, so that validation images can judge it.
-        used: The same with a head fitted on training and validation images, better by that many images.
+        judged: Its weights, with a head fitted on the images to train on, so that those to validate on can judge it.
+        alone: The same with a head fitted on both, where heads of its strength, or trainings, are judged out of fold.
     """
 
     judged: State
-    used: State
+    alone: State
 
     @staticmethod
     def save(path: Path, model: nn.Module, refitted: LinearHead) -> None:
@@ -66,15 +57,3 @@ def mixture(start: State, tuned: State, share: float) -> State:
         name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
         for name, value in tuned.items()
     }
-
-
-def best_share(validated: Mapping[float, Predictions], tolerance: float = TOLERANCE) -> float:
-    """The largest share whose calibrated predictions on validation are nearly as good as the best share's.
-
-    Nearly: its log loss is larger by at most ``tolerance`` standard errors of the difference. A few dozen images
-    cannot tell neighbouring shares apart; where they do not object, more fine-tuning did better on images held out.
-    """
-    losses = {share: log_losses(predictions) for share, predictions in validated.items()}
-    best = min(losses.values(), key=np.mean)
-    excess = {share: loss - best for share, loss in losses.items()}
-    return max(s for s, gap in excess.items() if gap.mean() <= tolerance * gap.std() / np.sqrt(len(gap)))

@@ -8,20 +8,24 @@ from typing import Any
 
 import lightning as L
 import psutil
+import torch
 from lightning.pytorch.callbacks import Callback
 
-from mixtransfer.classification.metrics import best_temperature, log_loss
+from mixtransfer.classification.metrics import log_loss
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.selection import judge
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
+
+JUDGED = "val_calibrated_loss"  # what selection goes by
 
 
 class KeptModel(Callback):
     """Writes ``model.safetensors`` after each epoch, or only after those that do better than all before.
 
     By default the last epoch's weights are kept: the learning rate has come to rest there, and which of many epochs
-    does best on a few validation images is mostly chance. Better means a smaller log loss at the best temperature.
+    does best on a few validation images is mostly chance. Better is what ``selection.judge`` says.
     The callback stands before weight averaging in the list, so that it sees the averaged weights, which are the ones
     that were validated.
 
@@ -38,8 +42,9 @@ class KeptModel(Callback):
         assert isinstance(module, Classifier)
         predictions = module.take_predictions()
         top1 = float((predictions.predicted == predictions.labels).mean())
+        loss = judge(predictions, module.class_weights).loss
         module.log_dict({"val_top1": top1, "val_loss": log_loss(predictions)}, prog_bar=True)
-        loss = best_temperature(predictions)[1]
+        module.log(JUDGED, loss)
         if trainer.state.fn == "fit" and self.best_only and loss >= self.loss:
             return
         if trainer.state.fn == "fit":  # not the fitted head alone
@@ -60,10 +65,14 @@ class History(Callback):
     Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head, in the last step),
     seconds (of the whole epoch), images_per_second (of its training part) and rss_mb (resident memory of the
     main process).
+
+    Args:
+        images: Number of those that are trained on.
+        validates: Whether those to validate on are not among them: otherwise ``val_loss`` and ``val_top1`` are empty.
     """
 
-    def __init__(self, run: Run | None, images: int, say: Callable[[str], None]):
-        self.run, self.images, self.say = run, images, say
+    def __init__(self, run: Run | None, images: int, say: Callable[[str], None], validates: bool = True):
+        self.run, self.images, self.say, self.validates = run, images, say, validates
         self.rows: list[dict[str, Any]] = []
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -92,8 +101,9 @@ class History(Callback):
         )
 
     def _add(self, trainer: L.Trainer, **row: Any) -> None:
-        row["val_loss"] = float(trainer.callback_metrics["val_loss"])
-        row["val_top1"] = float(trainer.callback_metrics["val_top1"])
+        sees = self.validates or row["epoch"] == 0
+        for name in ("val_loss", "val_top1"):
+            row[name] = float(trainer.callback_metrics[name]) if sees else None
         row["rss_mb"] = psutil.Process().memory_info().rss / 2**20
         self.rows.append(row)
         self.say(_in_words(row, trainer.max_epochs))
@@ -115,10 +125,21 @@ class History(Callback):
 
 
 def _in_words(row: dict[str, Any], epochs: int | None) -> str:
-    result = f"validation {100 * row['val_top1']:.2f} % (log loss {row['val_loss']:.4f})"
+    validated = ""
+    if row["val_loss"] is not None:
+        validated = f"validation {100 * row['val_top1']:.2f} % (log loss {row['val_loss']:.4f})"
     if row["epoch"] == 0:
-        return f"Head on frozen features: {result}"
-    return (
-        f"Epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, {result}, "
-        f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s"
-    )
+        return f"Head on frozen features: {validated}"
+    parts = [f"loss {row['train_loss']:.4f}", validated, f"{row['seconds']:.0f} s"]
+    words = ", ".join(part for part in [*parts, f"{row['images_per_second']:.0f} images/s"] if part)
+    return f"Epoch {row['epoch']}/{epochs}: {words}"
+
+
+class RatesByLayer(Callback):
+    """Keeps each layer's rate at its share of the head's in a range test, which knows only one for all."""
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]

@@ -56,8 +56,9 @@ def predict(options: PredictOptions, classifier: ImageClassifier | None = None) 
 
 
 def _print_scores(scores: dict, title: str, validation: dict | None = None) -> None:
-    table = Table(title=title, title_justify="left", caption="fractions in %, with 95 % intervals")
-    for column in ("score", "value", "interval", *(["validation"] if validation else [])):
+    caption = "fractions in %, with 95 % intervals" + ("; *: images that chose the settings" if validation else "")
+    table = Table(title=title, title_justify="left", caption=caption)
+    for column in ("score", "value", "interval", *(["validation*"] if validation else [])):
         table.add_column(column, justify="left" if column == "score" else "right")
     for name, score in scores.items():
         row = [

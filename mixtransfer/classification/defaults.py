@@ -50,6 +50,9 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
 
     Args:
         say: Where a sentence for the user goes.
+
+    Raises:
+        UserError: No epochs are asked for, and there is no head to fit instead.
     """
     images, scratch = len(dataset.train), options.weights == "none"
     fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
@@ -57,7 +60,9 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     augment = "crop" if dataset.is_writing and options.augment == "standard" else options.augment
     mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")
     passes = np.clip(450 / images**0.5, 5, 20) * (LONGER_MIXED if mixes else 1)
-    epochs = options.epochs or (30 if scratch else round(passes))
+    epochs = (30 if scratch else round(passes)) if options.epochs is None else options.epochs
+    if not epochs and not fit_head:
+        raise UserError(f"--epochs 0 keeps the head on frozen features, but {options.backbone} has none to fit.")
     chooses_size = fit_head and processes(options) == 1
     lr = options.lr
     if lr is None and options.batch_size != "auto":
@@ -111,9 +116,10 @@ def check(options: TrainOptions) -> None:
     """
     check_ranges(
         options,
-        **dict.fromkeys(("epochs", "batch_size", "devices", "num_nodes"), AT_LEAST_1),
+        **dict.fromkeys(("batch_size", "devices", "num_nodes"), AT_LEAST_1),
         **dict.fromkeys(
-            ("seed", "workers", "weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad", "patience"), AT_LEAST_0
+            ("epochs", "seed", "workers", "weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad", "patience"),
+            AT_LEAST_0,
         ),
         **dict.fromkeys(("layer_decay", "label_smoothing", "dropout"), SHARE),
         image_size=(16, 2048),

@@ -26,6 +26,11 @@ from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 from mixtransfer.run_data import images_of_run, read_split
 
+USED = {  # parts that a score is no measure on
+    "train": "the model was trained on these images",
+    "val": "settings, and where images are few weights too, were chosen on these images",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -74,6 +79,7 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
     recorded = run.options(TrainOptions)
     own = options.data is None or same_data(options.data, str(recorded.data))
     if own and (options.data is None or run.split.exists()):
+        _tell_used(options.split, say)
         return _part(images_of_run(run, options.data_root), options.split or "test", say)
     draw = Draw(recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
     if options.data in NAMED_DATASETS:
@@ -89,9 +95,16 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
     else:  # of data that is not split the parts are those of the run, if it is the run's in another place
         dataset = listed.dataset(draw if listed.is_split else read_split(run))
         examples, classes = _part(dataset, options.split or "test", say)
-    if options.split not in ("train", "val"):
+        if not listed.is_split:
+            _tell_used(options.split, say)
+    if options.split not in USED:
         _tell_seen(examples, run, say, listed.is_split)
     return examples, classes
+
+
+def _tell_used(part: str | None, say: Callable[[str], None]) -> None:
+    if part in USED:
+        say(f"Warning: {USED[part]}, so the score is too high; --split test takes those that were set aside.")
 
 
 def _tell_seen(examples: Examples, run: Run, say: Callable[[str], None], is_split: bool) -> None:

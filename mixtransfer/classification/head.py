@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mixtransfer.backbones.fuse import for_inference
-from mixtransfer.classification.metrics import Predictions, log_loss
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.selection import judge, least_loss
 
 # Inverse regularization strengths to choose from, for features scaled to unit variance.
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -30,23 +31,22 @@ class Features:
     Attributes:
         x: Shape (n, channels).
         labels: Shape (n,).
+        mirrored: Of the mirror images, to fit on too, shape (n, channels).
     """
 
     x: np.ndarray
     labels: np.ndarray
+    mirrored: np.ndarray | None = None
 
-    def __add__(self, other: "Features") -> "Features":
-        return Features(np.concatenate([self.x, other.x]), np.concatenate([self.labels, other.labels]))
-
-    def __getitem__(self, chosen: np.ndarray | slice) -> "Features":
-        return Features(self.x[chosen], self.labels[chosen])
+    def __getitem__(self, chosen: np.ndarray) -> "Features":
+        return Features(self.x[chosen], self.labels[chosen], None if self.mirrored is None else self.mirrored[chosen])
 
 
 @torch.inference_mode()
 def pooled_features(
     model: nn.Module, normalize: nn.Module, loader: DataLoader, device: torch.device, flip: bool, title: str
 ) -> Features:
-    """Features before the classifier; with ``flip`` those of all mirror images come after those of the images."""
+    """Features before the classifier; with ``flip`` those of the mirror images too."""
     model = for_inference(model, device)
     x, mirrored, labels = [], [], []
     for images, targets, _ in tqdm(loader, title, leave=False):
@@ -55,35 +55,7 @@ def pooled_features(
         if flip:
             mirrored.append(_pooled(model, inputs.flip(-1)))
         labels.append(targets.numpy())
-    return Features(np.concatenate(x + mirrored), np.concatenate(labels * (2 if flip else 1)))
-
-
-def set_head(classifier: Any, data: Any, device: torch.device) -> tuple[Features, Features, float]:
-    """Set a classifier's head to the logistic regression on its frozen features of the training images.
-
-    Args:
-        classifier: A ``Classifier`` with its options, which is moved to ``device``.
-        data: Its ``ClassificationData``.
-
-    Returns:
-        The features of the training and the validation images, and the strength that the latter chose.
-    """
-    classifier = classifier.to(device)
-    train, val = (
-        pooled_features(
-            classifier.model,
-            classifier.normalize,
-            data.evaluation_loader(examples),
-            device,
-            flip=classifier.options.augment not in ("none", "crop"),
-            title=f"Features of {len(examples)} images",
-        )
-        for examples in (data.dataset.train, data.dataset.val)
-    )
-    balanced = classifier.options.class_weights == "balanced"
-    strength = best_strength(train, val[: len(data.dataset.val)], balanced)
-    fit_head(train, strength, balanced).copy_to(classifier.model.get_classifier())
-    return train, val, strength
+    return Features(np.concatenate(x), np.concatenate(labels), np.concatenate(mirrored) if flip else None)
 
 
 def _pooled(model: Any, inputs: torch.Tensor) -> np.ndarray:
@@ -102,9 +74,9 @@ class LinearHead:
     weight: np.ndarray
     bias: np.ndarray
 
-    def log_loss(self, features: Features) -> float:
-        """On labelled features, in nats."""
-        return log_loss(Predictions.from_logits(features.x @ self.weight.T + self.bias, features.labels))
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Of features of shape (n, channels); shape (n, classes)."""
+        return x @ self.weight.T + self.bias
 
     @torch.no_grad()
     def copy_to(self, classifier: nn.Linear) -> None:
@@ -120,12 +92,15 @@ def fit_head(features: Features, strength: float, balanced: bool = False) -> Lin
         strength: Inverse regularization strength, for features scaled to unit variance.
         balanced: Weigh each class by the inverse of its frequency.
     """
-    mean, scale = features.x.mean(axis=0), features.x.std()
+    x, labels = features.x, features.labels
+    if features.mirrored is not None:
+        x, labels = np.concatenate([x, features.mirrored]), np.concatenate([labels, labels])
+    mean, scale = x.mean(axis=0), x.std()
     regression = LogisticRegression(C=strength, max_iter=200, class_weight="balanced" if balanced else None)
     with warnings.catch_warnings():
         # That it stopped early (one more regularization), or that many classes have few images each.
         warnings.simplefilter("ignore", UserWarning)
-        regression.fit((features.x - mean) / scale, features.labels)
+        regression.fit((x - mean) / scale, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: scikit-learn keeps only the second one's score
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
@@ -134,34 +109,44 @@ def fit_head(features: Features, strength: float, balanced: bool = False) -> Lin
     return LinearHead(weight.astype(np.float32), (intercepts - weight @ mean).astype(np.float32))
 
 
-def best_strength(
-    train: Features, val: Features, balanced: bool = False, strengths: Sequence[float] = STRENGTHS
-) -> float:
-    """The strength whose head, fitted on ``train``, has the least log loss on ``val``."""
-    return min(strengths, key=lambda strength: fit_head(train, strength, balanced).log_loss(val))
+def out_of_fold(features: Features, folds: np.ndarray, strength: float, balanced: bool = False) -> Predictions:
+    """What heads say of images that they were not fitted on: those of every fold from 0, in order.
 
-
-def cross_validated_loss(features: Features, strengths: Sequence[float] = (0.01, 0.03, 0.1, 0.3)) -> float:
-    """Log loss in nats of heads on images that they were not fitted on, at the best of ``strengths``.
-
-    Each class is dealt out over three folds, or two if a class has but two images; every class needs two.
+    Args:
+        folds: The fold of each image, shape (n,); those of −1 are always fitted on.
     """
-    folds = min(3, np.bincount(features.labels).min())
-    place = places_in_class(features.labels) % folds
-    losses = {
-        strength: np.mean(
-            [fit_head(features[place != fold], strength).log_loss(features[place == fold]) for fold in range(folds)]
-        )
-        for strength in strengths
-    }
-    return float(min(losses.values()))
+    logits = np.empty((len(features.labels), len(np.unique(features.labels))), dtype=np.float32)
+    for fold in range(folds.max() + 1):
+        judged = folds == fold
+        logits[judged] = fit_head(features[~judged], strength, balanced).logits(features.x[judged])
+    return Predictions.from_logits(logits[folds >= 0], features.labels[folds >= 0])
 
 
-def places_in_class(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Number the members of each class from 0, in random order; shape (n,)."""
-    generator = np.random.default_rng(seed)
-    places = np.empty(len(labels), dtype=int)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        places[members] = generator.permutation(len(members))
-    return places
+@dataclass(frozen=True)
+class Strength:
+    """A head's strength that was chosen.
+
+    Attributes:
+        value: Inverse regularization strength.
+        judged: What heads of it say of images that they were not fitted on.
+    """
+
+    value: float
+    judged: Predictions
+
+
+def choose_strength(
+    features: Features,
+    folds: np.ndarray,
+    class_weight: np.ndarray | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Strength:
+    """The strength with the least log loss out of fold.
+
+    Args:
+        features, folds: See ``out_of_fold``.
+        class_weight: Weight of each class, if rare ones are to count more, shape (classes,).
+    """
+    said = {strength: out_of_fold(features, folds, strength, class_weight is not None) for strength in strengths}
+    best = least_loss({strength: judge(predictions, class_weight) for strength, predictions in said.items()})
+    return Strength(best, said[best])

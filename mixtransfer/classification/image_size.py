@@ -12,44 +12,55 @@ import torch
 from torch import nn
 
 from mixtransfer.classification.datamodule import EvaluationData
-from mixtransfer.classification.head import cross_validated_loss, places_in_class, pooled_features
+from mixtransfer.classification.head import choose_strength, pooled_features
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.selection import balancing, deal, judge, places_in_class
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 
 WORTH = 0.03  # the share of the log loss that the larger size must save
 MOST_IMAGES = 2000
+STRENGTHS = (0.01, 0.03, 0.1, 0.3)  # of the head; see there
 
 
-def choose_image_size(model: nn.Module, dataset: ImageDataset, workers: int | None, say: Callable[[str], None]) -> int:
-    """The model's own input size or the next larger one, by cross-validation on training and validation images."""
+def choose_image_size(
+    model: nn.Module, dataset: ImageDataset, options: TrainOptions, say: Callable[[str], None]
+) -> int:
+    """The model's own input size or the next larger one, by heads judged out of fold."""
     native = Preprocessing.of(model).size
     larger = 32 * round(native * 8 / 7 / 32)
-    examples = _some_of_each_class(dataset.train.joined(dataset.val))
-    if larger <= native or _median_side(examples) < native:
+    both = dataset.train.joined(dataset.val)
+    if larger <= native or _median_side(both) < native:
         return native
+    chosen = _some_of_each_class(both.labels)
+    examples = both.subset(chosen)
+    folds = deal([dataset.units[i] for i in chosen], examples.labels)
+    if folds.max() < 0:
+        return native
+    weights = balancing(dataset) if options.class_weights == "balanced" else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     losses = {}
     for size in (native, larger):
         preprocessing = Preprocessing.of(model, size)
-        data = EvaluationData(preprocessing, workers=workers)
+        data = EvaluationData(preprocessing, workers=options.workers)
         features = pooled_features(
             model, Normalize(preprocessing).to(device), data.evaluation_loader(examples), device,
             flip=False, title=f"Features at {size} px",
         )  # fmt: skip
-        losses[size] = cross_validated_loss(features)
-    chosen = larger if losses[larger] < (1 - WORTH) * losses[native] else native
+        losses[size] = judge(choose_strength(features, folds, weights, STRENGTHS).judged, weights).loss
+    best = larger if losses[larger] < (1 - WORTH) * losses[native] else native
     say(
-        f"Input size {chosen}: cross-validated log loss {losses[native]:.3f} at {native} pixels, "
-        f"{losses[larger]:.3f} at {larger}."
+        f"Input size {best}: log loss out of fold {losses[native]:.3f} at {native} pixels, {losses[larger]:.3f} at "
+        f"{larger}."
     )
-    return chosen
+    return best
 
 
-def _some_of_each_class(examples: Examples) -> Examples:
-    """At most ``MOST_IMAGES``, as evenly over the classes as they come, at least two of each."""
-    places = places_in_class(examples.labels)
+def _some_of_each_class(labels: np.ndarray) -> np.ndarray:
+    """Positions of at most ``MOST_IMAGES``, as evenly over the classes as they come, at least two of each."""
+    places = places_in_class(labels)
     count = max(MOST_IMAGES, int((places < 2).sum()))
-    return examples.subset(np.sort(np.argsort(places, kind="stable")[:count]))
+    return np.sort(np.argsort(places, kind="stable")[:count])
 
 
 def _median_side(examples: Examples, sample: int = 50) -> float:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
 SCORE_NAMES = {
@@ -90,23 +90,14 @@ def log_loss(predictions: Predictions) -> float:
     return float(log_losses(predictions).mean())
 
 
-def best_temperature(predictions: Predictions) -> tuple[float, float]:
-    """The temperature that calibrates best (Guo et al., ICML 2017), and the log loss in nats with it.
-
-    That log loss tells how well the classes are told apart, apart from how boldly: it can compare networks
-    trained with different label smoothing, and on few images it is less noisy than accuracy.
-    """
-
-    def loss(log_temperature: float) -> float:
-        return log_loss(predictions.at_temperature(np.exp(log_temperature)))
-
-    found = minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
-
-
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts of (true, predicted) pairs, shape (classes, classes)."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def selected_on(estimate: Estimate) -> dict[str, Any]:
+    """For ``metrics.json``: a score on images that chose something, which has no interval."""
+    return {"value": estimate.value, "low": None, "high": None, "selected_on": True}
 
 
 def proportion(hits: np.ndarray) -> Estimate:

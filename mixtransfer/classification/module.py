@@ -65,6 +65,11 @@ class Classifier(L.LightningModule):
                     module.eval()
         return self
 
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """``class_weight`` for what is no tensor, shape (classes,)."""
+        return None if self.class_weight is None else self.class_weight.cpu().numpy()
+
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1:
             # The head was fitted by the first process only.

@@ -114,6 +114,8 @@ def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tu
 def _facts(history: list[dict]) -> dict[str, str]:
     seconds = sum(row["seconds"] or 0 for row in history)
     epochs = [row for row in history if row["epoch"] > 0]
+    if not epochs:
+        return {"Training time": "none: the head on frozen features is used as it is"}
     return {
         "Training time": f"{seconds / 60:.1f} minutes for {len(epochs)} epochs",
         "Resident memory": f"{epochs[0]['rss_mb']:.0f} MB after the first epoch, {epochs[-1]['rss_mb']:.0f} MB "

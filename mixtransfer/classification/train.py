@@ -1,32 +1,43 @@
 """`classify train`: from options to a Run."""
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from mixtransfer.averaging import moving_average
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
-from mixtransfer.classification.blend import SHARES, TOLERANCE, TOLERANCE_OF_MANY, Start, best_share, mixture
-from mixtransfer.classification.callbacks import History, KeptModel
+from mixtransfer.classification.blend import Start, State, mixture
+from mixtransfer.classification.callbacks import JUDGED, History, KeptModel, RatesByLayer
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import check, default_rate, has_many_of_a_class, resolve
-from mixtransfer.classification.head import fit_head, set_head
+from mixtransfer.classification.evidence import Evidence
 from mixtransfer.classification.image_size import choose_image_size
-from mixtransfer.classification.metrics import Predictions, best_temperature, score
+from mixtransfer.classification.metrics import Predictions, score, selected_on
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process, processes
+from mixtransfer.classification.selection import FOLDS, HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge
+from mixtransfer.classification.stages import (
+    Choice,
+    FittedHead,
+    choose,
+    class_weight,
+    is_folded,
+    judge_fine_tuning,
+    refitted,
+    set_head,
+    with_parts,
+)
+from mixtransfer.classification.trainer import averaging, make_trainer, predict_examples, prepare_process, steps_of
+from mixtransfer.console import in_minutes
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
@@ -102,7 +113,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
         dataset.split().write(run.split)
     with interruptible(lambda: f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""):
         if run and options.image_size is None:  # one process; see `resolve`
-            options = replace(options, image_size=choose_image_size(model, dataset, options.workers, say))
+            options = replace(options, image_size=choose_image_size(model, dataset, options, say))
             run.write_config(options)
         preprocessing = Preprocessing.of(model, options.image_size)
         if run and not run.checkpoint.exists():
@@ -128,23 +139,32 @@ class _Session:
         )
         batch_size = 32 if options.batch_size == "auto" else options.batch_size
         self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
-        self.module = Classifier(model, preprocessing, options, _class_weight(options, dataset))
+        self.module = Classifier(model, preprocessing, options, class_weight(options, dataset))
         self.resumes = run is not None and run.checkpoint.exists()
+        judged = not self.resumes or run is not None and run.evidence.exists()
+        self.folded = judged and is_folded(options, dataset)
+        # What is fine-tuned on: where all images have been judged out of fold, all of them.
+        self.tuning = (
+            with_parts(self.data, dataset.train.joined(dataset.val), dataset.val) if self.folded else self.data
+        )
 
     def run_to_end(self) -> Run | None:
-        options, run = self.options, self.run
-        assert options.epochs
-        self._tune()
-        images_a_step = self.data.batch_size * processes(options)
-        steps = math.ceil(len(self.dataset.train) / images_a_step) * options.epochs
-        self.module.total_steps = steps
-        history = History(run, len(self.dataset.train), self.say)
-        kept = KeptModel(run, best_only=options.patience > 0)
-        trainer = self._trainer(history, kept, steps)
-        if not self.resumes and options.fit_head:
+        run = self.run
+        if not self.resumes and self.options.batch_size == "auto":
+            self._find_batch_size()
+        history = History(run, len(self.tuning.dataset.train), self.say, validates=not self.folded)
+        kept = KeptModel(run, best_only=self.options.patience > 0)
+        trainer = self._trainer(history, kept)
+        head = None
+        if not self.resumes and self.options.fit_head:
             if run:
-                self._fit_head(trainer, run)
+                head = self._fit_head(trainer.strategy.root_device, run)
             trainer.validate(self.module, self.data, verbose=False)
+        if not self.resumes and self.options.lr == "find" and self.options.epochs:
+            self._find_rate()
+        options, choice = self.options, self._choice_of_folds(head)
+        if not options.epochs or choice and choice.share == HEAD:
+            return self._finish(trainer, history, kept, choice or Choice(HEAD, 1.0))
         if run and run.tuned.exists():  # interrupted after the last epoch
             try:
                 states = load_checkpoint(run.checkpoint)["callbacks"]
@@ -152,71 +172,114 @@ class _Session:
                     callback.load_state_dict(states[callback.state_key])
             except (FileNotFoundError, KeyError, TypeError) as error:
                 raise UserError(f"{run.checkpoint} is missing or not of this training: train anew.") from error
-            return self._finish(trainer, history, kept)
+            return self._finish(trainer, history, kept, choice)
+        steps = self.module.total_steps = steps_of(options, len(self.tuning.dataset.train))
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
         trainer.fit(
-            self.module, self.data, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
+            self.module, self.tuning, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
         )
-        return self._finish(trainer, history, kept)
+        return self._finish(trainer, history, kept, choice)
 
-    def _trainer(self, history: History, kept: KeptModel, steps: int) -> L.Trainer:
+    def _trainer(self, history: History, kept: KeptModel) -> L.Trainer:
         options = self.options
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
         callbacks: list[Callback] = [kept, history]
         if options.ema:
-            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(min(0.15 * steps, 5000))))
+            callbacks.append(averaging(steps_of(options, len(self.tuning.dataset.train))))
         if options.patience:
-            callbacks.append(EarlyStopping("val_top1", mode="max", patience=options.patience))
+            callbacks.append(EarlyStopping(JUDGED, mode="min", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first
         callbacks.append(ModelCheckpoint(folder, filename="last", enable_version_counter=False))
         return make_trainer(options, callbacks, max_epochs=options.epochs, gradient_clip_val=options.clip_grad or None)
 
-    def _tune(self) -> None:
-        """Find the batch size and the learning rate where the options ask for it."""
-        options = self.options
-        if self.resumes or not (options.batch_size == "auto" or options.lr == "find"):
-            return
+    def _find_batch_size(self) -> None:
+        """The largest batch that a GPU holds, and the learning rate that goes with it."""
+        if torch.cuda.is_available():
+            limit = max(2, len(self.dataset.train) // 8)
+            found = self._tuner().scale_batch_size(self.module, self.data, init_val=8, max_trials=8) or 32
+            self.data.batch_size = min(found, limit)
+        self.say(f"Batch size {self.data.batch_size}.")
+        options = replace(self.options, batch_size=self.data.batch_size)
+        rate = default_rate(options, len(self.dataset.train), self.say) if options.lr is None else options.lr
+        self._settle(replace(options, lr=rate))
+
+    def _find_rate(self) -> None:
+        """The learning rate of a range test, from the fitted head and with each layer at its share of the head's."""
+        finder = self._tuner(RatesByLayer()).lr_find(self.module, self.data, min_lr=1e-6, max_lr=1.0, num_training=60)
+        rate = (finder and finder.suggestion()) or default_rate(self.options, len(self.dataset.train), self.say)
+        self.say(f"Learning rate {rate:.2g}.")
+        self._settle(replace(self.options, lr=rate))
+
+    def _tuner(self, *callbacks: Callback) -> Tuner:
         folder = self.run and self.run.folder  # for what the tuner restores the weights from
-        alone = replace(options, devices=1)
-        tuner = Tuner(make_trainer(alone, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
-        self.module.lr = 1e-3 if options.lr in (None, "find") else options.lr
-        if options.batch_size == "auto":
-            if torch.cuda.is_available():
-                limit = max(2, len(self.dataset.train) // 8)
-                found = tuner.scale_batch_size(self.module, self.data, init_val=8, max_trials=8) or 32
-                self.data.batch_size = min(found, limit)
-            self.say(f"Batch size {self.data.batch_size}.")
-        if options.lr is None:
-            found_batch = replace(options, batch_size=self.data.batch_size)
-            self.module.lr = default_rate(found_batch, len(self.dataset.train), self.say)
-        if options.lr == "find":
-            finder = tuner.lr_find(self.module, self.data, min_lr=1e-6, max_lr=1.0, num_training=60)
-            self.module.lr = (finder and finder.suggestion()) or 1e-3
-            self.say(f"Learning rate {self.module.lr:.2g}.")
-        self.options = replace(options, batch_size=self.data.batch_size, lr=self.module.lr)
-        self.module.options = self.options
+        alone = replace(self.options, devices=1)
+        if not isinstance(self.module.lr, float):
+            self.module.lr = 1e-3
+        return Tuner(make_trainer(alone, callbacks, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
+
+    def _settle(self, options: TrainOptions) -> None:
+        self.options = self.module.options = options
+        self.module.lr = options.lr
         if self.run:
-            self.run.write_config(self.options)
+            self.run.write_config(options)
 
-    def _fit_head(self, trainer: L.Trainer, run: Run) -> None:
-        """Set the head to the logistic regression on frozen features, and keep this start for the blend."""
-        train, val, strength = set_head(self.module, self.data, trainer.strategy.root_device)
-        refitted = fit_head(train + val, strength, self.options.class_weights == "balanced")
-        Start.save(run.start, self.module.model, refitted)
+    def _fit_head(self, device: torch.device, run: Run) -> FittedHead:
+        """Set the head to the logistic regression on frozen features, and keep what it was chosen by."""
+        head = set_head(self.module, self.data, device)
+        if run.evidence.exists() and (kept := Evidence.read(run.evidence)).is_like(head.evidence):
+            head = replace(head, evidence=kept)
+        head.evidence.write(run.evidence)
+        Start.save(run.start, self.module.model, refitted(head, self.module))
+        judged = head.evidence.predictions[HEAD]
+        right = (judged.predicted == judged.labels).mean()
+        rest = ""
+        if self.options.epochs:
+            # A step takes about three times what the network's answer takes, there and back.
+            passes = self.options.epochs * (1 + FOLDS * self.folded)
+            seconds = 3 * head.seconds * passes * len(self.dataset.train)
+            rest = f" Fine-tuning takes about {in_minutes(seconds)}; --epochs 0 ends here."
+        self.say(
+            f"The head has {100 * right:.1f} % of {len(judged.labels)} images right that it was not fitted on.{rest}"
+        )
+        return head
 
-    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel) -> Run | None:
-        """Choose the final weights on validation, test them once, and write what came of it."""
-        share, validated = self._blend(trainer)
+    def _choice_of_folds(self, head: FittedHead | None) -> Choice | None:
+        """What folds say is to be kept; the head is then the one that is fitted on all images, which they judged.
+
+        Args:
+            head: None in a training that goes on with its body.
+        """
+        run, weights = self.run, self.module.class_weights
+        if run is None or not self.folded:
+            return None
+        if head:
+            evidence = head.evidence
+            self.say(f"Fine-tuning is judged out of fold first: {len(evidence.numbers)} trainings on other images.")
+            judge_fine_tuning(self.module, self.data, head, lambda: evidence.write(run.evidence))
+            refitted(head, self.module).copy_to(self.module.model.get_classifier())
+        else:
+            evidence = Evidence.read(run.evidence)
+        choice = choose(evidence.predictions, weights)
+        if head:
+            share = choice.share or SHARES[-1]
+            tuned, alone = (judge(evidence.predictions[which], weights).loss for which in (share, HEAD))
+            verdict = f"{100 * choice.share:.0f} % of it is kept" if choice.share else "the head stays as it is"
+            self.say(f"Out of fold the log loss is {tuned:.3f} with fine-tuning, {alone:.3f} without: {verdict}.")
+        return choice
+
+    def _finish(self, trainer: L.Trainer, history: History, kept: KeptModel, choice: Choice | None) -> Run | None:
+        """Choose the final weights, test them once, and write what came of it."""
+        choice, validated = self._settle_weights(trainer, choice)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run:
             return None
         scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
-            validation={name: estimate.to_dict() for name, estimate in scores["validation"].items()},
+            validation={name: selected_on(estimate) for name, estimate in scores["validation"].items()},
             training={
                 "kept_epoch": kept.epoch,
-                "fine_tuned_share": share,
+                "fine_tuned_share": choice.share,
                 "seconds": round(sum(row["seconds"] or 0 for row in history.rows), 1),
                 "images_per_second": _median([row["images_per_second"] for row in history.rows]),
             },
@@ -227,39 +290,53 @@ class _Session:
         write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
-        self.run.start.unlink(missing_ok=True)
-        self.run.tuned.unlink(missing_ok=True)
+        for file in (self.run.start, self.run.tuned, self.run.evidence):
+            file.unlink(missing_ok=True)
         return self.run
 
-    def _blend(self, trainer: L.Trainer) -> tuple[float, Predictions]:
-        """Set the module to the mixture of start and fine-tuned weights that is best on validation.
+    def _settle_weights(self, trainer: L.Trainer, choice: Choice | None) -> tuple[Choice, Predictions]:
+        """Set the module to the mixture of start and fine-tuned weights that is chosen, calibrated.
 
-        The temperature that calibrates it there is folded into the head.
+        Args:
+            choice: What folds chose; None to choose on the images to validate on.
 
         Returns:
-            The share of the fine-tuned weights, and the validation predictions that it was chosen by.
+            What is chosen, and what this network says of the images to validate on; where it was fitted on them too,
+            what was said out of fold.
         """
-        run = self.run
-        if run and not run.tuned.exists():  # else the weights may be the final ones already
-            write_atomic(run.tuned, run.weights.read_bytes())
-        tuned = read_state(run.tuned, self.module.model) if run else {}
+        run, module = self.run, self.module
         # Averaging the weights has averaged these constants too, which moves them by rounding errors.
-        self.module.normalize = Normalize(self.data.preprocessing)
-        start = Start.load(run.start, self.module.model) if run and run.start.exists() else None
-        validated, temperatures = {}, {}
-        for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
-            self._load_everywhere(trainer, mixture(start.judged, tuned, share) if start else tuned)
-            predictions = predict_examples(trainer, self.module, self.data, self.dataset.val)
-            temperatures[share], _ = best_temperature(predictions)
-            validated[share] = predictions.at_temperature(temperatures[share])
-        share = best_share(validated, TOLERANCE_OF_MANY if has_many_of_a_class(self.dataset) else TOLERANCE)
-        self._load_everywhere(trainer, mixture(start.used, tuned, share) if start else tuned)
+        module.normalize = Normalize(self.data.preprocessing)
+        start = Start.load(run.start, module.model) if run and run.start.exists() else None
+        tuned: State = {}
+        if run and run.checkpoint.exists():
+            if not run.tuned.exists():  # else the weights may be the final ones already
+                write_atomic(run.tuned, run.weights.read_bytes())
+            tuned = read_state(run.tuned, module.model)
+
+        begin: State = start.judged if start else {}
+
+        def said(share: float) -> Predictions:
+            self._load_everywhere(trainer, mixture(begin, tuned, share) if begin and tuned else begin or tuned)
+            return predict_examples(trainer, module, self.data, self.dataset.val)
+
+        if choice is None:
+            shares = trainer.strategy.broadcast(SHARES if start else (1.0,))
+            tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(self.dataset) else TOLERANCE
+            choice = choose({share: said(share) for share in shares}, module.class_weights, tolerance)
+        evidence = None
+        if run and start and (self.folded or choice.share == HEAD):
+            evidence = Evidence.read(run.evidence).predictions[choice.share]
+            choice = replace(choice, temperature=judge(evidence, module.class_weights).temperature)
+            begin = start.alone
+        choice = trainer.strategy.broadcast(choice)
+        validated = said(choice.share)
         with torch.no_grad():
-            for parameter in self.module.model.get_classifier().parameters():
-                parameter /= temperatures[share]
+            for parameter in module.model.get_classifier().parameters():
+                parameter /= choice.temperature
         if run:
-            write_atomic(run.weights, model_bytes(self.module.model))
-        return share, validated[share]
+            write_atomic(run.weights, model_bytes(module.model))
+        return choice, (evidence or validated).at_temperature(choice.temperature)
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict) -> None:
         """Load what the first process has into the network of every process."""
@@ -278,13 +355,6 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
     )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
     warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
-
-
-def _class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:
-    if options.class_weights == "none":
-        return None
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -1,6 +1,7 @@
 """How Lightning's Trainer is set up, for training and evaluation alike."""
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,15 +10,17 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from mixtransfer.averaging import moving_average
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
-from mixtransfer.classification.datamodule import EvaluationData
+from mixtransfer.classification.datamodule import ClassificationData, EvaluationData
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import HardwareOptions
+from mixtransfer.classification.options import HardwareOptions, TrainOptions
 from mixtransfer.data.dataset import Examples
+from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
 
@@ -73,6 +76,42 @@ class _Checkpoints(TorchCheckpointIO):
             if not str(name).startswith("ModelCheckpoint")
         }
         return checkpoint
+
+
+def averaging(steps: int) -> WeightAveraging:
+    """The callback that evaluates and keeps a moving average of the weights over a training of so many steps."""
+    return WeightAveraging(multi_avg_fn=moving_average(min(0.15 * steps, 5000)))
+
+
+def steps_of(options: TrainOptions, images: int) -> int:
+    """Optimizer steps of a training on so many images by resolved options."""
+    assert options.epochs is not None and options.batch_size != "auto"
+    return math.ceil(images / (options.batch_size * processes(options))) * options.epochs
+
+
+def fit_aside(module: Classifier, data: ClassificationData, options: TrainOptions) -> L.Trainer:
+    """Train on the way, from the weights that the module has, without writing anything or looking at validation.
+
+    Args:
+        options: Resolved.
+
+    Returns:
+        The trainer, to predict with.
+    """
+    module.normalize = Normalize(data.preprocessing)  # averaging changes it by rounding errors
+    module.options, module.lr = options, options.lr
+    module.total_steps = steps_of(options, len(data.dataset.train))
+    trainer = make_trainer(
+        options,
+        [averaging(module.total_steps)] if options.ema else [],
+        max_epochs=options.epochs,
+        gradient_clip_val=options.clip_grad or None,
+        enable_checkpointing=False,
+        limit_val_batches=0,
+    )
+    module.train()
+    trainer.fit(module, data)
+    return trainer
 
 
 def processes(options: HardwareOptions) -> int:

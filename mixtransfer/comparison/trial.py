@@ -1,25 +1,21 @@
 """Short trainings of one classifier from the same start, judged on validation."""
 
 import copy
-import math
 from dataclasses import replace
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from mixtransfer.averaging import moving_average
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import resolve
-from mixtransfer.classification.head import set_head
-from mixtransfer.classification.metrics import best_temperature, log_losses
 from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.train import _class_weight
-from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+from mixtransfer.classification.selection import judge
+from mixtransfer.classification.stages import class_weight, set_head
+from mixtransfer.classification.trainer import fit_aside, predict_examples, prepare_process
 from mixtransfer.data.augment import Augment
-from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
 from mixtransfer.run_data import training_images
 
@@ -52,7 +48,7 @@ class Trial:
         self.preprocessing = Preprocessing.of(model, options.image_size)
         augment = Augment(options.augment, self.preprocessing.size, options.min_crop)
         self.data = ClassificationData(dataset, self.preprocessing, augment, batch_size, options.workers, options.seed)
-        self.module = Classifier(model, self.preprocessing, options, _class_weight(options, dataset))
+        self.module = Classifier(model, self.preprocessing, options, class_weight(options, dataset))
         if options.fit_head:
             set_head(self.module, self.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.start = copy.deepcopy(self.module.model.state_dict())
@@ -66,23 +62,7 @@ class Trial:
         module, options = self.module, self.options
         L.seed_everything(options.seed, verbose=False)
         module.model.load_state_dict(self.start)
-        module.normalize = Normalize(self.preprocessing)  # averaging changes it by rounding errors
         warmup = min(options.warmup_epochs, epochs / 2)
-        module.options = replace(options, lr=lr, epochs=epochs, warmup_epochs=warmup)
-        module.lr = lr
-        module.total_steps = math.ceil(len(self.dataset.train) / self.data.batch_size) * epochs
-        callbacks: list[Callback] = []
-        if options.ema:
-            callbacks.append(WeightAveraging(multi_avg_fn=moving_average(min(0.15 * module.total_steps, 5000))))
-        trainer = make_trainer(
-            options,
-            callbacks,
-            max_epochs=epochs,
-            gradient_clip_val=options.clip_grad or None,
-            enable_checkpointing=False,
-            limit_val_batches=0,
-        )
-        module.train()
-        trainer.fit(module, self.data)
+        trainer = fit_aside(module, self.data, replace(options, lr=lr, epochs=epochs, warmup_epochs=warmup))
         predictions = predict_examples(trainer, module, self.data, self.dataset.val)
-        return log_losses(predictions.at_temperature(best_temperature(predictions)[0]))
+        return judge(predictions, module.class_weights).losses

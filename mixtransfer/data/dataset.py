@@ -150,6 +150,15 @@ class ImageDataset:
         """The parts by name, and "new"."""
         return {"train": self.train, "val": self.val, "test": self.test, "new": self.new}
 
+    @property
+    def units(self) -> list[str]:
+        """Of the images to train on, then of those to validate on: what must stay whole, the group or the image."""
+        if not (self.found and self.division):
+            return [str(i) for i in range(len(self.train) + len(self.val))]
+        members = np.concatenate([self.division.members("train"), self.division.members("val")])
+        groups = self.division.groups
+        return [f"group {groups[i]}" if groups[i] else f"image {i}" for i in members]
+
     def split(self) -> Split:
         """The parts as they are kept; takes a look into every file."""
         assert self.found and self.division

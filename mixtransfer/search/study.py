@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones import Architecture
+from mixtransfer.console import in_minutes
 from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Decisions, Space
-from mixtransfer.search.training import in_minutes
 
 Say = Callable[[str], None]
 

@@ -19,6 +19,7 @@ from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import make_trainer
+from mixtransfer.console import in_minutes
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -119,7 +120,3 @@ class _SinglePaths(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def in_minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"

@@ -9,10 +9,9 @@ from torch.utils.data import DataLoader
 
 from mixtransfer.classification.head import (
     Features,
-    best_strength,
-    cross_validated_loss,
+    choose_strength,
     fit_head,
-    places_in_class,
+    out_of_fold,
     pooled_features,
 )
 
@@ -40,25 +39,46 @@ def test_head_on_raw_features_predicts_as_the_regression_on_scaled_ones(classes,
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_strength_is_the_one_that_validation_prefers():
-    """Few features between many noisy labels want much regularization, clear classes little."""
-    noise = Features(np.random.default_rng(0).normal(size=(80, 8)).astype(np.float32), np.arange(80) % 4)
-    other = Features(np.random.default_rng(1).normal(size=(80, 8)).astype(np.float32), np.arange(80) % 4)
-    assert best_strength(noise, other) <= 0.01
-    assert best_strength(blobs(4, 80, 2, seed=1), blobs(4, 80, 2, seed=2)) >= 1.0
+def test_strength_is_the_one_that_does_best_out_of_fold():
+    """Many features of few images, of which one tells, want more regularization than few that all tell."""
+    folds = np.arange(80) // 4 % 3
+    hidden = Features(np.random.default_rng(0).normal(size=(80, 300)).astype(np.float32), np.arange(80) % 2)
+    hidden.x[:, 0] += 4 * hidden.labels
+    assert choose_strength(hidden, folds).value < choose_strength(blobs(4, 80, 20, seed=1), folds).value
 
 
-def test_cross_validation_tells_features_apart():
-    shuffled = blobs(4, 120, spread=5)
-    shuffled = Features(shuffled.x, np.random.default_rng(0).permutation(shuffled.labels))
-    assert cross_validated_loss(blobs(4, 120, spread=5)) < 0.3 < 1.2 < cross_validated_loss(shuffled)
-    assert np.isfinite(cross_validated_loss(blobs(30, 60, spread=5)))  # two images a class
+def test_no_image_is_judged_by_a_head_that_was_fitted_on_it():
+    """Labels that are drawn at random are learnt by heart, and out of fold only one in four is right."""
+    features = Features(np.random.default_rng(0).normal(size=(200, 400)).astype(np.float32), np.arange(200) % 4)
+    head = fit_head(features, 3.0)
+    assert (head.logits(features.x).argmax(axis=1) == features.labels).all()
+    judged = out_of_fold(features, np.arange(200) // 4 % 3, 3.0)
+    assert (judged.predicted == judged.labels).mean() < 0.4
 
 
-def test_places_count_within_each_class():
-    labels = np.array([0, 1, 0, 0, 1])
-    places = places_in_class(labels)
-    assert sorted(places[labels == 0]) == [0, 1, 2] and sorted(places[labels == 1]) == [0, 1]
+def test_out_of_fold_predictions_are_those_of_scikit_learn_in_order():
+    features = blobs(3, 90, spread=20)
+    folds = np.arange(90) % 3
+    folds[:6] = -1
+    judged = out_of_fold(features, folds, 0.1)
+    assert (judged.labels == features.labels[6:]).all()
+    fitted = features.x[folds != 1], features.labels[folds != 1]
+    mean, scale = fitted[0].mean(axis=0), fitted[0].std()
+    regression = LogisticRegression(C=0.1, max_iter=200).fit((fitted[0] - mean) / scale, fitted[1])
+    expected = regression.predict_proba((features.x[folds == 1] - mean) / scale)
+    np.testing.assert_allclose(judged.probabilities[folds[6:] == 1], expected, atol=1e-3)
+
+
+def test_mirrored_features_are_fitted_on():
+    plain = blobs(3, 90, spread=20)
+    mirrored = blobs(3, 90, spread=20, seed=5)
+    mirrored = Features(mirrored.x[np.argsort(mirrored.labels, kind="stable")], plain.labels)
+    both = Features(np.concatenate([plain.x, mirrored.x]), np.concatenate([plain.labels, plain.labels]))
+    head, expected = fit_head(Features(plain.x, plain.labels, mirrored.x), 0.1), fit_head(both, 0.1)
+    np.testing.assert_allclose(head.weight, expected.weight, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(head.weight, fit_head(plain, 0.1).weight, rtol=0.05)
+    half = Features(plain.x, plain.labels, mirrored.x)[np.arange(45)]
+    assert half.mirrored is not None and (half.mirrored == mirrored.x[:45]).all()
 
 
 @pytest.mark.parametrize("name", ["mixnet_s", "resnet18", "mobilenetv3_small_050"])
@@ -68,7 +88,8 @@ def test_pooled_features_are_what_the_classifier_sees(name):
     loader = DataLoader([(image, i, i) for i, image in enumerate(images)], batch_size=2)
     features = pooled_features(model, torch.nn.Identity(), loader, torch.device("cpu"), flip=True, title="")
     with torch.no_grad():
-        expected = torch.cat([model(images), model(images.flip(-1))])
-        found = model.get_classifier()(torch.from_numpy(features.x))
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    assert features.labels.tolist() == [0, 1, 2, 0, 1, 2]
+        expected = model(images), model(images.flip(-1))
+        found = [model.get_classifier()(torch.from_numpy(x)) for x in (features.x, features.mirrored)]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert features.labels.tolist() == [0, 1, 2]

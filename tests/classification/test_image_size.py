@@ -1,10 +1,13 @@
 """The choice of the input size on frozen features."""
 
+import numpy as np
 import pytest
 import timm
 from folders import make_folder
 
 from mixtransfer.classification import image_size
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.selection import Judgement
 from mixtransfer.data.load import load_dataset
 
 
@@ -16,10 +19,10 @@ def model():
 def chosen(model, folder, losses, monkeypatch):
     """What is chosen where cross-validation gives ``losses``, smaller size first."""
     answers = iter(losses)
-    monkeypatch.setattr(image_size, "cross_validated_loss", lambda features: next(answers))
+    monkeypatch.setattr(image_size, "judge", lambda predictions, weights: Judgement(1.0, np.array([next(answers)])))
     said = []
     dataset = load_dataset(str(folder))
-    return image_size.choose_image_size(model, dataset, workers=0, say=said.append), said
+    return image_size.choose_image_size(model, dataset, TrainOptions(workers=0), say=said.append), said
 
 
 def test_larger_size_must_be_worth_its_cost(model, tmp_path, monkeypatch):
@@ -37,5 +40,6 @@ def test_small_images_are_not_enlarged_further(model, tmp_path, monkeypatch):
 def test_many_images_are_sampled_evenly_over_the_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(image_size, "MOST_IMAGES", 12)
     dataset = load_dataset(str(make_folder(tmp_path / "d", {"a": 40, "b": 10, "c": 8}, size=16)))
-    sample = image_size._some_of_each_class(dataset.train.joined(dataset.val))
+    both = dataset.train.joined(dataset.val)
+    sample = both.subset(image_size._some_of_each_class(both.labels))
     assert sorted(sample.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4

@@ -39,9 +39,11 @@ def test_run_holds_all_that_later_commands_need(finished):
         config["epochs"] == 3 and config["batch_norm"] == "train" and None not in (config["lr"], config["image_size"])
     )
     metrics = json.loads(finished.metrics.read_text())
-    for part in ("validation", "test"):
-        top1 = metrics[part]["top1"]
-        assert 0 <= top1["low"] <= top1["value"] <= top1["high"] <= 1
+    top1 = metrics["test"]["top1"]
+    assert 0 <= top1["low"] <= top1["value"] <= top1["high"] <= 1
+    # These images chose something, so there is nothing that an interval could say.
+    top1 = metrics["validation"]["top1"]
+    assert 0 <= top1["value"] <= 1 and top1["low"] is top1["high"] is None and top1["selected_on"]
     with (finished.folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -92,7 +94,7 @@ def test_options_work_together(colours, tmp_path, changes):
 
 def test_fine_tuning_starts_from_a_fitted_head(colours, finished, tmp_path):
     """From weights the head is fitted first, the body follows; a file of weights is a start like any other."""
-    run = train(tiny(colours, tmp_path / "r", weights=str(finished.weights), epochs=1))
+    run = train(tiny(colours, tmp_path / "r", weights=str(finished.weights), epochs=1, patience=1))  # so no folds
     with (run.folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]

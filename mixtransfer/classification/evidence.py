@@ -1,0 +1,82 @@
+"""What networks said of images that they were not trained on, kept so that a choice outlives an interrupt."""
+
+import io
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+
+
+@dataclass
+class Evidence:
+    """Out-of-fold predictions on n images to train and to validate on, by share of the fine-tuned weights.
+
+    Attributes:
+        labels: Class of each image, shape (n,).
+        folds: Fold of each, shape (n,); −1 of those that nobody judges.
+        probabilities: By share, shape (n, classes), rows of images that were not judged yet are NaN. Share 0 is the
+            head on frozen features.
+    """
+
+    labels: np.ndarray
+    folds: np.ndarray
+    probabilities: dict[float, np.ndarray] = field(default_factory=dict)
+
+    def add(self, share: float, predictions: Predictions, fold: int | None = None) -> None:
+        """Keep what was said of the images of one fold, or of all that are judged, in their order."""
+        shape = len(self.labels), predictions.classes
+        rows = self.probabilities.setdefault(share, np.full(shape, np.nan, dtype=np.float32))
+        rows[self.folds >= 0 if fold is None else self.folds == fold] = predictions.probabilities
+
+    def has(self, share: float, fold: int) -> bool:
+        return share in self.probabilities and bool(np.isfinite(self.probabilities[share][self.folds == fold]).all())
+
+    def is_like(self, other: "Evidence") -> bool:
+        """Whether it is on the same images in the same folds."""
+        return np.array_equal(self.labels, other.labels) and np.array_equal(self.folds, other.folds)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the folds that are judged."""
+        return sorted(set(self.folds[self.folds >= 0].tolist()))
+
+    @property
+    def predictions(self) -> dict[float, Predictions]:
+        """Of all judged images, by share."""
+        judged = self.folds >= 0
+        return {share: Predictions(rows[judged], self.labels[judged]) for share, rows in self.probabilities.items()}
+
+    def write(self, path: Path) -> None:
+        file = io.BytesIO()
+        shares = np.array(list(self.probabilities))
+        np.savez(
+            file,
+            labels=self.labels,
+            folds=self.folds,
+            shares=shares,
+            probabilities=np.array(list(self.probabilities.values())),
+        )
+        write_atomic(path, file.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "Evidence":
+        """Read what ``write`` wrote.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                labels, folds, shares, probabilities = (
+                    kept[name] for name in ("labels", "folds", "shares", "probabilities")
+                )
+            if not len(labels) == len(folds) == probabilities.shape[1] or len(shares) != len(probabilities):
+                raise ValueError
+            return cls(labels, folds, dict(zip(shares.tolist(), probabilities, strict=True)))
+        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is missing or damaged: train anew.") from error

@@ -1,0 +1,153 @@
+"""What is chosen of a training: the head alone, folds, mixtures, the temperature, when to stop."""
+
+import csv
+import os
+import signal
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from processes import Command, words_of
+from tiny import tiny
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.evaluate import evaluate
+from mixtransfer.classification.head import STRENGTHS, choose_strength, fit_head, pooled_features
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.options import EvaluateOptions
+from mixtransfer.classification.selection import SHARES, head_folds, judge
+from mixtransfer.classification.stages import judge_fine_tuning, set_head
+from mixtransfer.classification.train import train
+from mixtransfer.data.augment import Augment
+from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.errors import UserError
+from mixtransfer.run_data import images_of_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def head_alone(colours, finished, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "head"
+    return train(tiny(colours, output, weights=str(finished.weights), epochs=0, augment="crop"))
+
+
+def test_no_epochs_leave_the_regression_on_all_images_at_the_temperature_of_folds(head_alone):
+    """The head is scikit-learn's on training and validation images, divided by what calibrates it out of fold."""
+    trained, dataset = open_classifier(head_alone.folder), images_of_run(head_alone)
+    module = Classifier(trained.model, trained.preprocessing)
+    both = dataset.train.joined(dataset.val)
+    loader = ClassificationData(dataset, trained.preprocessing, None, workers=0).evaluation_loader(both)
+    features = pooled_features(module.model, module.normalize, loader, CPU, flip=False, title="")
+    found = trained.model.get_classifier().weight.detach().numpy()
+    chosen = choose_strength(features, head_folds(dataset))
+    expected = fit_head(features, chosen.value).weight / judge(chosen.judged).temperature
+    np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
+    alone = fit_head(features[np.arange(len(dataset.train))], chosen.value).weight
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(alone - fit_head(features, chosen.value).weight)
+    metrics = head_alone.read_metrics()
+    right = (chosen.judged.predicted == chosen.judged.labels).mean()
+    assert metrics["validation"]["top1"] == {"value": right, "low": None, "high": None, "selected_on": True}
+    assert metrics["training"]["fine_tuned_share"] == 0 and chosen.value in STRENGTHS
+
+
+def test_no_epochs_from_scratch_are_refused(colours, tmp_path):
+    with pytest.raises(UserError, match="--epochs 0 keeps the head"):
+        train(tiny(colours, tmp_path / "r", epochs=0))
+
+
+def session(dataset: ImageDataset, **changes) -> tuple[Classifier, ClassificationData]:
+    """A network of random weights and its loaders, ready for ``set_head``."""
+    from mixtransfer.classification.defaults import resolve
+
+    torch.manual_seed(0)
+    model = create_backbone("mobilenetv3_small_050", "none", num_classes=len(dataset.classes))
+    options = tiny("", "", fit_head=True, precision="32", devices=1, **{"augment": "none", **changes})
+    options = resolve(options, dataset, model)
+    preprocessing = Preprocessing.of(model, options.image_size)
+    augment = Augment(options.augment, preprocessing.size)
+    data = ClassificationData(dataset, preprocessing, augment, options.batch_size, 0, 0)
+    return Classifier(model, preprocessing, options), data
+
+
+def noise(images: int, classes: int, seed: int = 0) -> Examples:
+    generator = np.random.default_rng(seed)
+    return Examples(generator.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), np.arange(images) % classes)
+
+
+def test_the_head_is_fitted_on_mirror_images_where_training_sees_them():
+    dataset = ImageDataset("noise", ["a", "b"], noise(12, 2), noise(4, 2, 1), noise(4, 2, 2))
+    module, data = session(dataset, augment="crop-flip")
+    head = set_head(module, data, CPU)
+    both = dataset.train.joined(dataset.val)
+    mirror = Examples(np.ascontiguousarray(both.images[:, :, ::-1]), both.labels)
+    expected = pooled_features(module.model, module.normalize, data.evaluation_loader(mirror), CPU, False, "")
+    np.testing.assert_allclose(head.features.mirrored, expected.x, atol=1e-3)
+    module, data = session(dataset, augment="crop")
+    assert set_head(module, data, CPU).features.mirrored is None
+
+
+def test_no_image_is_judged_by_a_network_that_was_trained_on_it():
+    """Labels drawn at random can be learnt by heart only: those who saw them know, those who judge them do not."""
+    dataset = ImageDataset("noise", ["a", "b"], noise(40, 2), noise(8, 2, 1), noise(4, 2, 2))
+    dataset.train.labels[:] = np.random.default_rng(1).permutation(dataset.train.labels)
+    module, data = session(dataset, epochs=15, lr=2e-3, ema=False, label_smoothing=0.0)
+    head = set_head(module, data, CPU)
+    before = {name: value.clone() for name, value in module.model.state_dict().items()}
+    judge_fine_tuning(module, data, head, keep=lambda: None)
+    said = head.evidence.predictions
+    assert sorted(said) == list(SHARES)
+    assert all((predictions.labels == said[0.0].labels).all() for predictions in said.values())
+    assert (said[1.0].predicted == said[1.0].labels).mean() < 0.75
+    assert not np.allclose(said[1.0].probabilities, said[0.0].probabilities, atol=0.05)
+    assert all(torch.equal(value, before[name]) for name, value in module.model.state_dict().items())
+
+
+def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_end(finished, tmp_path):
+    generator = np.random.default_rng(0)
+    for i in range(60):  # stripes that stand or lie, which weights for colours do not tell apart
+        stripes = np.where(np.arange(32) % 8 < 4, 200, 60)[:, None] + generator.normal(0, 30, (32, 32))
+        folder = tmp_path / "stripes" / ("ab"[i % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = stripes if i % 2 else stripes.T
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    options = dict(weights=str(finished.weights), lr=2e-3, augment="none")
+    whole = train(tiny(tmp_path / "stripes", tmp_path / "whole", **options))
+    assert whole.read_metrics()["training"]["fine_tuned_share"] > 0
+    output = tmp_path / "killed"
+    command = Command("classify", "train", *words_of(tiny(tmp_path / "stripes", output, **options)))
+    for line in ("Fine-tuning is judged out of fold first", "Epoch 2/"):
+        command.wait_for(line)
+        os.kill(command.process.pid, signal.SIGKILL)
+        command.end()
+        command = Command("classify", "train", "--resume", output)
+    assert command.end() == 0, command.errors
+    weights, expected = (safetensors.torch.load_file(f / "model.safetensors") for f in (output, whole.folder))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    with (whole.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(bool(row["val_loss"]) == (row["epoch"] == "0") for row in rows)  # the images are trained on
+
+
+def test_patience_keeps_the_epoch_before_it_ran_out(colours, tmp_path):
+    run = train(tiny(colours, tmp_path / "r", epochs=40, lr=0.05, patience=2, ema=False, warmup_epochs=0.0))
+    with (run.folder / "metrics.csv").open() as file:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    kept = run.read_metrics()["training"]["kept_epoch"]
+    assert kept == max(rows) - 2 < 38
+    scored = evaluate(EvaluateOptions(str(run.folder), split="val", workers=0), say=lambda _: None).scores["top1"]
+    assert scored.value == pytest.approx(float(rows[kept]["val_top1"]), abs=1e-5)
+
+
+def test_a_score_on_images_that_chose_something_is_said_to_be_one(finished, colours):
+    said = []
+    evaluate(EvaluateOptions(str(finished.folder), split="val", workers=0), say=said.append)
+    assert any("were chosen on these images" in sentence for sentence in said)
+    said.clear()
+    evaluate(EvaluateOptions(str(finished.folder), workers=0), say=said.append)
+    assert not any("Warning" in sentence for sentence in said)
