@@ -90,6 +90,13 @@ def log_loss(predictions: Predictions) -> float:
     return float(log_losses(predictions).mean())
 
 
+def mean_log_loss(predictions: Predictions) -> Estimate:
+    """Mean cross-entropy in nats, with its 95 % interval by the spread over images."""
+    losses = log_losses(predictions)
+    half = 1.96 * float(losses.std()) / len(losses) ** 0.5
+    return Estimate(float(losses.mean()), float(losses.mean()) - half, float(losses.mean()) + half)
+
+
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts of (true, predicted) pairs, shape (classes, classes)."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)

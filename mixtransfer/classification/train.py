@@ -20,7 +20,7 @@ from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import check, default_rate, has_many_of_a_class, resolve
 from mixtransfer.classification.evidence import Evidence
 from mixtransfer.classification.image_size import choose_image_size
-from mixtransfer.classification.metrics import Predictions, score, selected_on
+from mixtransfer.classification.metrics import Predictions, mean_log_loss, score, selected_on
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
@@ -289,7 +289,10 @@ class _Session:
         write_report(self.run, self.options, self.dataset, tested, scores, history.rows)
         write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
-        self.run.write_metrics(test={name: estimate.to_dict() for name, estimate in scores["test"].items()})
+        self.run.write_metrics(
+            log_loss={"validation": mean_log_loss(validated).to_dict(), "test": mean_log_loss(tested).to_dict()},
+            test={name: estimate.to_dict() for name, estimate in scores["test"].items()},
+        )
         for file in (self.run.start, self.run.tuned, self.run.evidence):
             file.unlink(missing_ok=True)
         return self.run

@@ -76,5 +76,13 @@ def test_the_default_rate_follows_the_images_of_a_step(network, given, expected)
 
 def test_a_step_has_no_more_images_than_there_are(network):
     """All 128 images make a step of 128; of fewer than 32 images the rate is that of 32."""
-    assert resolved(network, 128, batch_size=1000, devices=1).lr == pytest.approx(0.002 * 2)
-    assert resolved(network, 20, batch_size=1000, devices=1).lr == pytest.approx(0.002)
+    scratch = {"weights": "none", "batch_size": 1000, "devices": 1}
+    assert resolved(network, 128, **scratch).lr == pytest.approx(0.002 * 2)
+    assert resolved(network, 20, **scratch).lr == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize(("images", "rate"), [(50, 5e-4), (400, 1e-3), (1600, 2e-3), (4000, 2e-3)])
+def test_fewer_images_are_fine_tuned_at_a_smaller_rate(network, images, rate):
+    assert resolved(network, images, devices=1).lr == pytest.approx(rate)
+    assert resolved(network, images, devices=1, weights="none").lr == 2e-3
+    assert resolved(network, images, devices=1, lr=0.1).lr == 0.1
