@@ -125,9 +125,12 @@ def _cells(folder: Path, lists: tuple[str, ...]) -> Pool:
     pool: Pool = defaultdict(list)
     for name in (n for part in lists for n in (folder / "ImageSets" / "Main" / f"{part}.txt").read_text().split()):
         for thing in ET.parse(folder / "Annotations" / f"{name}.xml").getroot().iter("object"):
-            box = tuple(float(thing.findtext(f"bndbox/{side}", "0")) for side in ("xmin", "ymin", "xmax", "ymax"))
-            if min(box[2] - box[0], box[3] - box[1]) >= SMALLEST_BOX:
-                pool[thing.findtext("name", "")].append((folder / "JPEGImages" / f"{name}.jpg", box))
+            left, top, right, bottom = (
+                float(thing.findtext(f"bndbox/{side}", "0")) for side in ("xmin", "ymin", "xmax", "ymax")
+            )
+            if min(right - left, bottom - top) >= SMALLEST_BOX:
+                file = folder / "JPEGImages" / f"{name}.jpg"
+                pool[thing.findtext("name", "")].append((file, (left, top, right, bottom)))
     return pool
 
 

@@ -64,7 +64,7 @@ def _print_scores(scores: dict, title: str, validation: dict | None = None) -> N
         row = [
             SCORE_NAMES[name],
             f"{100 * score['value']:.2f}",
-            f"{100 * score['low']:.1f}–{100 * score['high']:.1f}",
+            "–" if score["low"] is None else f"{100 * score['low']:.1f}–{100 * score['high']:.1f}",
         ]
         if validation:
             row.append(f"{100 * validation[name]['value']:.2f}")

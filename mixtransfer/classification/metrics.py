@@ -1,11 +1,11 @@
-"""Scores of a classifier, each with a 95 % interval."""
+"""Scores of a classifier, with 95 % intervals where there is one that holds."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+
+from mixtransfer.classification.intervals import class_mean_intervals, wilson
 
 SCORE_NAMES = {
     "top1": "Top-1 accuracy",
@@ -15,7 +15,6 @@ SCORE_NAMES = {
     "calibration_error": "Calibration error",
 }
 CALIBRATION_BINS = 15
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,20 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{100 * self.value:.2f} % ({100 * self.low:.1f}–{100 * self.high:.1f})"
+
+
+@dataclass(frozen=True)
+class PointEstimate:
+    """A score, a fraction, that has no interval, and why."""
+
+    value: float
+    reason: str
+
+    def to_dict(self) -> dict[str, float | str | None]:
+        return {"value": self.value, "low": None, "high": None, "reason": self.reason}
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def selected_on(estimate: Estimate) -> dict[str, Any]:
+def selected_on(estimate: "Estimate | PointEstimate") -> dict[str, Any]:
     """For ``metrics.json``: a score on images that chose something, which has no interval."""
     return {"value": estimate.value, "low": None, "high": None, "selected_on": True}
 
@@ -115,8 +128,8 @@ def proportion(hits: np.ndarray) -> Estimate:
         >>> estimate.value, round(estimate.low, 2), round(estimate.high, 2)
         (0.75, 0.3, 0.95)
     """
-    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return Estimate(float(hits.mean()), float(interval.low), float(interval.high))
+    value = float(hits.mean())
+    return Estimate(value, *wilson(value, len(hits)))
 
 
 def mean_class_accuracy(confusion: np.ndarray) -> float:
@@ -146,43 +159,28 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
     return sum(n * abs(c - h) for c, h, n in calibration_bins(confidence, hits)) / len(hits)
 
 
-def score(predictions: Predictions, seed: int = 0) -> dict[str, Estimate]:
-    """All scores of a test.
-
-    Accuracies have Wilson intervals; the others the percentiles of a bootstrap over images, within classes.
+def score(predictions: Predictions) -> dict[str, Estimate | PointEstimate]:
+    """All scores of a test; for the intervals see ``intervals``.
 
     Returns:
         ``top1``, ``top5`` (with five classes or fewer: absent), ``mean_class_accuracy``, ``macro_f1`` and
         ``calibration_error``.
     """
-    labels, predicted, confidence = predictions.labels, predictions.predicted, predictions.confidence
-    hits = predicted == labels
-    scores = {"top1": proportion(hits)}
+    hits = predictions.predicted == predictions.labels
+    confusion = predictions.confusion
+    scores: dict[str, Estimate | PointEstimate] = {"top1": proportion(hits)}
     if predictions.classes > 5:
         scores["top5"] = proportion(predictions.in_top(5))
-
-    def others(chosen: np.ndarray | slice) -> tuple[float, ...]:
-        confusion = confusion_matrix(labels[chosen], predicted[chosen], predictions.classes)
-        gap = calibration_error(confidence[chosen], hits[chosen])
-        return mean_class_accuracy(confusion), macro_f1(confusion), gap
-
-    drawn = np.array([others(chosen) for chosen in _resamples(labels, seed)])
-    lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0)
-    names = ("mean_class_accuracy", "macro_f1", "calibration_error")
-    for name, value, low, high in zip(names, others(slice(None)), lows, highs, strict=True):
-        scores[name] = Estimate(value, float(min(low, value)), float(max(high, value)))
+    accuracy, f1 = class_mean_intervals(confusion)
+    scores["mean_class_accuracy"] = Estimate(mean_class_accuracy(confusion), *accuracy)
+    value = macro_f1(confusion)
+    scores["macro_f1"] = (
+        Estimate(value, *f1) if f1 else PointEstimate(value, "No interval: fewer than 2 images of most classes.")
+    )
+    scores["calibration_error"] = PointEstimate(
+        calibration_error(predictions.confidence, hits), "No interval: on few images chance alone makes it larger."
+    )
     return scores
-
-
-def _resamples(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Positions drawn with replacement within each class, so that no class vanishes."""
-    generator = np.random.default_rng(seed)
-    order = np.argsort(labels, kind="stable")
-    counts = np.bincount(labels)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    sizes = np.repeat(counts, counts)
-    for _ in range(RESAMPLES):
-        yield order[starts + (generator.random(len(labels)) * sizes).astype(int)]
 
 
 def per_class(predictions: Predictions, classes: list[str]) -> list[dict]:

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from mixtransfer.classification.metrics import SCORE_NAMES, Estimate, Predictions, calibration_bins, per_class
+from mixtransfer.classification.metrics import (
+    SCORE_NAMES,
+    Estimate,
+    PointEstimate,
+    Predictions,
+    calibration_bins,
+    per_class,
+)
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.errors import UserError
@@ -19,7 +26,7 @@ def write_report(
     options: TrainOptions,
     dataset: ImageDataset,
     test: Predictions,
-    scores: dict[str, dict[str, Estimate]],
+    scores: dict[str, dict[str, Estimate | PointEstimate]],
     history: list[dict],
 ) -> None:
     """Write ``report.html`` and ``figures/`` of a finished run.
@@ -79,9 +86,12 @@ def _summary(dataset: ImageDataset, options: TrainOptions) -> str:
     )
 
 
-def _tile(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    interval = f"95 % interval {100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"
-    return SCORE_NAMES[name], f"{100 * estimate.value:.2f} %", interval
+def _tile(name: str, estimate: Estimate | PointEstimate) -> tuple[str, str, str]:
+    if isinstance(estimate, PointEstimate):
+        detail = estimate.reason
+    else:
+        detail = f"95 % interval {100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"
+    return SCORE_NAMES[name], f"{100 * estimate.value:.2f} %", detail
 
 
 def _class_row(row: dict) -> list:

@@ -7,6 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mixtransfer.classification import metrics
+from mixtransfer.classification.intervals import class_mean_intervals
 
 
 @pytest.fixture(params=[(3, 50), (12, 400)], ids=["few", "many"])
@@ -38,7 +39,9 @@ def test_scores_agree_with_scikit_learn_and_torchmetrics(predictions):
 
 
 def test_intervals_hold_their_values(predictions):
-    for estimate in metrics.score(predictions).values():
+    scores = metrics.score(predictions)
+    assert scores.pop("calibration_error").to_dict()["low"] is None  # of few images chance alone makes it larger
+    for estimate in scores.values():
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
@@ -51,14 +54,41 @@ def test_wilson_interval_in_closed_form():
     assert (estimate.low, estimate.high) == pytest.approx((centre - half, centre + half))
 
 
-def test_bootstrap_agrees_with_wilson_where_both_apply():
-    """With equal class sizes mean per-class accuracy is accuracy, so both intervals must nearly agree."""
+def test_mean_class_accuracy_of_equal_classes_has_nearly_the_interval_of_accuracy():
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 100)
     predicted = np.where(generator.random(400) < 0.8, labels, (labels + 1) % 4)
     scores = metrics.score(metrics.Predictions(np.eye(4)[predicted], labels))
     assert scores["mean_class_accuracy"].low == pytest.approx(scores["top1"].low, abs=0.015)
     assert scores["mean_class_accuracy"].high == pytest.approx(scores["top1"].high, abs=0.015)
+
+
+@pytest.mark.parametrize("images", [3, 10, 100])
+@pytest.mark.parametrize("accuracies", [np.linspace(0.3, 1, 8), np.full(8, 0.95)], ids=["mixed", "high"])
+def test_intervals_of_class_means_cover_the_truth(images, accuracies):
+    """Of 400 test sets that are drawn from known chances, at least 92 % have the truth in their interval."""
+    classes = len(accuracies)
+    generator = np.random.default_rng(0)
+    chances = generator.dirichlet(np.full(classes, 0.3), classes)
+    np.fill_diagonal(chances, 0)
+    chances *= ((1 - accuracies) / chances.sum(axis=1))[:, None]
+    np.fill_diagonal(chances, accuracies)
+    expected = images * chances
+    truth = accuracies.mean(), (2 * np.diag(expected) / (images + expected.sum(axis=0))).mean()
+    covered = np.zeros(2)
+    for _ in range(400):
+        found = class_mean_intervals(np.stack([generator.multinomial(images, row) for row in chances]))
+        covered += [low <= true <= high for true, (low, high) in zip(truth, found, strict=True)]
+    assert (covered / 400 >= 0.92).all(), covered / 400
+    assert (covered / 400 <= 0.995).all(), covered / 400  # nor are they so wide that they say nothing
+
+
+def test_one_image_a_class_has_an_interval_of_some_width():
+    """A bootstrap within classes draws the same images again and again, and is sure of itself."""
+    scores = metrics.score(metrics.Predictions(np.eye(20), np.arange(20)))
+    accuracy = scores["mean_class_accuracy"]
+    assert accuracy.value == accuracy.high == 1 and accuracy.low < 0.9
+    assert "fewer than 2 images" in scores["macro_f1"].to_dict()["reason"]
 
 
 def test_per_class_rows(predictions):
