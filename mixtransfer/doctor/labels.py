@@ -1,5 +1,7 @@
-"""Likely label errors: where a trained network contradicts a label, by confident learning (Northcutt et al., JAIR 2021;
-cleanlab)."""
+"""Labels that a trained network disagrees with, by confident learning (Northcutt et al., JAIR 2021; cleanlab).
+
+Which of the two is wrong, a person must say: a weak network disagrees with many sound labels.
+"""
 
 import contextlib
 import sys
@@ -30,11 +32,15 @@ SEEN = (
     "label_errors_trained_on",
     "The network was trained on these very labels and may have learnt wrong ones by heart: others may be wrong too.",
 )
+JUDGED_BY_OTHERS = (
+    "Each image was judged by a head that was fitted without it, but on features that were trained on these labels and "
+    "may know wrong ones by heart: others may be wrong too."
+)
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image whose label is probably wrong.
+    """An image whose label the network disagrees with.
 
     Attributes:
         image: The file, or its pixels.
@@ -46,7 +52,7 @@ class Suspect:
 
 
 def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout: str = "auto") -> list[Finding]:
-    """Likely label errors, worst first, apart for images that the run was trained on.
+    """Labels that the run's network disagrees with, worst first, apart for images that the run was trained on.
 
     Args:
         listing: The images, to name them by.
@@ -63,28 +69,33 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout
         find = partial(detection_suspects, layout=layout)
     position = {_key(image): i for i, image in enumerate(listing.images)}
     findings = []
-    unseen, seen = find(run, data, data_root)
-    for (kind, caution), suspects in ((UNSEEN, unseen), (SEEN, seen)):
+    for kind, caution, suspects in find(run, data, data_root):
         examples = []
         for suspect in suspects:
             i = position.get(_key(suspect.image))
             if i is not None:
                 examples.append(Example(f"{listing.short(i)}: {suspect.text}", (i,)))
         if examples:
-            what = plural(len(examples), "image") + (" is" if len(examples) == 1 else " are")
-            findings.append(
-                Finding(kind, "warning", f"{what} probably labelled wrongly. {caution}", "Look at them.", examples)
-            )
+            what = f"The network disagrees with the labels of {plural(len(examples), 'image')}. {caution}"
+            findings.append(Finding(kind, "warning", what, "Look at them: either may be wrong.", examples))
     return findings
 
 
-def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[Suspect], list[Suspect]]:
-    """Images whose class is probably wrong: unseen in training, and seen."""
+Group = tuple[str, str, list[Suspect]]  # what to call it, a sentence on how far to trust it, and worst first
+
+
+def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
+    """Images whose class the network disagrees with: unseen in training, and seen, these out of fold."""
+    from torch import nn
+
     from mixtransfer.classification.datamodule import EvaluationData
     from mixtransfer.classification.evaluate import with_labels_of
+    from mixtransfer.classification.head import choose_strength, pooled_features
+    from mixtransfer.classification.metrics import Predictions
     from mixtransfer.classification.model import open_classifier
     from mixtransfer.classification.module import Classifier
     from mixtransfer.classification.options import EvaluateOptions
+    from mixtransfer.classification.selection import deal
     from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
     from mixtransfer.data.load import load_dataset
     from mixtransfer.run_data import images_of_run
@@ -96,25 +107,42 @@ def classification_suspects(run: Run, data: str, data_root: str) -> tuple[list[S
     module = Classifier(trained.model, trained.preprocessing)
     loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
 
-    def suspects(examples: Examples) -> list[Suspect]:
-        examples = with_labels_of(examples, dataset.classes, trained.classes)
-        predictions = predict_examples(trainer, module, loaders, examples)
-        return [
+    def group(kind: str, caution: str, examples: Examples, said: Predictions) -> Group:
+        right = 100 * (said.predicted == said.labels).mean() if len(said.labels) else 0
+        suspects = [
             Suspect(
                 examples.images[i],
-                f"labelled {trained.classes[examples.labels[i]]}, looks like "
-                f"{trained.classes[predictions.predicted[i]]} ({100 * predictions.confidence[i]:.0f} %)",
+                f"labelled {trained.classes[examples.labels[i]]}, looks like {trained.classes[said.predicted[i]]} "
+                f"({100 * said.confidence[i]:.0f} %)",
             )
-            for i in suspicious_classes(predictions.probabilities, examples.labels)
+            for i in suspicious_classes(said.probabilities, examples.labels)
         ]
+        return kind, f"It agrees with {right:.0f} % of {len(examples):,}. {caution}", suspects
+
+    def unseen(examples: Examples) -> Group:
+        examples = with_labels_of(examples, dataset.classes, trained.classes)
+        return group(*UNSEEN, examples, predict_examples(trainer, module, loaders, examples))
+
+    def seen(examples: Examples) -> Group:
+        examples = with_labels_of(examples, dataset.classes, trained.classes)
+        folds = deal(dataset.units, examples.labels)
+        head = trained.model.get_classifier()  # type: ignore[operator]
+        if folds.max() < 0 or not isinstance(head, nn.Linear):
+            return group(*SEEN, examples, predict_examples(trainer, module, loaders, examples))
+        features = pooled_features(
+            module.model, module.normalize, loaders.evaluation_loader(examples), module.device, flip=False,
+            title=f"Features of {len(examples)} images",
+        )  # fmt: skip
+        judged = choose_strength(features, folds).judged
+        return group(SEEN[0], JUDGED_BY_OTHERS, examples.subset(np.flatnonzero(folds >= 0)), judged)
 
     if not _is_of(run, data):
-        return suspects(reduce(Examples.joined, (dataset.train, dataset.val, dataset.test))), []
-    return suspects(dataset.test.joined(dataset.new)), suspects(dataset.train.joined(dataset.val))
+        return [unseen(reduce(Examples.joined, (dataset.train, dataset.val, dataset.test)))]
+    return [unseen(dataset.test.joined(dataset.new)), seen(dataset.train.joined(dataset.val))]
 
 
 def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Positions of the labels that are probably wrong, worst first.
+    """Positions of the labels that are contradicted, worst first.
 
     Args:
         probabilities: Shape (n, classes).
@@ -128,8 +156,8 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[in
     return [int(i) for i in found]
 
 
-def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> tuple[list[Suspect], list[Suspect]]:
-    """Images with boxes that are probably wrong, missing or too many: unseen in training, and seen."""
+def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list[Group]:
+    """Images whose boxes the network disagrees with: unseen in training, and seen."""
     from mixtransfer.data.detection.load import load_detection_dataset
     from mixtransfer.detection.evaluate import with_labels_of
     from mixtransfer.detection.inference import detect
@@ -160,12 +188,15 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> tupl
         return result
 
     if not own:
-        return suspects([*dataset.train, *dataset.val, *dataset.test]), []
-    return suspects([*dataset.test, *dataset.new]), suspects([*dataset.train, *dataset.val])
+        return [(*UNSEEN, suspects([*dataset.train, *dataset.val, *dataset.test]))]
+    return [
+        (*UNSEEN, suspects([*dataset.test, *dataset.new])),
+        (*SEEN, suspects([*dataset.train, *dataset.val])),
+    ]
 
 
 def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -> list[int]:
-    """Positions of the images whose boxes are probably wrong, worst first.
+    """Positions of the images whose boxes are contradicted, worst first.
 
     Args:
         records: The images.

@@ -10,13 +10,13 @@ from mixtransfer.data.detection import LayoutName
 @dataclass
 class DoctorOptions:
     """Look for what spoils a training: broken files, duplicates, test images in the training part, odd classes, bad
-    boxes, and with a run, likely label errors.
+    boxes, and with a run, labels that it disagrees with.
 
     Nothing of the data is changed. The exit code is 1 if something should be mended before training.
 
     Args:
         data: A dataset as `classify train` or `detect train` takes it.
-        run: A run trained on this data (or of its classes): its predictions show likely label errors.
+        run: A run trained on this data (or of its classes): labels that it disagrees with are shown.
         task: classify or detect; auto goes by the data.
         group_by: See `classify train`: says how many groups there are, and which are torn apart.
         layout: How the data is laid out, where it could be read in two ways; see `classify train` and `detect train`.

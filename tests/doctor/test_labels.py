@@ -1,4 +1,4 @@
-"""Likely label errors, from a run's predictions."""
+"""Labels that a run's predictions disagree with."""
 
 import json
 import shutil
@@ -94,14 +94,18 @@ def test_a_run_contradicts_wrong_labels_of_images_that_it_has_not_seen(trained, 
     places = found["label_errors"]["places"]
     assert {Path(place["files"][0]).name for place in places} == {"cat3.jpg", "cat5.jpg"}
     assert "labelled dog, looks like cat" in places[0]["text"]
-    assert "has not been trained on" in found["label_errors"]["what"] and "label_errors_trained_on" not in found
+    assert (
+        "It agrees with 95 % of 40. The network has not been trained on" in found["label_errors"]["what"]
+        and "label_errors_trained_on" not in found
+    )
 
 
 def test_images_of_training_are_judged_apart(trained, tmp_path, capsys):
     run, data = trained
     shutil.move(data / "train" / "dog" / "000.jpg", data / "train" / "cat" / "dog0.jpg")
     _, found, _ = doctor(capsys, tmp_path, data, "--run", run.folder)
-    assert "by heart" in found["label_errors_trained_on"]["what"]
+    what = found["label_errors_trained_on"]["what"]
+    assert what.startswith("The network disagrees with the labels of") and "fitted without it" in what
     assert Path(found["label_errors_trained_on"]["places"][0]["files"][0]).name == "dog0.jpg"
 
 
