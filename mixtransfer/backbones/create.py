@@ -28,6 +28,7 @@ def create_backbone(
     num_classes: int = 1000,
     features_only: bool = False,
     merged: bool = False,
+    image_size: int | None = None,
     **timm_kwargs: Any,
 ) -> nn.Module:
     """Build a backbone: images (n, 3, h, w), normalised as ``pretrained_cfg`` says, to logits (n, num_classes).
@@ -41,6 +42,8 @@ def create_backbone(
         num_classes: With other than the weights' own classes the classifier is fresh; 0 leaves it out.
         features_only: Return timm's feature extractor instead: a list of maps (n, c, h, w), finest first.
         merged: See ``MixConv2d``.
+        image_size: Side of the input in pixels, for a network that is built for one size (see ``has_one_size``), by
+            default that of its weights; timm resizes what depends on it in published weights. Others take any.
         **timm_kwargs: For ``timm.create_model``, such as ``drop_rate``, or ``out_indices`` with ``features_only``.
 
     Raises:
@@ -69,6 +72,8 @@ def create_backbone(
         timm_kwargs["features_only"] = True
     else:
         timm_kwargs["num_classes"] = num_classes
+    if image_size and has_one_size(spec):
+        timm_kwargs["img_size"] = image_size
     model = _build(spec, published, merged, timm_kwargs)
     if state is not None:
         source = "The lite0 package" if weights == "imagenet" else str(weights)
@@ -76,12 +81,17 @@ def create_backbone(
     return model
 
 
+def has_one_size(spec: BackboneSpec) -> bool:
+    """Whether a network takes images of one size only, which it has to be built for."""
+    config = None if spec.architecture else timm.get_pretrained_cfg(spec.tagged_name)
+    return bool(config and config.fixed_input_size)
+
+
 def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict[str, Any]) -> nn.Module:
     if spec.architecture:
         return use_mixconv(_from_blocks(spec.architecture, timm_kwargs), merged)
-    tagged = f"{spec.timm_name}.{spec.weights_tag}" if spec.weights_tag else spec.timm_name
     try:
-        model = timm.create_model(tagged, pretrained=pretrained, **timm_kwargs)
+        model = timm.create_model(spec.tagged_name, pretrained=pretrained, **timm_kwargs)
     except OSError as error:  # the download broke off
         raise hub_error(spec, error) from error
     use_mixconv(model, merged)

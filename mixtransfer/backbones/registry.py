@@ -49,6 +49,11 @@ class BackboneSpec:
     layer: int | None = None
     architecture: Architecture | None = None
 
+    @property
+    def tagged_name(self) -> str:
+        """timm's name, with the tag of the weights if there are any."""
+        return f"{self.timm_name}.{self.weights_tag}" if self.weights_tag else self.timm_name
+
 
 def list_backbones(family: str | None = None) -> list[BackboneSpec]:
     """The registry, or one family of it, in a fixed order.

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
+from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import processes
 from mixtransfer.data.dataset import ImageDataset
@@ -59,7 +60,9 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
         UserError: No epochs are asked for, and there is no head to fit instead.
     """
     images, scratch = len(dataset.train), options.weights == "none"
-    fit_head = _can_fit_head(model) and (not scratch if options.fit_head is None else options.fit_head)
+    native = options.image_size or Preprocessing.of(model).size
+    wanted = not scratch if options.fit_head is None else options.fit_head
+    fit_head = wanted and takes_linear_head(model, native)
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.is_writing and options.augment == "standard" else options.augment
     mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")
@@ -78,7 +81,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
         options,
         epochs=epochs,
         lr=lr,
-        image_size=options.image_size or (None if chooses_size else Preprocessing.of(model).size),
+        image_size=options.image_size or (None if chooses_size else native),
         fit_head=fit_head,
         batch_norm=options.batch_norm if options.batch_norm != "auto" else "frozen" if few else "train",
         layer_decay=layer_decay,
@@ -140,7 +143,3 @@ def check(options: TrainOptions) -> None:
 def has_many_of_a_class(dataset: ImageDataset) -> bool:
     """Whether there are, on average, ``MANY_OF_A_CLASS`` images to train on."""
     return len(dataset.train) >= MANY_OF_A_CLASS * len(dataset.classes)
-
-
-def _can_fit_head(model: nn.Module) -> bool:
-    return isinstance(model.get_classifier(), nn.Linear)  # type: ignore[operator]

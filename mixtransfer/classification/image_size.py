@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mixtransfer.backbones import BackboneSpec
+from mixtransfer.backbones.capability import refusal
+from mixtransfer.backbones.create import has_one_size
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import choose_strength, pooled_features
 from mixtransfer.classification.options import TrainOptions
@@ -24,13 +27,13 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3)  # of the head; see there
 
 
 def choose_image_size(
-    model: nn.Module, dataset: ImageDataset, options: TrainOptions, say: Callable[[str], None]
+    model: nn.Module, backbone: BackboneSpec, dataset: ImageDataset, options: TrainOptions, say: Callable[[str], None]
 ) -> int:
     """The model's own input size or the next larger one, by heads judged out of fold."""
     native = Preprocessing.of(model).size
     larger = 32 * round(native * 8 / 7 / 32)
     both = dataset.train.joined(dataset.val)
-    if larger <= native or _median_side(both) < native:
+    if larger <= native or has_one_size(backbone) or _median_side(both) < native or refusal(backbone, larger):
         return native
     chosen = _some_of_each_class(both.labels)
     examples = both.subset(chosen)

@@ -31,7 +31,7 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     """
     run = Run.open(folder)
     card, preprocessing = read_classifier_card(run.model)
-    model = create_backbone(card.spec, weights="none", num_classes=len(card.classes))
+    model = create_backbone(card.spec, weights="none", num_classes=len(card.classes), image_size=preprocessing.size)
     run.load_weights(model)
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
 

@@ -126,9 +126,8 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         options = self.options
         assert options and options.epochs and options.layer_decay is not None
-        groups = param_groups_layer_decay(
-            self.model, weight_decay=options.weight_decay, layer_decay=options.layer_decay
-        )
+        undecayed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
+        groups = param_groups_layer_decay(self.model, options.weight_decay, undecayed, layer_decay=options.layer_decay)
         for group in groups:
             group["lr"] = self.lr * group["lr_scale"]
         # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.

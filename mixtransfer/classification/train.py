@@ -12,6 +12,8 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.backbones.answer import divide_answer
+from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import Start, State, mixture
@@ -94,6 +96,8 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
+    if not (run and run.checkpoint.exists()):
+        check_classifier(backbone, options.image_size)
     dataset = training_images(options, run, split)
     _describe(dataset, say)
     L.seed_everything(options.seed, verbose=False)
@@ -103,6 +107,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
         weights="none" if run and run.checkpoint.exists() else options.weights,
         num_classes=len(dataset.classes),
         drop_rate=options.dropout,
+        image_size=options.image_size,
     )
     options = resolve(options, dataset, model, say)
     if run is None and main:
@@ -113,7 +118,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
         dataset.split().write(run.split)
     with interruptible(lambda: f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""):
         if run and options.image_size is None:  # one process; see `resolve`
-            options = replace(options, image_size=choose_image_size(model, dataset, options, say))
+            options = replace(options, image_size=choose_image_size(model, backbone, dataset, options, say))
             run.write_config(options)
         preprocessing = Preprocessing.of(model, options.image_size)
         if run and not run.checkpoint.exists():
@@ -260,7 +265,7 @@ class _Session:
             refitted(head, self.module).copy_to(self.module.model.get_classifier())
         else:
             evidence = Evidence.read(run.evidence)
-        choice = choose(evidence.predictions, weights)
+        choice = choose(evidence.predictions, weights, tolerance=0.0)  # they are evidence enough
         if head:
             share = choice.share or SHARES[-1]
             tuned, alone = (judge(evidence.predictions[which], weights).loss for which in (share, HEAD))
@@ -334,9 +339,9 @@ class _Session:
             begin = start.alone
         choice = trainer.strategy.broadcast(choice)
         validated = said(choice.share)
-        with torch.no_grad():
-            for parameter in module.model.get_classifier().parameters():
-                parameter /= choice.temperature
+        if not divide_answer(module.model, choice.temperature, self.data.preprocessing.size):
+            self.say("How sure this network is cannot be corrected: its last layer does more than weigh features.")
+            choice = replace(choice, temperature=1.0)
         if run:
             write_atomic(run.weights, model_bytes(module.model))
         return choice, (evidence or validated).at_temperature(choice.temperature)

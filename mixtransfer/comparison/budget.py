@@ -119,7 +119,9 @@ def _classification(options) -> tuple[Callable[[], None], int]:
     from mixtransfer.data.preprocessing import Preprocessing
 
     dataset = training_images(options, check=False)
-    model = create_backbone(options.backbone, weights="none", num_classes=len(dataset.classes))
+    model = create_backbone(
+        options.backbone, weights="none", num_classes=len(dataset.classes), image_size=options.image_size
+    )
     resolved = resolve(options, dataset, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = Classifier(model, Preprocessing.of(model, options.image_size), resolved).train().to(device)

@@ -5,17 +5,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from mixtransfer.arguments import parse
-from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.backbones import backbone_spec
+from mixtransfer.backbones.capability import native_size
 from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rates import sweep_epochs
 from mixtransfer.comparison.workers import Job, Say, Workers
 from mixtransfer.data.names import data_name
-from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
@@ -121,7 +120,7 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
     """The options of each backbone's trainings: its name, its native size, and the passes that fit the budget."""
     trainings = {}
     for name in names:
-        size = {"image_size": _native_size(name)} if training.image_size is None else {}
+        size = {"image_size": native_size(backbone_spec(name))} if training.image_size is None else {}
         trainings[name] = replace(training, backbone=name, **size)
     if not options.budget_minutes:
         return trainings
@@ -133,12 +132,6 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
     unit = "iterations" if options.task == "detect" else "epochs"
     say(f"Within {options.budget_minutes:g} minutes: " + ", ".join(f"{n} {passes[n]} {unit}" for n in names) + ".")
     return {name: replace(one, **{unit: passes[name]}) for name, one in trainings.items()}
-
-
-def _native_size(backbone: str) -> int:
-    """Side in pixels of the images that the backbone's weights were trained with."""
-    with torch.device("meta"):
-        return Preprocessing.of(create_backbone(backbone, weights="none")).size
 
 
 def _check(options: CompareOptions) -> None:

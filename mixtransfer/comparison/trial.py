@@ -40,7 +40,11 @@ class Trial:
         self.dataset = dataset = training_images(options, split=split)
         L.seed_everything(options.seed, verbose=False)
         model = create_backbone(
-            options.backbone, options.weights, num_classes=len(dataset.classes), drop_rate=options.dropout
+            options.backbone,
+            options.weights,
+            num_classes=len(dataset.classes),
+            image_size=options.image_size,
+            drop_rate=options.dropout,
         )
         batch_size = 32 if options.batch_size == "auto" else options.batch_size
         options = resolve(replace(options, batch_size=batch_size, devices=1, num_nodes=1), dataset, model)

@@ -232,10 +232,11 @@ def _macs_of_file(metadata: Metadata) -> int | None:
         return None
     try:
         with torch.device("meta"):
-            model = create_backbone(metadata.backbone, weights="none", num_classes=len(metadata.classes))
+            classes, size = len(metadata.classes), metadata.preprocessing.size
+            model = create_backbone(metadata.backbone, weights="none", num_classes=classes, image_size=size)
     except UserError:
         return None
-    return count_macs(model, (3, metadata.preprocessing.size, metadata.preprocessing.size))
+    return count_macs(model, (3, size, size))
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
-def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str) -> "SSDLite":
-    """An SSDLite; for the arguments see ``TrainOptions``.
+def build_detector(
+    backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str, image_size: int | None = None
+) -> "SSDLite":
+    """An SSDLite; for the arguments see ``TrainOptions``, for the last also ``create_backbone``.
 
     Raises:
         UserError: detectron2 is missing, or the backbone cannot be had.
@@ -31,7 +33,7 @@ def build_detector(backbone: str | BackboneSpec, weights: str, num_classes: int,
     from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
     from mixtransfer.detection.ssdlite.model import LOSSES, build_ssdlite
 
-    body = SSDLiteBackbone(backbone, weights, None if tap == "auto" else tap)
+    body = SSDLiteBackbone(backbone, weights, None if tap == "auto" else tap, image_size)
     return build_ssdlite(body, num_classes, LOSSES[loss]())
 
 
@@ -91,7 +93,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     """
     run = Run.open(folder)
     card, size, category_ids = read_detector_card(run.model)
-    model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"])
+    model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"], size)
     run.load_weights(model)
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 

@@ -5,10 +5,13 @@ import pytest
 import timm
 from folders import make_folder
 
+from mixtransfer.backbones import backbone_spec
 from mixtransfer.classification import image_size
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import Judgement
 from mixtransfer.data.load import load_dataset
+
+SPEC = backbone_spec("test_efficientnet")
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def chosen(model, folder, losses, monkeypatch):
     monkeypatch.setattr(image_size, "judge", lambda predictions, weights: Judgement(1.0, np.array([next(answers)])))
     said = []
     dataset = load_dataset(str(folder))
-    return image_size.choose_image_size(model, dataset, TrainOptions(workers=0), say=said.append), said
+    return image_size.choose_image_size(model, SPEC, dataset, TrainOptions(workers=0), said.append), said
 
 
 def test_larger_size_must_be_worth_its_cost(model, tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ class SSDLiteBackbone(Backbone):
         tap: Where the map at stride 16 is taken. "expanded": behind the 1×1 expansion of the inverted residual that
             goes on to stride 32, as the MobileNetV2 and V3 papers and torchvision do. "stage": the output of the last
             stage at stride 16, narrower and cheaper. None: expanded where the network has it, else stage.
+        image_size: Side of the input in pixels, for networks that are built for one size; see ``create_backbone``.
 
     Attributes:
         pixel_mean, pixel_std: What the network's weights expect of RGB values between 0 and 255.
@@ -37,11 +38,17 @@ class SSDLiteBackbone(Backbone):
         UserError: The network has no such maps, or ``create_backbone`` cannot build or fill it.
     """
 
-    def __init__(self, name: str | BackboneSpec, weights: str = "imagenet", tap: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | BackboneSpec,
+        weights: str = "imagenet",
+        tap: str | None = None,
+        image_size: int | None = None,
+    ) -> None:
         super().__init__()
         spec = backbone_spec(name)
         name = spec.name
-        self.body = create_backbone(spec, weights=weights, features_only=True)
+        self.body = create_backbone(spec, weights=weights, features_only=True, image_size=image_size)
         self._indices = _maps_at(self.body, name, 16, 32)
         expansion = _expansion(self.body)
         if tap not in (None, *TAPS):

@@ -45,4 +45,4 @@ def detector_cost(
         image_size: Height and width.
     """
     with torch.device("meta"):
-        return network_cost(build_ssdlite(SSDLiteBackbone(backbone, "none", tap), num_classes), image_size)
+        return network_cost(build_ssdlite(SSDLiteBackbone(backbone, "none", tap, image_size), num_classes), image_size)

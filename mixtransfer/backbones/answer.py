@@ -1,0 +1,62 @@
+"""The layers that give a classifier's answer, whatever their names and however many there are."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def answer_layers(model: Any) -> list[nn.Module]:
+    """The last layer of a classifier, in a list; of a distilled one both.
+
+    Their answers are averaged once it is trained (Touvron et al., "Training data-efficient image transformers", ICML
+    2021, section 4).
+    """
+    heads = model.get_classifier() if hasattr(model, "get_classifier") else ()
+    heads = heads if isinstance(heads, tuple | list | nn.ModuleList) else (heads,)
+    ends = ([layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)] for head in heads)
+    return [layers[-1] for layers in ends if layers]
+
+
+@torch.no_grad()
+def takes_linear_head(model: Any, image_size: int) -> bool:
+    """Whether the network answers with a linear layer of the features that timm gives for it.
+
+    Args:
+        image_size: Side of its input in pixels.
+    """
+    head = model.get_classifier() if hasattr(model, "get_classifier") else None
+    if not isinstance(head, nn.Linear) or head.bias is None:
+        return False
+    image, was_training = _image(model, image_size), model.training
+    model.eval()
+    try:
+        features = model.forward_head(model.forward_features(image), pre_logits=True)
+        answer, expected = model(image), head(features)
+        return answer.shape == expected.shape and torch.allclose(answer, expected, rtol=1e-3, atol=1e-5)
+    except Exception:  # a network's own code, which may fail in any way
+        return False
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def divide_answer(model: Any, divisor: float, image_size: int) -> bool:
+    """Divide a network's logits, by its last layers; False, and no change, where that is not what comes of it."""
+    image, was_training = _image(model, image_size), model.training
+    before = model.eval()(image)
+    parameters = [parameter for layer in answer_layers(model) for parameter in layer.parameters()]
+    for parameter in parameters:
+        parameter.div_(divisor)
+    after = model(image)
+    model.train(was_training)
+    if torch.allclose(after * divisor, before, rtol=1e-2, atol=1e-4):
+        return True
+    for parameter in parameters:
+        parameter.mul_(divisor)
+    return False
+
+
+def _image(model: nn.Module, size: int) -> torch.Tensor:
+    one = next(model.parameters())
+    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(one)
