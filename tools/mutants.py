@@ -1,13 +1,14 @@
-"""Do the tests notice? Faults are put into a copy of the code, one at a time, and its tests run; `make mutants` calls it.
+"""Do the tests notice? Faults are put into a copy of the code, one at a time, and tests run; `make mutants` calls it.
 
     python tools/mutants.py [MODULE…] [--sample 40] [--seed 0]
 
-Cosmic Ray makes the mutants and keeps the results, in build/mutants: what was interrupted goes on, and what has changed,
-a module or its tests, begins anew. Each mutant's tests run in a fork of this process, which has imported torch already.
+Cosmic Ray makes the mutants and keeps the results, in build/mutants: what was interrupted goes on, and where a module
+or its tests have changed it begins anew. The tests run in a fork of this process, which has imported torch already.
 """
 
 import argparse
 import ast
+import difflib
 import hashlib
 import importlib
 import os
@@ -18,14 +19,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from cosmic_ray.commands.init import _all_work_items
-from cosmic_ray.mutating import _make_diff, use_mutation
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import use_mutation
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 GUARDS = {
     "backbones/mixconv.py": "backbones/test_mixconv.py",
     "backbones/fuse.py": "backbones/test_fuse.py backbones/test_folding.py",
-    "data/splits.py": "data/test_splits.py",
+    "data/splits.py": "data/test_splits.py data/test_draw.py",
     "data/draw.py": "data/test_draw.py",
-    "data/division.py": "data/test_draw.py",
+    "data/division.py": "data/test_division.py data/test_draw.py",
     "data/preprocessing.py": "data/test_preprocessing.py",
     "classification/metrics.py": "classification/test_metrics.py",
     "classification/module.py": "classification/test_module.py classification/test_training.py",
@@ -54,27 +54,30 @@ GUARDS = {
 POINTLESS = re.compile(r"BinaryOperator_\w+_(RShift|LShift|Bit\w+)$|ComparisonOperator_(?!Is)\w+_Is|_Invert")
 # Survivors that compute the same: "module: line as mutated", and why.
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
-HEAVY = ("torch", "torchvision", "timm", "lightning", "albumentations", "scipy.stats", "sklearn", "hypothesis", "pytest")
+HEAVY = ("torch", "torchvision", "timm", "lightning", "albumentations", "scipy.stats", "sklearn", "pytest")
 FAILED = 1  # pytest's exit code
 
 
 def annotated(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Where the type annotations of a module begin and end: (line, column) each."""
-    nodes = [
-        getattr(node, field, None) for node in ast.walk(ast.parse(source)) for field in ("annotation", "returns")
-    ]
+    nodes = [getattr(node, field, None) for node in ast.walk(ast.parse(source)) for field in ("annotation", "returns")]
     return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes if n]
 
 
-def mutants(module: Path) -> list[WorkItem]:
-    """All of a module that are worth a test."""
+def prepare(work: WorkDB, module: Path, sample: int, seed: int) -> None:
+    """Have all mutants of a module listed, and those skipped that are not worth a test or not in the sample."""
+    init([module], work, {})
     spans = annotated(module.read_text(encoding="utf-8"))
 
     def counts(mutation: MutationSpec) -> bool:
         typed = any(start <= mutation.start_pos < end for start, end in spans)
         return not typed and not POINTLESS.search(mutation.operator_name)
 
-    return [item for item in _all_work_items([module], {}) if counts(item.mutations[0])]
+    mutations = {item.job_id: item.mutations[0] for item in work.work_items}
+    every = sorted(mutations, key=lambda job: (mutations[job].operator_name, mutations[job].occurrence))
+    worth = [job for job in every if counts(mutations[job])]
+    kept = set(random.Random(seed).sample(worth, min(sample or len(worth), len(worth))))
+    work.set_multiple_results([job for job in every if job not in kept], WorkResult(WorkerOutcome.SKIPPED))
 
 
 def run_tests(tests: list[str], limit: float) -> int:
@@ -82,11 +85,16 @@ def run_tests(tests: list[str], limit: float) -> int:
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        os.setsid()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1), os.dup2(null, 2)
-        sys.path.insert(0, str(Path.cwd()))
-        os._exit(importlib.import_module("pytest").main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+        code = FAILED
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            sys.path.insert(0, str(Path.cwd()))
+            code = importlib.import_module("pytest").main(["-q", "-x", "-p", "no:cacheprovider", *tests])
+        finally:
+            os._exit(code)
     end = time.monotonic() + limit
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -102,8 +110,8 @@ def try_mutant(mutation: MutationSpec, tests: list[str], limit: float) -> WorkRe
     operator = get_operator(mutation.operator_name)(**mutation.operator_args)
     with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
         outcome = TestOutcome.KILLED if run_tests(tests, limit) else TestOutcome.SURVIVED
-        diff = "\n".join(_make_diff(before, after, mutation.module_path)[3:])
-    return WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff=diff)
+        changed = list(difflib.unified_diff(before.splitlines(), (after or "").splitlines(), lineterm="", n=1))
+    return WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff="\n".join(changed[2:]))
 
 
 def session(name: str, module: Path, tests: list[str], sample: int, seed: int) -> Path:
@@ -114,7 +122,7 @@ def session(name: str, module: Path, tests: list[str], sample: int, seed: int) -
     return ROOT / "build" / "mutants" / f"{name.replace('/', '.')}-{read.hexdigest()[:12]}.sqlite"
 
 
-def examine(name: str, sample: int, seed: int) -> Iterator[WorkResult]:
+def examine(name: str, sample: int, seed: int) -> list[WorkResult]:
     """Try a module's mutants, or those that are left of them; the results of all.
 
     Raises:
@@ -122,10 +130,11 @@ def examine(name: str, sample: int, seed: int) -> Iterator[WorkResult]:
     """
     module, tests = Path("mixtransfer", name), [f"tests/{test}" for test in GUARDS[name].split()]
     file = session(name, module, tests, sample, seed)
-    with use_db(str(file), WorkDB.Mode.create) as work:
-        if not work.num_work_items:
-            found = mutants(module)
-            work.add_work_items(random.Random(seed).sample(found, min(sample or len(found), len(found))))
+    if not file.exists():
+        with use_db(f"{file}.new", WorkDB.Mode.create) as work:
+            prepare(work, module, sample, seed)
+        Path(f"{file}.new").rename(file)
+    with use_db(str(file), WorkDB.Mode.open) as work:
         if pending := list(work.pending_work_items):
             start = time.monotonic()
             if code := run_tests(tests, 600):
@@ -133,7 +142,7 @@ def examine(name: str, sample: int, seed: int) -> Iterator[WorkResult]:
             limit = 10 + 5 * (time.monotonic() - start)
             for item in pending:
                 work.set_result(item.job_id, try_mutant(item.mutations[0], tests, limit))
-        yield from [result for _, result in work.results]
+        return [result for _, result in work.results if result.worker_outcome == WorkerOutcome.NORMAL]
 
 
 def report(name: str, results: list[WorkResult], equivalent: set[str]) -> tuple[int, int]:
@@ -179,8 +188,7 @@ def main() -> None:
         os.chdir(copy)
         os.environ["PYTHONPATH"] = str(copy)
         totals = [
-            report(name, list(examine(name, options.sample, options.seed)), equivalent)
-            for name in options.modules or GUARDS
+            report(name, examine(name, options.sample, options.seed), equivalent) for name in options.modules or GUARDS
         ]
         os.chdir(ROOT)
     print(f"All: {share(*map(sum, zip(*totals, strict=True)))}")
