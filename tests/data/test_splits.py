@@ -148,6 +148,8 @@ def test_folds_of_groups_are_whole():
             g for g, i in zip(groups, folds[k], strict=True) if not i
         }
         assert set(labels[folds[k]]) == {0, 1}
+    dealt = {in_fold(groups, labels, Fold(1, 5), seed).tobytes() for seed in (0, 2, 4, 2**40 + 1)}
+    assert len(dealt) > 2  # each seed deals them anew
 
 
 def test_more_folds_than_images_of_a_class():
