@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test slow lint docs coverage audit clean
+.PHONY: help setup demo test slow lint docs coverage mutants audit clean
 
 help:
-	@echo "make setup | demo | test | slow | lint | docs | coverage | audit | clean"
+	@echo "make setup | demo | test | slow | lint | docs | coverage | mutants | audit | clean"
 
 setup: $(READY)
 
@@ -36,6 +36,10 @@ docs: setup
 
 coverage: setup
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
+
+mutants: setup  # do the tests notice faults? make mutants ARGS="data/splits.py --sample 0" for all of one module
+	$(VENV)/bin/pip install -q -c constraints.txt cosmic-ray
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/mutants.py $(ARGS)
 
 audit: setup  # known vulnerabilities of what constraints.txt pins
 	$(VENV)/bin/pip install -q -c constraints.txt pip-audit

@@ -34,7 +34,7 @@ def split_channels(channels: int, groups: int, partition: str = "equal") -> list
     if partition == "equal":
         split = [channels // groups] * groups
     else:
-        split = [channels >> min(i, groups - 1) for i in range(1, groups + 1)] if groups > 1 else [channels]
+        split = [channels >> min(i, groups - 1) for i in range(1, groups + 1)]
     if min(split) < 1:
         raise ValueError(f"{channels} channels are too few for {groups} {partition} MixConv groups.")
     split[0] += channels - sum(split)

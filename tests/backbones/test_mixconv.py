@@ -54,6 +54,7 @@ def test_equal_groups_compute_what_timm_computes(kernels, stride, padding, size,
     theirs = MixedConv2d(23, 23, kernels, stride=stride, padding=padding, depthwise=True).double()
     ours = MixConv2d(23, kernels, stride=stride, padding=padding, merged=merged).double()
     ours.load_state_dict(theirs.state_dict())
+    assert ours.mergeable
     assert_same(ours, theirs, torch.randn(2, 23, *size, dtype=torch.double))
 
 

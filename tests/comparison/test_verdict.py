@@ -208,3 +208,99 @@ def test_one_seed_says_what_it_cannot_say():
 
 def test_nothing_finished():
     assert verdict([Row("mixnet_s", [])], None) == ["No training has finished."]
+
+
+def costing(name: str, score: float, milliseconds: float, macs: int, params: int) -> Row:
+    one = row(name, score, milliseconds, macs=macs)
+    one.cost = replace(one.cost, params=params)
+    return one
+
+
+def test_costs_are_told_as_multiples_of_the_baselines():
+    base, one = costing("resnet50", 0.80, 40, 4 * 10**9, 25_000_000), costing("mixnet_s", 0.81, 10, 10**9, 4_000_000)
+    one.claims["resnet50"] = claim(0.004, 0.016, "better")
+    assert verdict([one, base], base)[1] == (
+        "mixnet_s is 1.0 ± 0.6 points above resnet50, with 0.25 times its latency, 0.25 times its multiply-adds, "
+        "0.16 times its parameters."
+    )
+    one.cost = replace(one.cost, latency={})
+    assert (
+        "latency" not in verdict([one, base], base)[1] and "0.16 times its parameters." in verdict([one, base], base)[1]
+    )
+    one.cost = None
+    assert verdict([one, base], base)[1] == "mixnet_s is 1.0 ± 0.6 points above resnet50."
+
+
+def test_without_latencies_the_front_is_over_multiply_adds():
+    rows = [costing("large", 0.82, 9, 4 * 10**9, 1), costing("small", 0.80, 9, 256 * 10**6, 1)]
+    for one in rows:
+        one.cost = replace(one.cost, latency={})
+    assert verdict(rows, None)[-1] == (
+        "Most accurate on validation by multiply-adds allowed: small from 256M on, large from 4,000M on."
+    )
+    for one in rows:
+        one.cost = None
+    assert not any("Most accurate" in sentence for sentence in verdict(rows, None))
+
+
+def test_a_limit_says_where_it_holds():
+    small, large = costing("small", 0.78, 10, 10**8, 1), costing("large", 0.80, 30, 10**9, 1)
+    assert "Under 300 M of macs: small, 78.0 % (76.0–80.0)." in verdict([small, large], None, Limit.parse("macs=300M"))
+    assert verdict([small, large], large, Limit.parse("latency=1ms"))[0] == "Under 1 ms on this machine: none of these."
+    small.claims["large"] = claim(-0.04, 0.0, "not told apart")
+    assert verdict([small, large], large, Limit.parse("latency=12ms"))[0].endswith("small, 78.0 % (76.0–80.0).")
+
+
+def test_pairs_are_counted_once():
+    rows = [row(name, 0.8, 10) for name in "abc"]
+    for one, other in combinations(rows, 2):
+        one.claims[other.backbone] = claim(-0.1, 0.1, "not told apart")
+        other.claims[one.backbone] = one.claims[other.backbone].reversed
+    assert verdict(rows, None)[-1] == (
+        "What is said of backbones holds for 3 pairs at once (Holm, 5 %), intervals one by one."
+    )
+    assert not any("Holm" in sentence for sentence in verdict(rows[:1], None))
+    del rows[0].claims["c"], rows[2].claims["a"], rows[1].claims["c"], rows[2].claims["b"]
+    assert not any("Holm" in sentence for sentence in verdict(rows[:2], None))
+
+
+@pytest.mark.parametrize(
+    ("covers", "seeds", "words"),
+    [
+        (SEVERAL, 1, "and 1 seed ("),
+        (SEVERAL, 2, "and 2 seeds ("),
+        ((*SEVERAL, "splits"), 3, "and 4 trainings on folds ("),
+    ],
+)
+def test_the_trainings_behind_a_claim_are_told(covers, seeds, words):
+    base, one = row("resnet50", 0.80, 30), row("mixnet_m", 0.799, 15)
+    one.by_seed, one.covers, one.runs = [0.8] * seeds, covers, ["r"] * 4
+    one.claims["resnet50"] = claim(-0.006, 0.004, "not told apart")
+    assert words in verdict([one, base], base)[1]
+
+
+def test_one_training_that_scored_less():
+    base, one = row("resnet50", 0.80, 30), row("mixnet_m", 0.799, 15)
+    one.claims["resnet50"] = claim(-0.03, -0.01, "one training")
+    assert "mixnet_m scored 2.0 points less than resnet50 on these 400 test images, in one training" in " ".join(
+        verdict([one, base], base)
+    )
+
+
+def test_a_row_beside_the_chosen_one():
+    best, other, failed = row("resnet50", 0.80, 30), row("mixnet_m", 0.799, 15), Row("failed", [])
+    other.claims["resnet50"] = claim(-0.03, -0.01, "worse")
+    assert [beside(one, best) for one in (best, other, failed)] == ["chosen", "worse", ""]
+    assert choose([failed, other, best]) is best and criterion([failed]) is None
+
+
+def test_a_claim_as_json():
+    one = replace(claim(0.01, 0.03, "better"), p_equivalent=0.4)
+    assert one.to_dict() == {
+        "difference": one.difference.to_dict(), "verdict": "better", "p": 0.01, "p_holm": 0.01, "p_equivalent": 0.4,
+    }  # fmt: skip
+    assert one.interval == (0.01, 0.03) and replace(one, said="one training").interval is None
+    assert one.reversed.to_dict() == {
+        "difference": {"value": -0.02, "low": -0.03, "high": -0.01},
+        "verdict": "worse", "p": 0.01, "p_holm": 0.01, "p_equivalent": 0.4,
+    }  # fmt: skip

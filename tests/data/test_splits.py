@@ -114,6 +114,7 @@ def test_at_most_so_many_are_chosen(names, seed):
     assert 1 <= chosen.sum() <= 4
     places = np.array([place(name, seed, "validation") for name in names])
     assert places[chosen].max() < places[~chosen].min()
+    assert chosen.sum() == min(4, max(1, (places < 0.9).sum()), len(names) - 1)
 
 
 def test_images_without_a_class_need_not_be_on_both_sides():
@@ -121,7 +122,7 @@ def test_images_without_a_class_need_not_be_on_both_sides():
     assert not chosen.any()
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5])
 def test_a_share_that_is_none(fraction):
     with pytest.raises(UserError, match="must lie between 0 and 1"):
         set_aside(["a", "b"], np.array([0, 0]), fraction, 0, "test")
@@ -147,12 +148,39 @@ def test_folds_of_groups_are_whole():
             g for g, i in zip(groups, folds[k], strict=True) if not i
         }
         assert set(labels[folds[k]]) == {0, 1}
+    dealt = {in_fold(groups, labels, Fold(1, 5), seed).tobytes() for seed in (0, 2, 4, 2**40 + 1)}
+    assert len(dealt) > 2  # each seed deals them anew
 
 
 def test_more_folds_than_images_of_a_class():
     with pytest.raises(TooFew) as caught:
-        in_fold([str(i) for i in range(9)], np.array([0] * 6 + [1] * 3), Fold(1, 4), 0)
-    assert (caught.value.label, caught.value.images, caught.value.needed) == (1, 3, 4)
+        in_fold([str(i) for i in range(14)], np.array([0] * 6 + [1] * 3 + [2] * 5), Fold(1, 4), 0)
+    assert (caught.value.label, caught.value.images, caught.value.units, caught.value.needed) == (1, 3, 3, 4)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_what_a_class_lacks_is_counted(units):
+    """Images of the class, the units that they are in, and the units that would do."""
+    names = [*"abcdefg", *["h"] * (4 - units), *["i"] * (units - 1), *"jkl"]
+    labels = np.array([0] * 7 + [1] * 3 + [2] * 3)
+    with pytest.raises(TooFew) as caught:
+        set_aside(names, labels, 0.3, 0, "test", leave=2)
+    error = caught.value
+    assert (error.label, error.images, error.units, error.needed, error.part) == (1, 3, units, 3, "test")
+
+
+def test_classes_that_cannot_all_be_on_both_sides():
+    """Three classes, each in two of three groups: two of the groups are on one side whatever is chosen."""
+    groups, labels = [*"aaab", *"bc", *"ac"], np.array([0] * 4 + [1] * 2 + [2] * 2)
+    with pytest.raises(TooFew) as caught:
+        set_aside(groups, labels, 0.3, 0, "test")
+    error = caught.value
+    assert (error.images, error.units, error.needed) == (int((labels == error.label).sum()), 2, 3)
+
+
+@pytest.mark.parametrize("number, count", [(1, 2), (1, 5), (3, 5), (5, 5), (10, 12)])
+def test_a_fold_is_read_and_written(number, count):
+    assert Fold.parse(f" {number}/{count} ") == Fold(number, count) and str(Fold(number, count)) == f"{number}/{count}"
 
 
 @pytest.mark.parametrize("text", ["2", "0/5", "6/5", "1/1", "two/five", "2/5/1", "-1/5"])

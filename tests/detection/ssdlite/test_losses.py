@@ -11,14 +11,14 @@ def test_cross_entropy_takes_the_hardest_negatives():
     classes = torch.tensor([[0, 2, 2, 2, 2], [2] * 5])
     each = -logits.log_softmax(-1)
     expected = each[0, 0, 0] + each[0, [1, 3, 4], 2].sum()  # all but the easy negative, which is the third
-    torch.testing.assert_close(HardNegativeCrossEntropy(3)(logits, classes), expected)
+    torch.testing.assert_close(HardNegativeCrossEntropy()(logits, classes), expected)
 
 
 def test_cross_entropy_with_fewer_negatives_than_wanted():
     logits = torch.randn(1, 4, 3)
     classes = torch.tensor([[0, 1, 0, 2]])
     expected = torch.nn.functional.cross_entropy(logits[0], classes[0], reduction="sum")
-    torch.testing.assert_close(HardNegativeCrossEntropy(3)(logits, classes), expected)
+    torch.testing.assert_close(HardNegativeCrossEntropy()(logits, classes), expected)
 
 
 def test_focal_loss_by_its_formula():
@@ -43,3 +43,16 @@ def test_scores_are_of_the_classes_only(loss):
 def test_focal_loss_begins_at_its_prior():
     loss = SigmoidFocalLoss(prior=0.02)
     assert loss.scores(torch.tensor([loss.initial_bias()])).item() == pytest.approx(0.02)
+    assert SigmoidFocalLoss().scores(torch.tensor(SigmoidFocalLoss().initial_bias())) == pytest.approx(0.01)
+    assert HardNegativeCrossEntropy().initial_bias() == 0
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_so_many_negatives_are_taken_for_each_positive_of_an_image(ratio):
+    logits, classes = torch.randn(2, 12, 3), torch.full((2, 12), 2)
+    classes[0, :2], classes[1, 5] = 0, 1
+    each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").view(2, 12)
+    expected = each[classes < 2].sum()
+    for image, positives in enumerate((2, 1)):
+        expected = expected + each[image][classes[image] == 2].sort().values[-ratio * positives :].sum()
+    torch.testing.assert_close(HardNegativeCrossEntropy(ratio)(logits, classes), expected)

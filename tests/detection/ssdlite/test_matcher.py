@@ -32,5 +32,11 @@ def test_an_object_that_nothing_overlaps_changes_nothing():
     assert SSDMatcher(0.5)(iou[1:]).tolist() == [-1, -1, -1, -1]
 
 
+def test_an_overlap_of_the_threshold_is_enough():
+    iou = torch.tensor([[0.9, 0.5, 0.49], [0.1, 0.0, 0.2]])
+    assert SSDMatcher()(iou).tolist() == [0, 0, 1]
+    assert SSDMatcher(0.6)(iou).tolist() == [0, -1, 1]
+
+
 def test_no_objects():
     assert SSDMatcher()(torch.zeros(0, 3)).tolist() == [-1, -1, -1]
