@@ -7,15 +7,20 @@ from torch import nn
 
 
 def answer_layers(model: Any) -> list[nn.Module]:
-    """The last layer of a classifier, in a list; of a distilled one both.
+    """The layers of a classifier's head that have an output for each class.
 
-    Their answers are averaged once it is trained (Touvron et al., "Training data-efficient image transformers", ICML
-    2021, section 4).
+    Of a distilled network they are two, whose answers are averaged once it is trained (Touvron et al., "Training
+    data-efficient image transformers", ICML 2021, section 4).
     """
     heads = model.get_classifier() if hasattr(model, "get_classifier") else ()
-    heads = heads if isinstance(heads, tuple | list | nn.ModuleList) else (heads,)
-    ends = ([layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)] for head in heads)
-    return [layers[-1] for layers in ends if layers]
+    layers = [layer for head in (heads if isinstance(heads, tuple | list) else [heads]) for layer in head.modules()]
+    return [layer for layer in layers if _width(layer) == model.num_classes]
+
+
+def _width(layer: nn.Module) -> int | None:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else None
 
 
 @torch.no_grad()

@@ -77,7 +77,12 @@ def create_backbone(
     model = _build(spec, published, merged, timm_kwargs)
     if state is not None:
         source = "The lite0 package" if weights == "imagenet" else str(weights)
-        load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, spec.name, source)
+        try:
+            load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, spec.name, source)
+        except UserError as error:
+            if not has_one_size(spec):
+                raise
+            raise UserError(f"{error} It may be of another --image-size: this network is built for one.") from error
     return model
 
 
@@ -94,6 +99,13 @@ def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict
         model = timm.create_model(spec.tagged_name, pretrained=pretrained, **timm_kwargs)
     except OSError as error:  # the download broke off
         raise hub_error(spec, error) from error
+    except RuntimeError as error:
+        if not (pretrained and "img_size" in timm_kwargs):
+            raise
+        raise UserError(
+            f"The published weights of {spec.name} do not fit images of {timm_kwargs['img_size']} pixels: leave "
+            "--image-size out."
+        ) from error
     use_mixconv(model, merged)
     if spec.kernel_sizes:
         try:

@@ -63,6 +63,8 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     native = options.image_size or Preprocessing.of(model).size
     wanted = not scratch if options.fit_head is None else options.fit_head
     fit_head = wanted and takes_linear_head(model, native)
+    if wanted and not fit_head:
+        say(f"The head of {options.backbone} is not one linear layer, so none is fitted before the body moves.")
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.is_writing and options.augment == "standard" else options.augment
     mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")

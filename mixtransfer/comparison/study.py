@@ -9,7 +9,7 @@ import yaml
 
 from mixtransfer.arguments import parse
 from mixtransfer.backbones import backbone_spec
-from mixtransfer.backbones.capability import native_size
+from mixtransfer.backbones.capability import check_classifier, native_size
 from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rates import sweep_epochs
@@ -49,7 +49,7 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     training = training_options(options)
     if options.tune_lr and training.lr is not None:
         raise UserError(f"--tune-lr chooses the learning rate, and --lr {training.lr} gives it: leave one of them out.")
-    _check_training(training, options)
+    _check_training(training, names, options)
     folder = _open(options, training)
     jobs = [
         Job.of(folder, name, seed)
@@ -98,7 +98,7 @@ def training_options(options: CompareOptions):
     return training
 
 
-def _check_training(training, options: CompareOptions) -> None:
+def _check_training(training, names: Sequence[str], options: CompareOptions) -> None:
     """Have options and data that cannot be used be an error now, not one of each training.
 
     Named datasets are downloaded here.
@@ -113,6 +113,8 @@ def _check_training(training, options: CompareOptions) -> None:
         from mixtransfer.classification import defaults
 
         defaults.check(training)
+        for name in names:
+            check_classifier(backbone_spec(name), training.image_size)
         training_images(training, check=False)
 
 

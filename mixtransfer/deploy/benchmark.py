@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixtransfer.backbones import count_macs, create_backbone
+from mixtransfer.backbones import backbone_spec, count_macs, create_backbone
+from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.export import describe
 from mixtransfer.deploy.exported import is_exported, open_exported
@@ -212,6 +213,7 @@ def _source(name: str) -> Source:
         return open_source(name)
     if Path(name).exists() and not name.lower().endswith(".json"):  # which is a backbone file
         raise UserError(f"{name} is neither a run nor an exported file; a backbone is one of `mixtransfer models`.")
+    check_classifier(backbone_spec(name))
     model: Any = create_backbone(name, weights="none").eval()
     classes = [str(number) for number in range(model.num_classes)]
     return Source(None, "classification", name, model, Preprocessing.of(model), classes)

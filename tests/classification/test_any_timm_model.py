@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folders import make_folder
 from tiny import tiny
 
 from mixtransfer.backbones import backbone_spec, create_backbone
@@ -20,16 +21,17 @@ NAMES = [
     "test_vit", "test_vit2", "test_byobnet", "test_efficientnet", "test_mambaout", "test_nfnet", "test_resnet",
     "test_vit_relpos", "test_convnext", "cait_xxs24_224", "coat_lite_tiny", "convit_tiny", "convnext_atto",
     "crossvit_tiny_240", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "edgenext_xx_small",
-    "efficientformerv2_s0", "efficientvit_b0", "efficientvit_m0", "eva02_tiny_patch14_224", "fastvit_t8",
-    "mobilenetv3_small_050", "mobilenetv4_conv_small_050", "ghostnet_050", "hardcorenas_a", "levit_128s",
+    "efficientformerv2_s0", "efficientvit_b0", "efficientvit_m0", "eva02_tiny_patch14_224", "inception_next_atto",
+    "fasternet_t0", "mobilenetv3_small_050", "mobilenetv4_conv_small_050", "ghostnet_050", "levit_128s",
     "mobilevit_xxs", "mobilevitv2_050", "pit_ti_224", "pit_ti_distilled_224", "pvt_v2_b0", "regnetx_002",
     "repghostnet_050", "repvit_m0_9", "resnet18", "rexnet_100", "shvit_s1", "starnet_s050", "tiny_vit_5m_224",
-    "xcit_nano_12_p16_224", "mobileone_s0", "swin_tiny_patch4_window7_224", "mixnet_s", "tf_efficientnet_lite0",
+    "xcit_nano_12_p16_224", "swin_tiny_patch4_window7_224", "mixnet_s", "tf_efficientnet_lite0",
     "gmixer_12_224", "vgg11", "densenet121",
 ]  # fmt: skip
 CLASSES = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps(name):
     """The default options resolve, the loss is finite, all layers learn, and logits can be calibrated."""
@@ -91,3 +93,20 @@ def test_no_weight_decay_of_the_network_is_honoured():
     for group in module.configure_optimizers()["optimizer"].param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == 0 or id(parameter) not in free
+
+
+def test_a_class_with_one_image_to_train_on_and_none_to_validate(tmp_path, finished):
+    make_folder(tmp_path / "d" / "train", {"cat": 6, "dog": 6, "rare": 1}, size=32)
+    make_folder(tmp_path / "d" / "val", {"cat": 2, "dog": 2}, size=32, seed=1)
+    make_folder(tmp_path / "d" / "test", {"cat": 2, "dog": 2, "rare": 1}, size=32, seed=2)
+    run = train(tiny(tmp_path / "d", tmp_path / "r", weights=str(finished.weights), epochs=0))
+    assert "test" in run.read_metrics()
+
+
+def test_a_detector_needs_feature_maps():
+    pytest.importorskip("detectron2")
+    from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
+
+    for name in ("levit_128s", "test_vit"):
+        with pytest.raises(UserError):
+            SSDLiteBackbone(name, "none")
