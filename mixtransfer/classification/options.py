@@ -18,9 +18,8 @@ class HardwareOptions(Protocol):
 class TrainOptions:
     """Fine-tune a backbone on labelled images.
 
-    First a linear head is fitted on the frozen backbone's features, then the whole network is trained with
-    learning rates that shrink towards its input. Images that were not trained on decide how much of that to keep: those
-    to validate on, or up to 300 to train and to validate on in three folds. The test set is looked at once, at the end.
+    First a linear head is fitted on the frozen backbone's features, then the whole network is trained. Images not
+    trained on decide how much of it to keep; the test set is looked at once.
 
     Args:
         data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
@@ -29,8 +28,7 @@ class TrainOptions:
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt, with its own configuration.
         data_root: Where named datasets live, or are downloaded to.
-        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch. 0 keeps the head on frozen
-            features.
+        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch; 0 keeps the head alone.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.

@@ -70,20 +70,6 @@ def test_the_head_is_fitted_only_where_it_is_linear(name, takes):
     assert takes_linear_head(create_backbone(spec, "none", CLASSES, image_size=size), size) is takes
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "says"),
-    [
-        ("vit_tiny_patch16_224", 200, r"cannot take images of 200 pixels: choose --image-size .*224"),
-        ("swin_tiny_patch4_window7_224", 16, "cannot take images of 16 pixels"),
-        ("samvit_base_patch16", None, "cannot be trained as a classifier"),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_first(colours, tmp_path, name, size, says):
-    with pytest.raises(UserError, match=says):
-        train(tiny(colours, tmp_path / "r", backbone=name, image_size=size))
-    assert not (tmp_path / "r").exists()
-
-
 def test_no_weight_decay_of_the_network_is_honoured():
     model = create_backbone("test_vit", "none", CLASSES)
     options = tiny("", "", backbone="test_vit", layer_decay=0.8, batch_norm="train", devices=1)
