@@ -18,8 +18,8 @@ class HardwareOptions(Protocol):
 class TrainOptions:
     """Fine-tune a backbone on labelled images.
 
-    First a linear head is fitted on the frozen backbone's features, then the whole network is trained. Images not
-    trained on decide how much of it to keep; the test set is looked at once.
+    A linear head is fitted on frozen features, then the whole network is trained; images not trained on decide how much
+    of it to keep. The test set is looked at once.
 
     Args:
         data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
