@@ -32,8 +32,7 @@ class TrainOptions:
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.
-        lr: Peak learning rate of the head; by default by optimizer, start, images, and images a step; find runs a
-            range test.
+        lr: Peak learning rate of the head; by default by data and optimizer; find runs a range test.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw).
         layer_decay: A layer's rate as a share of the next one's; by default 0.7, 0.8 or 1.
