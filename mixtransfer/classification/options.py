@@ -18,8 +18,7 @@ class HardwareOptions(Protocol):
 class TrainOptions:
     """Fine-tune a backbone on labelled images.
 
-    A linear head is fitted on frozen features, then the whole network is trained; images not trained on decide how much
-    of it to keep. The test set is looked at once.
+    A linear head on frozen features first, then the whole network; images not trained on decide what is kept.
 
     Args:
         data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
@@ -28,7 +27,7 @@ class TrainOptions:
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt, with its own configuration.
         data_root: Where named datasets live, or are downloaded to.
-        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch; 0 keeps the head alone.
+        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch; 0: head alone.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.
