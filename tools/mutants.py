@@ -41,6 +41,7 @@ GUARDS = {
     "data/preprocessing.py": "data/test_preprocessing.py",
     "classification/metrics.py": "classification/test_metrics.py",
     "classification/module.py": "classification/test_module.py classification/test_training.py",
+    "classification/selection.py": "classification/test_selection.py classification/test_head.py",
     "averaging.py": "test_averaging.py",
     "comparison/statistics.py": "comparison/test_statistics.py",
     "comparison/verdict.py": "comparison/test_verdict.py",

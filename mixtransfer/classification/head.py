@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.classification.metrics import Predictions
-from mixtransfer.classification.selection import judge, least_loss
+from mixtransfer.classification.selection import judge_all, least_loss
 
 # Inverse regularization strengths to choose from, for features scaled to unit variance.
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -148,5 +148,5 @@ def choose_strength(
         class_weight: Weight of each class, if rare ones are to count more, shape (classes,).
     """
     said = {strength: out_of_fold(features, folds, strength, class_weight is not None) for strength in strengths}
-    best = least_loss({strength: judge(predictions, class_weight) for strength, predictions in said.items()})
+    best = least_loss(judge_all(said, class_weight))
     return Strength(best, said[best])

@@ -37,7 +37,8 @@ def choose_image_size(
         return native
     chosen = _some_of_each_class(both.labels)
     examples = both.subset(chosen)
-    folds = deal([dataset.units[i] for i in chosen], examples.labels)
+    units = dataset.units
+    folds = deal([units[i] for i in chosen], examples.labels)
     if folds.max() < 0:
         return native
     weights = balancing(dataset) if options.class_weights == "balanced" else None

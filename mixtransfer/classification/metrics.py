@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
-from mixtransfer.classification.intervals import class_mean_intervals, wilson
+from mixtransfer.classification.intervals import class_mean_intervals
 
 SCORE_NAMES = {
     "top1": "Top-1 accuracy",
@@ -128,8 +129,8 @@ def proportion(hits: np.ndarray) -> Estimate:
         >>> estimate.value, round(estimate.low, 2), round(estimate.high, 2)
         (0.75, 0.3, 0.95)
     """
-    value = float(hits.mean())
-    return Estimate(value, *wilson(value, len(hits)))
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    return Estimate(float(hits.mean()), float(interval.low), float(interval.high))
 
 
 def mean_class_accuracy(confusion: np.ndarray) -> float:

@@ -68,6 +68,11 @@ def judge(predictions: Predictions, class_weight: np.ndarray | None = None) -> J
     return Judgement(temperature, weights * log_losses(predictions.at_temperature(temperature)))
 
 
+def judge_all(said: Mapping[float, Predictions], class_weight: np.ndarray | None = None) -> dict[float, Judgement]:
+    """The criterion of each setting's predictions; see ``judge``."""
+    return {setting: judge(predictions, class_weight) for setting, predictions in said.items()}
+
+
 def balancing(dataset: ImageDataset) -> np.ndarray:
     """Weights of the classes with which each counts as much as another, of mean 1 over the images to train on."""
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))

@@ -11,17 +11,17 @@ from mixtransfer.classification.blend import State, mixture
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.evidence import Evidence
 from mixtransfer.classification.head import Features, LinearHead, choose_strength, fit_head, pooled_features
-from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import (
     FEW,
+    FOLDS,
     HEAD,
     SHARES,
     TOLERANCE,
+    Judgement,
     balancing,
     head_folds,
-    judge,
     largest_share,
 )
 from mixtransfer.classification.trainer import fit_aside, predict_examples, processes
@@ -97,6 +97,13 @@ def is_folded(options: TrainOptions, dataset: ImageDataset) -> bool:
     return few and bool(options.fit_head and options.epochs and not options.patience) and processes(options) == 1
 
 
+def images_an_epoch(options: TrainOptions, dataset: ImageDataset) -> int:
+    """Images that an epoch of a whole training takes, that of its folds with it."""
+    if is_folded(options, dataset):  # all but a fold each, and all in the end
+        return FOLDS * (len(dataset.train) + len(dataset.val))
+    return len(dataset.train)
+
+
 def with_parts(data: ClassificationData, train: Examples, val: Examples) -> ClassificationData:
     """The same loaders with other images to train and to validate on."""
     dataset = replace(data.dataset, train=train, val=val)
@@ -152,8 +159,7 @@ class Choice:
     temperature: float
 
 
-def choose(said: Mapping[float, Predictions], class_weight: np.ndarray | None, tolerance: float = TOLERANCE) -> Choice:
-    """Choose by what mixtures said of images that were not trained on."""
-    judged = {share: judge(predictions, class_weight) for share, predictions in said.items()}
+def choose(judged: Mapping[float, Judgement], tolerance: float = TOLERANCE) -> Choice:
+    """Choose by how good mixtures were on images that were not trained on; see ``largest_share``."""
     share = largest_share(judged, tolerance)
     return Choice(share, judged[share].temperature)

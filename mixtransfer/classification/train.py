@@ -26,12 +26,13 @@ from mixtransfer.classification.metrics import Predictions, mean_log_loss, score
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.selection import FOLDS, HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge
+from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
 from mixtransfer.classification.stages import (
     Choice,
     FittedHead,
     choose,
     class_weight,
+    images_an_epoch,
     is_folded,
     judge_fine_tuning,
     refitted,
@@ -148,18 +149,17 @@ class _Session:
         self.resumes = run is not None and run.checkpoint.exists()
         judged = not self.resumes or run is not None and run.evidence.exists()
         self.folded = judged and is_folded(options, dataset)
-        # What is fine-tuned on: where all images have been judged out of fold, all of them.
-        self.tuning = (
-            with_parts(self.data, dataset.train.joined(dataset.val), dataset.val) if self.folded else self.data
-        )
 
     def run_to_end(self) -> Run | None:
         run = self.run
         if not self.resumes and self.options.batch_size == "auto":
             self._find_batch_size()
-        history = History(run, len(self.tuning.dataset.train), self.say, validates=not self.folded)
+        # What is fine-tuned on: where all images have been judged out of fold, all of them.
+        every = self.dataset.train.joined(self.dataset.val)
+        tuning = with_parts(self.data, every, self.dataset.val) if self.folded else self.data
+        history = History(run, len(tuning.dataset.train), self.say, validates=not self.folded)
         kept = KeptModel(run, best_only=self.options.patience > 0)
-        trainer = self._trainer(history, kept)
+        trainer = self._trainer(history, kept, len(tuning.dataset.train))
         head = None
         if not self.resumes and self.options.fit_head:
             if run:
@@ -178,20 +178,20 @@ class _Session:
             except (FileNotFoundError, KeyError, TypeError) as error:
                 raise UserError(f"{run.checkpoint} is missing or not of this training: train anew.") from error
             return self._finish(trainer, history, kept, choice)
-        steps = self.module.total_steps = steps_of(options, len(self.tuning.dataset.train))
+        steps = self.module.total_steps = steps_of(options, len(tuning.dataset.train))
         self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
         self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
         trainer.fit(
-            self.module, self.tuning, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
+            self.module, tuning, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
         )
         return self._finish(trainer, history, kept, choice)
 
-    def _trainer(self, history: History, kept: KeptModel) -> L.Trainer:
+    def _trainer(self, history: History, kept: KeptModel, images: int) -> L.Trainer:
         options = self.options
         # The model is written before averaging swaps the weights back; the checkpoint comes last.
         callbacks: list[Callback] = [kept, history]
         if options.ema:
-            callbacks.append(averaging(steps_of(options, len(self.tuning.dataset.train))))
+            callbacks.append(averaging(steps_of(options, images)))
         if options.patience:
             callbacks.append(EarlyStopping(JUDGED, mode="min", patience=options.patience))
         folder = self.run.folder if self.run else None  # the other processes are told by the first
@@ -241,8 +241,7 @@ class _Session:
         rest = ""
         if self.options.epochs:
             # A step takes about three times what the network's answer takes, there and back.
-            passes = self.options.epochs * (1 + FOLDS * self.folded)
-            seconds = 3 * head.seconds * passes * len(self.dataset.train)
+            seconds = 3 * head.seconds * self.options.epochs * images_an_epoch(self.options, self.dataset)
             rest = f" Fine-tuning takes about {in_minutes(seconds)}; --epochs 0 ends here."
         self.say(
             f"The head has {100 * right:.1f} % of {len(judged.labels)} images right that it was not fitted on.{rest}"
@@ -255,7 +254,7 @@ class _Session:
         Args:
             head: None in a training that goes on with its body.
         """
-        run, weights = self.run, self.module.class_weights
+        run = self.run
         if run is None or not self.folded:
             return None
         if head:
@@ -265,10 +264,10 @@ class _Session:
             refitted(head, self.module).copy_to(self.module.model.get_classifier())
         else:
             evidence = Evidence.read(run.evidence)
-        choice = choose(evidence.predictions, weights, tolerance=0.0)  # they are evidence enough
+        judged = judge_all(evidence.predictions, self.module.class_weights)
+        choice = choose(judged, tolerance=0.0)  # they are evidence enough
         if head:
-            share = choice.share or SHARES[-1]
-            tuned, alone = (judge(evidence.predictions[which], weights).loss for which in (share, HEAD))
+            tuned, alone = judged[choice.share or SHARES[-1]].loss, judged[HEAD].loss
             verdict = f"{100 * choice.share:.0f} % of it is kept" if choice.share else "the head stays as it is"
             self.say(f"Out of fold the log loss is {tuned:.3f} with fine-tuning, {alone:.3f} without: {verdict}.")
         return choice
@@ -277,7 +276,7 @@ class _Session:
         """Choose the final weights, test them once, and write what came of it."""
         choice, validated = self._settle_weights(trainer, choice)
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
-        if not self.run:
+        if not self.run or validated is None:
             return None
         scores = {"validation": score(validated), "test": score(tested)}
         self.run.write_metrics(
@@ -302,7 +301,7 @@ class _Session:
             file.unlink(missing_ok=True)
         return self.run
 
-    def _settle_weights(self, trainer: L.Trainer, choice: Choice | None) -> tuple[Choice, Predictions]:
+    def _settle_weights(self, trainer: L.Trainer, choice: Choice | None) -> tuple[Choice, Predictions | None]:
         """Set the module to the mixture of start and fine-tuned weights that is chosen, calibrated.
 
         Args:
@@ -310,7 +309,7 @@ class _Session:
 
         Returns:
             What is chosen, and what this network says of the images to validate on; where it was fitted on them too,
-            what was said out of fold.
+            what was said out of fold, which only the first process knows.
         """
         run, module = self.run, self.module
         # Averaging the weights has averaged these constants too, which moves them by rounding errors.
@@ -324,27 +323,29 @@ class _Session:
 
         begin: State = start.judged if start else {}
 
-        def said(share: float) -> Predictions:
+        def load(share: float) -> None:
             self._load_everywhere(trainer, mixture(begin, tuned, share) if begin and tuned else begin or tuned)
-            return predict_examples(trainer, module, self.data, self.dataset.val)
 
+        validated: dict[float, Predictions] = {}
         if choice is None:
-            shares = trainer.strategy.broadcast(SHARES if start else (1.0,))
             tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(self.dataset) else TOLERANCE
-            choice = choose({share: said(share) for share in shares}, module.class_weights, tolerance)
-        evidence = None
+            for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
+                load(share)
+                validated[share] = predict_examples(trainer, module, self.data, self.dataset.val)
+            choice = choose(judge_all(validated, module.class_weights), tolerance)
         if run and start and (self.folded or choice.share == HEAD):
-            evidence = Evidence.read(run.evidence).predictions[choice.share]
-            choice = replace(choice, temperature=judge(evidence, module.class_weights).temperature)
+            validated = Evidence.read(run.evidence).predictions
+            choice = replace(choice, temperature=judge(validated[choice.share], module.class_weights).temperature)
             begin = start.alone
         choice = trainer.strategy.broadcast(choice)
-        validated = said(choice.share)
+        load(choice.share)
         if not divide_answer(module.model, choice.temperature, self.data.preprocessing.size):
             self.say("How sure this network is cannot be corrected: its last layer does more than weigh features.")
             choice = replace(choice, temperature=1.0)
         if run:
             write_atomic(run.weights, model_bytes(module.model))
-        return choice, (evidence or validated).at_temperature(choice.temperature)
+        said = validated.get(choice.share)
+        return choice, said and said.at_temperature(choice.temperature)
 
     def _load_everywhere(self, trainer: L.Trainer, state: dict) -> None:
         """Load what the first process has into the network of every process."""

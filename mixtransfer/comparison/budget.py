@@ -84,7 +84,7 @@ def _batch_size(options) -> int:
 
 
 def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str, tuple[float, int]]:
-    """Seconds of a training step, and the number of training images, of each backbone."""
+    """Seconds of a training step, and the number of images that an epoch takes, of each backbone."""
     context = torch.multiprocessing.get_context("spawn")
     results, barrier = context.SimpleQueue(), context.Barrier(at_once)
     args = (threads_each(at_once), task, dict(trainings), results, barrier)
@@ -112,10 +112,11 @@ def _measure_in_child(_: int, threads: int, task: str, trainings: Mapping[str, A
 
 
 def _classification(options) -> tuple[Callable[[], None], int]:
-    """A training step, and the number of training images."""
+    """A training step, and the number of images that an epoch takes."""
     from mixtransfer.backbones import create_backbone
     from mixtransfer.classification.defaults import resolve
     from mixtransfer.classification.module import Classifier
+    from mixtransfer.classification.stages import images_an_epoch
     from mixtransfer.data.preprocessing import Preprocessing
 
     dataset = training_images(options, check=False)
@@ -136,7 +137,7 @@ def _classification(options) -> tuple[Callable[[], None], int]:
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
 
-    return step, len(dataset.train)
+    return step, images_an_epoch(resolved, dataset)
 
 
 def _detection(options) -> tuple[Callable[[], None], int]:

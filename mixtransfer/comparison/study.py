@@ -137,7 +137,7 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
 
 
 def _check(options: CompareOptions) -> None:
-    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1)
+    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1, epochs=AT_LEAST_1)
     if options.budget_minutes is not None and not options.budget_minutes > 0:
         raise UserError(f"--budget-minutes is {options.budget_minutes}; it must be more than 0.")
     if options.budget_minutes and (options.epochs or options.iterations):

@@ -14,7 +14,6 @@ from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.train import train
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.errors import UserError
 
 # One or two of each family, its smallest; of transformers that are built for one size, at a small one.
 NAMES = [
@@ -87,12 +86,3 @@ def test_a_class_with_one_image_to_train_on_and_none_to_validate(tmp_path, finis
     make_folder(tmp_path / "d" / "test", {"cat": 2, "dog": 2, "rare": 1}, size=32, seed=2)
     run = train(tiny(tmp_path / "d", tmp_path / "r", weights=str(finished.weights), epochs=0))
     assert "test" in run.read_metrics()
-
-
-def test_a_detector_needs_feature_maps():
-    pytest.importorskip("detectron2")
-    from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
-
-    for name in ("levit_128s", "test_vit"):
-        with pytest.raises(UserError):
-            SSDLiteBackbone(name, "none")

@@ -1,8 +1,10 @@
 """What is chosen of a training: the head alone, folds, mixtures, the temperature, when to stop."""
 
 import csv
+import math
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +15,16 @@ from processes import Command, words_of
 from tiny import tiny
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.classification import stages
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.evaluate import evaluate
 from mixtransfer.classification.head import STRENGTHS, choose_strength, fit_head, pooled_features
+from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.classification.selection import SHARES, head_folds, judge
-from mixtransfer.classification.stages import judge_fine_tuning, set_head, with_parts
+from mixtransfer.classification.stages import images_an_epoch, judge_fine_tuning, set_head, with_parts
 from mixtransfer.classification.train import train
 from mixtransfer.classification.trainer import fit_aside, predict_examples
 from mixtransfer.data.augment import Augment
@@ -123,6 +127,20 @@ def test_folds_begin_with_their_own_heads():
         np.testing.assert_allclose(said[share].probabilities, said[0.0].probabilities, atol=2e-3)
 
 
+def test_an_epoch_counts_the_images_of_its_folds(monkeypatch):
+    """What a training takes, for those who divide up an hour, is what its folds and its end are trained on."""
+    dataset = ImageDataset("quilts", ["a", "b"], quilts(26), quilts(4, 1), quilts(4, 2))
+    module, data = session(dataset, epochs=1, lr=1e-12, ema=False)
+    trained = []
+    monkeypatch.setattr(stages, "fit_aside", lambda module, data, options: trained.append(len(data.dataset.train)))
+    monkeypatch.setattr(stages, "predict_examples", lambda trainer, module, data, own: Predictions(
+        np.full((len(own), 2), 0.5), own.labels
+    ))  # fmt: skip
+    judge_fine_tuning(module, data, set_head(module, data, CPU), keep=lambda: None)
+    assert images_an_epoch(module.options, dataset) == sum(trained) + 30
+    assert images_an_epoch(replace(module.options, patience=1), dataset) == 26
+
+
 def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_end(finished, tmp_path):
     generator = np.random.default_rng(0)
     for i in range(60):  # stripes that stand or lie, which weights for colours do not tell apart
@@ -131,8 +149,12 @@ def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_en
         folder.mkdir(parents=True, exist_ok=True)
         pixels = stripes if i % 2 else stripes.T
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-    options = dict(weights=str(finished.weights), lr=2e-3, augment="none")
-    whole = train(tiny(tmp_path / "stripes", tmp_path / "whole", **options))
+    options = dict(weights=str(finished.weights), lr=2e-3, augment="none", batch_size=4)
+    said = []
+    whole = train(tiny(tmp_path / "stripes", tmp_path / "whole", **options), say=said.append)
+    dataset = images_of_run(whole)  # in the end all images that folds were made of are trained on
+    every, some = ((len(dataset.train) + own) / 4 for own in (len(dataset.val), 0))
+    assert math.ceil(every) > math.ceil(some) and any(f" of {math.ceil(every)} steps" in line for line in said)
     assert whole.read_metrics()["training"]["fine_tuned_share"] > 0
     output = tmp_path / "killed"
     command = Command("classify", "train", *words_of(tiny(tmp_path / "stripes", output, **options)))

@@ -48,10 +48,7 @@ class SSDLiteBackbone(Backbone):
         super().__init__()
         spec = backbone_spec(name)
         name = spec.name
-        try:
-            self.body = create_backbone(spec, weights=weights, features_only=True, image_size=image_size)
-        except (AttributeError, TypeError, KeyError, ValueError, RuntimeError, AssertionError) as error:
-            raise UserError(f"timm gives no feature maps of the backbone {name}: choose another.") from error
+        self.body = create_backbone(spec, weights=weights, features_only=True, image_size=image_size)
         self._indices = _maps_at(self.body, name, 16, 32)
         expansion = _expansion(self.body)
         if tap not in (None, *TAPS):
