@@ -91,7 +91,7 @@ def _by_backbone(jobs: Sequence[Job]) -> tuple[dict[str, list[Run]], dict[str, l
         if job.finished:
             its.append(Run(job.folder))
         elif job.failure.exists():
-            failures.setdefault(job.backbone, []).append(f"seed {job.seed}: {job.failure.read_text().strip()}")
+            failures.setdefault(job.backbone, []).append(f"{job.place}: {job.failure.read_text().strip()}")
     return runs, failures
 
 

@@ -20,6 +20,8 @@ class CompareOptions:
             multiply-adds.
         seeds: Trainings of each backbone, with the seeds 0, 1, …; one says nothing of how much a training varies, so
             that no backbone is called better.
+        folds: Cut data that has no test part into this many folds, and test on each what was trained on the others:
+            every image is tested once for each seed, which deals the folds anew (classify).
         margin: A difference in points that does not matter; backbones that surely differ by less are called as good.
         tune_lr: Choose each backbone's learning rate on its validation images, by three trainings a quarter as long
             (classify).
@@ -50,6 +52,7 @@ class CompareOptions:
     backbones: str = "mixnet_s,mixnet_m,mixnet_l,resnet50"
     baseline: str | None = None
     seeds: int = 3
+    folds: int | None = None
     margin: float | None = None
     tune_lr: bool = False
     budget_minutes: float | None = None

@@ -127,8 +127,11 @@ def _summary(rows: Sequence[Row], options) -> str:
     seeds = max((row.seeds for row in rows), default=0)
     size = {row.cost.image_size for row in rows if row.cost}
     pixels = f" at {' or '.join(map(str, sorted(size)))} pixels" if size else ""
+    trainings = f"{seeds} training{'s' * (seeds != 1)} each"
+    if folds := getattr(options, "folds", None):
+        trainings = f"trained {seeds} time{'s' * (seeds != 1)} on each of {folds} folds"
     return (
-        f"{len(rows)} backbones, {seeds} training{'s' * (seeds != 1)} each, tested on {images:,} images{pixels}. "
+        f"{len(rows)} backbones, {trainings}, tested on {images:,} images{pixels}. "
         "Which weights a baseline starts from changes every comparison: they are in the configuration below."
     )
 

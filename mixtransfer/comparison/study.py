@@ -15,6 +15,7 @@ from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rates import sweep_epochs
 from mixtransfer.comparison.workers import Job, Say, Workers
 from mixtransfer.data.names import data_name
+from mixtransfer.data.splits import Fold
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
@@ -51,9 +52,11 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
         raise UserError(f"--tune-lr chooses the learning rate, and --lr {training.lr} gives it: leave one of them out.")
     _check_training(training, names, options)
     folder = _open(options, training)
+    folds = [Fold(k, options.folds) for k in range(1, options.folds + 1)] if options.folds else [None]
     jobs = [
-        Job.of(folder, name, seed)
+        Job.of(folder, name, seed, fold)
         for seed in range(options.seeds)  # a seed of all before the next, so that an early end can be compared
+        for fold in folds
         for name in names
     ]
     done = [job for job in jobs if job.finished]
@@ -61,7 +64,8 @@ def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job
     trainings = _trainings(training, names, options, folder, say)
 
     def options_of(job: Job):
-        return replace(trainings[job.backbone], seed=job.seed)
+        split = {"fold": str(job.fold), "split_seed": training.split_seed + job.seed} if job.fold else {}
+        return replace(trainings[job.backbone], seed=job.seed, **split)
 
     Workers(options.task, jobs, options_of, options.tune_lr, options.jobs, options.json, POLL, say).run()
     return folder, jobs
@@ -115,7 +119,13 @@ def _check_training(training, names: Sequence[str], options: CompareOptions) -> 
         defaults.check(training)
         for name in names:
             check_classifier(backbone_spec(name), training.image_size)
-        training_images(training, check=False)
+        if training.fold:
+            raise UserError("The recipe tests on one fold: leave its fold out, and give --folds.")
+        training_images(_in_first_fold(training, options), check=False)
+
+
+def _in_first_fold(training, options: CompareOptions):
+    return replace(training, fold=str(Fold(1, options.folds))) if options.folds else training
 
 
 def _trainings(training, names: Sequence[str], options: CompareOptions, folder: Path, say: Say) -> dict[str, Any]:
@@ -128,22 +138,24 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
         return trainings
 
     def shared(passes: int) -> float:
-        return sweep_epochs(passes) / options.seeds if options.tune_lr else 0.0
+        return sweep_epochs(passes) / (1 if options.folds else options.seeds) if options.tune_lr else 0.0
 
-    passes = passes_within(options.budget_minutes, options.task, trainings, folder, options.jobs, shared)
+    split = {name: _in_first_fold(one, options) for name, one in trainings.items()}
+    passes = passes_within(options.budget_minutes, options.task, split, folder, options.jobs, shared)
     unit = "iterations" if options.task == "detect" else "epochs"
     say(f"Within {options.budget_minutes:g} minutes: " + ", ".join(f"{n} {passes[n]} {unit}" for n in names) + ".")
     return {name: replace(one, **{unit: passes[name]}) for name, one in trainings.items()}
 
 
 def _check(options: CompareOptions) -> None:
-    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1, epochs=AT_LEAST_1)
+    check_ranges(options, seeds=AT_LEAST_1, jobs=AT_LEAST_1, epochs=AT_LEAST_1, folds=(2, 1000))
     if options.budget_minutes is not None and not options.budget_minutes > 0:
         raise UserError(f"--budget-minutes is {options.budget_minutes}; it must be more than 0.")
     if options.budget_minutes and (options.epochs or options.iterations):
         raise UserError("--budget-minutes says how long to train: leave --epochs and --iterations out.")
-    if options.tune_lr and options.task == "detect":
-        raise UserError("--tune-lr is for classifiers: leave it out with --task detect.")
+    for name in ("folds", "tune_lr"):
+        if getattr(options, name) and options.task == "detect":
+            raise UserError(f"--{name.replace('_', '-')} is for classifiers: leave it out with --task detect.")
     if len(options.data) > 1:
         raise UserError(f"{options.data[1]} is one too many: give one dataset, or runs only.")
 

@@ -13,6 +13,9 @@ import torch.multiprocessing
 from filelock import FileLock, Timeout
 
 from mixtransfer.comparison.rates import RATES, chosen_rate, sweep
+from mixtransfer.data.draw import Draw
+from mixtransfer.data.split_file import Split
+from mixtransfer.data.splits import Fold
 from mixtransfer.errors import Interrupted
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
@@ -29,19 +32,34 @@ class Job:
 
     Attributes:
         folder: Its Run.
+        fold: Which it is tested on; None where the data has a test part.
     """
 
     backbone: str
     seed: int
     folder: Path
+    fold: Fold | None = None
 
     @classmethod
-    def of(cls, study: Path, backbone: str, seed: int) -> "Job":
-        return cls(backbone, seed, study / "runs" / f"{backbone.replace('/', '-')}-seed{seed}")
+    def of(cls, study: Path, backbone: str, seed: int, fold: Fold | None = None) -> "Job":
+        name = f"{backbone.replace('/', '-')}-seed{seed}" + (f"-fold{fold.number}" if fold else "")
+        return cls(backbone, seed, study / "runs" / name, fold)
 
     @property
     def name(self) -> str:
-        return f"{self.backbone}, seed {self.seed}"
+        return f"{self.backbone}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        return f"seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
+
+    @property
+    def rate(self) -> str:
+        """The name of the choice of a learning rate that it shares with the trainings that validate on the same images.
+
+        What is tested in one fold is validated on in another, so that folds share no choice.
+        """
+        return self.name if self.fold else self.backbone
 
     @property
     def study(self) -> Path:
@@ -49,7 +67,7 @@ class Job:
 
     @property
     def split(self) -> Path:
-        """The parts that all trainings of the study share, whatever has come to the data since."""
+        """The images, and without folds their parts, of all trainings, whatever has come to the data since."""
         return self.study / "split.csv"
 
     @property
@@ -136,25 +154,25 @@ class Workers:
         """A lock on the choice of a job's learning rate, if that is still to be made."""
         if not self._chooses(job):
             return contextlib.nullcontext()
-        return FileLock(job.study / f".{job.backbone.replace('/', '-')}.rate.lock", timeout=0)
+        return FileLock(job.study / f".{job.rate.replace('/', '-')}.rate.lock", timeout=0)
 
     def _chooses(self, job: Job) -> bool:
-        return self.tuned and not Run.is_run(job.folder) and chosen_rate(job.study / RATES, job.backbone) is None
+        return self.tuned and not Run.is_run(job.folder) and chosen_rate(job.study / RATES, job.rate) is None
 
     def _train(self, job: Job) -> None:
         job.failure.unlink(missing_ok=True)
         options = self.options_of(job)
         try:
             if self._chooses(job):
-                self.say(f"{job.backbone}: choosing the learning rate on validation.")
-                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.backbone, job.split)
+                self.say(f"{job.rate}: choosing the learning rate on validation.")
+                self._in_process(job, _sweep_in_child, options, job.study / RATES, job.rate, job.split)
                 if self._chooses(job):  # the child was interrupted
                     raise KeyboardInterrupt
             if Run.is_run(job.folder):
                 options = replace(type(options)(), resume=str(job.folder), workers=options.workers)
                 self.say(f"{job.name}: going on.")
             else:
-                rate = chosen_rate(job.study / RATES, job.backbone) if self.tuned else None
+                rate = chosen_rate(job.study / RATES, job.rate) if self.tuned else None
                 options = replace(options, output=str(job.folder), **({"lr": rate} if rate else {}))
                 self.say(f"{job.name}: training" + (f" at learning rate {rate:.2g}." if rate else "."))
             self._in_process(job, _train_in_child, self.task, options, job.split)
@@ -182,7 +200,7 @@ def threads_each(at_once: int) -> int:
 
 
 def _train_in_child(_: int, threads: int, log: str | None, task: str, options, split: Path) -> None:
-    """What the process of a training does, in the parts that the study keeps in the file ``split``."""
+    """What the process of a training does, with the images that the study keeps in the file ``split``."""
     load: Callable
     if task == "classify":
         from mixtransfer.classification.train import train
@@ -194,13 +212,21 @@ def _train_in_child(_: int, threads: int, log: str | None, task: str, options, s
         load = training_boxes
     with _prepared(threads, log):
         # A run that goes on has parts of its own.
-        train(options, split=None if options.resume else kept_split(split, lambda: load(options)))
+        train(options, split=None if options.resume else _parts(options, split, load))
 
 
 def _sweep_in_child(_: int, threads: int, log: str | None, options, file: Path, name: str, split: Path) -> None:
     """What the process does that chooses a learning rate."""
     with _prepared(threads, log):
-        sweep(options, file, name, kept_split(split, lambda: training_images(options)))
+        sweep(options, file, name, _parts(options, split, training_images))
+
+
+def _parts(options, file: Path, load: Callable) -> Split:
+    """The parts of a training, of the images that the study keeps in a file."""
+    split = kept_split(file, lambda: load(options))
+    if fold := getattr(options, "fold", None):  # detectors have none
+        return split.dealt(Draw(options.val_fraction, options.test_fraction, options.split_seed, fold))
+    return split
 
 
 @contextlib.contextmanager

@@ -40,11 +40,11 @@ class Draw:
         notes = []
         units, parts = units_of(found.names, groups), found.given.copy()
         free = np.flatnonzero(~np.isin(parts, ("test", "val")))
+        if self.fold and len(free) < len(parts):
+            raise UserError(f"Folds are for data that is not split, and {found.source} has a test or validation part.")
         if "test" not in parts and (len(free) == len(parts) or found.has_unlabelled_test):
             parts[free], note = self._with_test([units[i] for i in free], found.labels[free])
             notes.append(note)
-        elif self.fold:
-            raise UserError(f"Folds are for data that is not split, and {found.source} has a test part.")
         if "test" not in parts:
             parts[parts == "val"] = "test"
             notes.append("There is no test part: val is used as the test part, and validation comes out of train.")

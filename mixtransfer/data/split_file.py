@@ -7,12 +7,13 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mixtransfer.data.division import Division, Found, counted
+from mixtransfer.data.draw import Draw
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
@@ -51,6 +52,25 @@ class Split:
             [division.groups[i] for i in chosen],
             digests([found.files[i] for i in chosen]) if found.files is not None else (),
         )
+
+    def dealt(self, draw: Draw) -> "Split":
+        """The same images in parts that are drawn anew.
+
+        Raises:
+            UserError: An option does not go with the images.
+            TooFew: A class cannot be in every part.
+        """
+        names = sorted(set(self.labels))
+        found = Found(
+            self.file or "the split",
+            names,
+            list(self.names),
+            np.full(len(self.names), "all", dtype=object),
+            np.array([names.index(label) for label in self.labels]),
+            list(self.labels),
+            list(self.groups),
+        )
+        return replace(self, parts=draw.divide(found).parts.tolist())
 
     def write(self, path: Path) -> None:
         """Write a CSV file with the columns path, label, part, group and digest, a row an image."""

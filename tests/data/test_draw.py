@@ -152,7 +152,7 @@ def test_folds_that_cannot_be(image_folder, fold, says):
 def test_folds_are_not_for_data_that_is_split(tmp_path):
     make_folder(tmp_path / "d" / "train", {"a": 8, "b": 8})
     make_folder(tmp_path / "d" / "val", {"a": 3, "b": 3})
-    with pytest.raises(UserError, match="Folds are for data that is not split, and .* has a test part"):
+    with pytest.raises(UserError, match="Folds are for data that is not split, and .* has a test or validation part"):
         load_dataset(str(tmp_path / "d"), fold="1/2")
 
 
