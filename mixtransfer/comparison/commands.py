@@ -114,7 +114,8 @@ def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
     table = Table(caption="; ".join(caption), caption_justify="left")
     table.add_column("backbone", no_wrap=True)
     for column in (f"{SCORES[task]} %", "less", "verdict", "params M", "MACs M", "ms"):
-        table.add_column(column, justify="left" if column == "verdict" else "right")
+        score = column.endswith("%")  # others can be broken into lines and stay whole
+        table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=score)
     for row in rows:
         claim = row.claims.get(baseline.backbone) if baseline else None
         cells = [_score(row.score), _difference(claim), beside(row, best)]
