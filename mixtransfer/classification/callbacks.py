@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import psutil
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from mixtransfer.classification.metrics import log_loss
@@ -133,13 +132,3 @@ def _in_words(row: dict[str, Any], epochs: int | None) -> str:
     parts = [f"loss {row['train_loss']:.4f}", validated, f"{row['seconds']:.0f} s"]
     words = ", ".join(part for part in [*parts, f"{row['images_per_second']:.0f} images/s"] if part)
     return f"Epoch {row['epoch']}/{epochs}: {words}"
-
-
-class RatesByLayer(Callback):
-    """Keeps each layer's rate at its share of the head's in a range test, which knows only one for all."""
-
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] *= group["lr_scale"]

@@ -100,6 +100,11 @@ class Classifier(L.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        self._results.clear()  # nobody may have taken those of the last time
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def validation_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> None:
         images, labels, positions = batch
         self._results.append((self(images).float().cpu(), labels.cpu(), positions.cpu()))

@@ -17,7 +17,7 @@ from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.blend import Start, State, mixture
-from mixtransfer.classification.callbacks import JUDGED, History, KeptModel, RatesByLayer
+from mixtransfer.classification.callbacks import JUDGED, History, KeptModel
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import check, default_rate, has_many_of_a_class, resolve
 from mixtransfer.classification.evidence import Evidence
@@ -39,7 +39,14 @@ from mixtransfer.classification.stages import (
     set_head,
     with_parts,
 )
-from mixtransfer.classification.trainer import averaging, make_trainer, predict_examples, prepare_process, steps_of
+from mixtransfer.classification.trainer import (
+    averaging,
+    make_trainer,
+    predict_examples,
+    prepare_process,
+    rates_by_layer,
+    steps_of,
+)
 from mixtransfer.console import in_minutes
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
@@ -57,6 +64,8 @@ from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
+
+RANGE_STEPS = 60  # of the range test for a learning rate
 
 Say = Callable[[str], None]
 
@@ -211,17 +220,29 @@ class _Session:
 
     def _find_rate(self) -> None:
         """The learning rate of a range test, from the fitted head and with each layer at its share of the head's."""
-        finder = self._tuner(RatesByLayer()).lr_find(self.module, self.data, min_lr=1e-6, max_lr=1.0, num_training=60)
-        rate = (finder and finder.suggestion()) or default_rate(self.options, len(self.dataset.train), self.say)
+        with rates_by_layer():
+            finder = self._tuner().lr_find(self.module, self.data, min_lr=1e-6, max_lr=1.0, num_training=RANGE_STEPS)
+        rate = finder.suggestion() if finder else None
+        if rate is None:
+            rate = default_rate(self.options, len(self.dataset.train))
+            self.say("The range test has found no rate at which the loss falls, so the usual one is taken.")
         self.say(f"Learning rate {rate:.2g}.")
         self._settle(replace(self.options, lr=rate))
 
-    def _tuner(self, *callbacks: Callback) -> Tuner:
+    def _tuner(self) -> Tuner:
         folder = self.run and self.run.folder  # for what the tuner restores the weights from
         alone = replace(self.options, devices=1)
         if not isinstance(self.module.lr, float):
             self.module.lr = 1e-3
-        return Tuner(make_trainer(alone, callbacks, max_epochs=1, enable_checkpointing=False, default_root_dir=folder))
+        # The range test ends after its steps, which may take several passes over few images, and never validates.
+        trainer = make_trainer(
+            alone,
+            max_epochs=-1,
+            check_val_every_n_epoch=RANGE_STEPS + 1,
+            enable_checkpointing=False,
+            default_root_dir=folder,
+        )
+        return Tuner(trainer)
 
     def _settle(self, options: TrainOptions) -> None:
         self.options = self.module.options = options

@@ -1,10 +1,11 @@
 """How Lightning's Trainer is set up, for training and evaluation alike."""
 
+import contextlib
 import logging
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mixtransfer.averaging import moving_average
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
@@ -112,6 +114,21 @@ def fit_aside(module: Classifier, data: ClassificationData, options: TrainOption
     module.train()
     trainer.fit(module, data)
     return trainer
+
+
+@contextlib.contextmanager
+def rates_by_layer() -> Iterator[None]:
+    """Keep each layer's rate at its share of the head's in Lightning's range test, which knows only one for all."""
+
+    def scale(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
+
+    handle = register_optimizer_step_pre_hook(scale)  # the range test takes all callbacks away
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def processes(options: HardwareOptions) -> int:

@@ -2,18 +2,22 @@
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from folders import make_folder
 from tiny import tiny
+from torch import nn
 
-from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.backbones import backbone_spec, capability, create_backbone
 from mixtransfer.backbones.answer import divide_answer, takes_linear_head
 from mixtransfer.backbones.capability import check_classifier, native_size, refusal
 from mixtransfer.classification.defaults import resolve
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.train import train
+from mixtransfer.cli import main
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.errors import UserError
 
 # One or two of each family, its smallest; of transformers that are built for one size, at a small one.
 NAMES = [
@@ -86,3 +90,33 @@ def test_a_class_with_one_image_to_train_on_and_none_to_validate(tmp_path, finis
     make_folder(tmp_path / "d" / "test", {"cat": 2, "dog": 2, "rare": 1}, size=32, seed=2)
     run = train(tiny(tmp_path / "d", tmp_path / "r", weights=str(finished.weights), epochs=0))
     assert "test" in run.read_metrics()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("levit_128", "200", "cannot take images of 200 pixels: choose --image-size 224, 192 or 160."),
+        ("gcvit_xxtiny", "200", "cannot take images of 200 pixels: choose --image-size 224, 192 or 160."),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_is_refused_before_anything_else(colours, tmp_path, name, size, says, capsys):
+    """Published weights would be fetched next, and no hub is asked."""
+    words = ["classify", "train", str(colours), "--backbone", name, "--image-size", size]
+    assert main([*words, "--output", str(tmp_path / "r")]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1 and not (tmp_path / "r").exists()
+
+
+def test_a_network_that_answers_with_a_map_is_refused(monkeypatch):
+    spec = backbone_spec("resnet18")
+    monkeypatch.setattr(capability, "create_backbone", lambda *_, **__: nn.Conv2d(3, 3, 1))
+    with pytest.raises(UserError, match=r"cannot be trained as a classifier \(it does not answer with a number"):
+        capability.check_classifier(spec)
+
+
+def test_weights_of_another_size_are_said_to_be(tmp_path):
+    safetensors.torch.save_file(
+        create_backbone("vit_tiny_patch16_224", "none", image_size=64).state_dict(), tmp_path / "w.safetensors"
+    )
+    with pytest.raises(UserError, match="It may be of another --image-size"):
+        create_backbone("vit_tiny_patch16_224", str(tmp_path / "w.safetensors"), image_size=96)

@@ -36,6 +36,15 @@ def test_evaluate_says_what_training_said(finished, capsys):
     assert {name: scores[name]["value"] for name in test} == pytest.approx({n: s["value"] for n, s in test.items()})
 
 
+@pytest.mark.parametrize(("part", "images"), [("train", 51), ("val", 9)])
+def test_images_that_were_used_in_training_are_scored_with_a_warning(finished, part, images, capsys):
+    words = ["classify", "evaluate", str(finished.folder), "--workers", "0", "--json", "--split", part]
+    code, out, err = answer(capsys, *words)
+    assert code == 0 and json.loads(out)["images"] == images
+    assert "Warning: " in err and "so the score is too high; --split test takes" in err
+    assert "Warning" not in answer(capsys, *words[:-1], "test")[2]
+
+
 def test_evaluate_other_data_with_some_of_the_classes_in_another_order(finished, colours, tmp_path, capsys):
     """The same images under two class folders only: labels go by name, not by position."""
     for name in ("two words", "dog"):

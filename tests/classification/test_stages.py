@@ -152,6 +152,7 @@ def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_en
     options = dict(weights=str(finished.weights), lr=2e-3, augment="none", batch_size=4)
     said = []
     whole = train(tiny(tmp_path / "stripes", tmp_path / "whole", **options), say=said.append)
+    assert any("Fine-tuning takes about" in line and "--epochs 0 ends here" in line for line in said)
     dataset = images_of_run(whole)  # in the end all images that folds were made of are trained on
     every, some = ((len(dataset.train) + own) / 4 for own in (len(dataset.val), 0))
     assert math.ceil(every) > math.ceil(some) and any(f" of {math.ceil(every)} steps" in line for line in said)

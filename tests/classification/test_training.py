@@ -12,8 +12,13 @@ from folders import make_folder
 from tiny import tiny
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.train import train
+from mixtransfer.classification.trainer import make_trainer
+from mixtransfer.data.load import load_dataset
+from mixtransfer.data.preprocessing import Preprocessing
 
 COUNTS = {"cat": 24, "dog": 6, "emu": 10}
 STEPS = 15  # 3 epochs of 40 images, 8 a step
@@ -133,3 +138,27 @@ def test_mixed_images_are_learnt_with_mixed_labels(uneven, tmp_path, steps):
 def test_images_are_not_mixed_unless_asked(uneven, tmp_path, steps):
     train(tiny(uneven, tmp_path / "r", mixup=0.0, cutmix=0.0, epochs=1))
     assert all(torch.equal(images, inputs) for images, inputs, *_ in steps.batches)
+
+
+def test_the_search_for_a_rate_moves_each_layer_at_its_share(uneven, tmp_path, steps):
+    """60 steps from small rates to large ones, then the training at the one that is suggested."""
+    run = train(tiny(uneven, tmp_path / "r", lr="find", layer_decay=0.5, epochs=1))
+    searched, trained = steps.rates[:-5], steps.rates[-5:]
+    heads = [dict(rates)[(3, 1024)] for rates in searched]
+    assert len(heads) >= 20 and heads == sorted(heads) and heads[-1] > 100 * heads[0]
+    for rates in steps.rates:
+        head, stem = dict(rates)[(3, 1024)], dict(rates)[STEM]
+        assert stem / head == pytest.approx(0.5 ** (len({rate for _, rate in trained[0]}) - 1))
+    assert max(dict(rates)[(3, 1024)] for rates in trained) <= run.read_config()["lr"] <= heads[-1]
+
+
+def test_an_evaluation_whose_results_nobody_took_is_forgotten(uneven):
+    """Lightning's tuner validates where no callback of ours is there."""
+    dataset = load_dataset(str(uneven))
+    model = create_backbone("mobilenetv3_small_050", "none", num_classes=3)
+    data = ClassificationData(dataset, Preprocessing.of(model, 32), None, workers=0)
+    module, trainer = Classifier(model, data.preprocessing), make_trainer(tiny("", ""), enable_checkpointing=False)
+    data.tested = dataset.test
+    for _ in range(2):
+        trainer.test(module, data, verbose=False)
+    assert len(module.take_predictions().labels) == len(dataset.test)

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -13,10 +14,12 @@ from folders import make_folder
 from processes import Command
 
 from mixtransfer.classification.answers import read_answers
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.cli import main
 from mixtransfer.comparison import cost
 from mixtransfer.comparison import study as study_module
 from mixtransfer.comparison.cost import measure_costs
+from mixtransfer.data.load import load_dataset
 from mixtransfer.run import Run
 
 
@@ -171,6 +174,20 @@ def test_a_budget_is_the_same_time_for_all(animals, in_process, tmp_path, capsys
     code, _, _ = answer(capsys, *words, "--budget-minutes", "0.2", "--output", tmp_path / "s")
     epochs = {name: run.read_config()["epochs"] for name, run in runs(tmp_path / "s").items()}
     assert code == 0 and epochs == {f"{SMALL}-seed0": 4, f"{LARGE}-seed0": 2}
+
+
+def test_a_budget_counts_the_trainings_on_folds_of_few_images(image_folder, study, tmp_path):
+    """Of up to 300 images three trainings on two thirds judge the one on all."""
+    from mixtransfer.comparison import budget
+
+    words = {"image_size": 32, "workers": 0, "devices": 1, "batch_size": 8, "epochs": 1}
+    weights = str(runs(study)[f"{SMALL}-seed0"].weights)
+    options = TrainOptions(str(image_folder), SMALL, weights=weights, **words)
+    step, images = budget._classification(options)
+    dataset = load_dataset(str(image_folder))
+    assert images == 3 * (len(dataset.train) + len(dataset.val))
+    assert budget._classification(replace(options, weights="none"))[1] == len(dataset.train)
+    step()
 
 
 def test_a_recipe_is_what_all_train_with(animals, in_process, tmp_path, capsys):
