@@ -112,11 +112,20 @@ LABEL_STUDIO = [
 METADATA = [
     {"file_name": f"{i}.png", "objects": {"bbox": [[1, 1, 4.5, 4]], "categories": ["cat"]}} for i in (1, 2, 3, 4)
 ]
+CLASSES = [
+    {"file_name": f"{i}.png", "label": i % 2, "split": "test" if i > 2 else "train", "group": "a"} for i in (1, 2, 3, 4)
+]
+CLASS_TABLE = [["file_name", "class"], ["1.png", "0"], ["2.png", "1"], ["3.png", "0"]]
+DATASET_CARD = {"dataset_info": {"features": [{"name": "label", "dtype": {"class_label": {"names": {"0": "cat"}}}}]}}
 DARKNET = ["classes = 2", "train = data/train.txt", "names = data/obj.names", "backup = backup/"]
 BACKBONE = {
     "format": 1, "name": "found", "stem": 16, "blocks": [["ds_r1_k3_s1_e1_c16"], ["ir_r1_k3.5_s2_e6_c24"]],
     "head": 64, "image_size": 32,
 }  # fmt: skip
+
+
+def to_card(document: object) -> str:
+    return f"---\n{to_yaml(document)}---\n# A data set\n"
 
 
 def to_json_lines(rows: list) -> str:

@@ -26,9 +26,12 @@ from fuzz_archives import canary
 from fuzz_inputs import (
     BACKBONE,
     CARDS,
+    CLASS_TABLE,
+    CLASSES,
     COCO,
     CONFIG,
     DARKNET,
+    DATASET_CARD,
     LABEL_STUDIO,
     LABELS,
     MANIFEST,
@@ -36,6 +39,7 @@ from fuzz_inputs import (
     VOC,
     YOLO,
     files,
+    to_card,
     to_csv,
     to_json_lines,
     to_lines,
@@ -62,7 +66,8 @@ from mixtransfer.data.detection.labelstudio import list_labelstudio
 from mixtransfer.data.detection.voc import list_voc
 from mixtransfer.data.detection.yolo import list_yolo
 from mixtransfer.data.draw import Draw
-from mixtransfer.data.manifest import list_manifest
+from mixtransfer.data.manifest import list_manifest, list_metadata
+from mixtransfer.data.table import names_in_card
 from mixtransfer.data.tree import Tree
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
@@ -99,6 +104,14 @@ def read_labelstudio(path: Path) -> None:
 
 def read_imagefolder(path: Path) -> None:
     list_imagefolder(Tree(path.parent), [path.name]).dataset(Draw(0.3, 0.3))
+
+
+def read_labelled(path: Path) -> None:
+    list_metadata(Tree(path.parent), [path.name])
+
+
+def read_card_names(path: Path) -> None:
+    names_in_card(path)
 
 
 def read_labels(path: Path) -> None:
@@ -141,6 +154,9 @@ READERS = {
     "labelImg": Reader(read_labelimg, "labelimg/classes.txt", files([["cat", "dog"]], to_lines)),
     "Label Studio": Reader(read_labelstudio, "studio/tasks.json", files([LABEL_STUDIO], json.dumps)),
     "imagefolder": Reader(read_imagefolder, "imagefolder/metadata.jsonl", files([METADATA], to_json_lines)),
+    "imagefolder's classes": Reader(read_labelled, "classes/metadata.jsonl", files([CLASSES], to_json_lines)),
+    "imagefolder's classes in CSV": Reader(read_labelled, "classes/metadata.csv", files([CLASS_TABLE], to_csv)),
+    "dataset card": Reader(read_card_names, "README.md", files([DATASET_CARD], to_card)),
     "VOC XML": Reader(read_voc, "voc/Annotations/1.xml", files([VOC], to_xml)),
     "weights": Reader(read_state_dict, "weights.pth", st.deferred(torch_inputs)),
     "checkpoint": Reader(load_checkpoint, "last.ckpt", st.deferred(torch_inputs)),
@@ -152,7 +168,7 @@ READERS = {
 
 def _prepare(folder: Path) -> None:
     """Images and whole datasets around the file that is fuzzed."""
-    for place in (".", "voc/JPEGImages", "yolo/images", "darknet/data", "labelimg", "studio", "imagefolder"):
+    for place in (".", "voc/JPEGImages", "yolo/images", "darknet/data", "labelimg", "studio", "imagefolder", "classes"):
         (folder / place).mkdir(parents=True, exist_ok=True)
         for i in (1, 2, 3, 4):
             Image.new("RGB", (8, 8)).save(folder / place / f"{i}.png")

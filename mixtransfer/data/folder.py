@@ -13,7 +13,7 @@ from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
 
 
-def list_folder(root: Path, layout: FolderLayout = "auto") -> ListedImages:
+def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     """List an image folder.
 
     Layouts: ``train/val/test``, ``train/test`` (validation comes out of train), ``train/val`` (val is then the
@@ -25,7 +25,7 @@ def list_folder(root: Path, layout: FolderLayout = "auto") -> ListedImages:
     Raises:
         UserError: There are no class folders, or no images, or two readings.
     """
-    tree = Tree(root)
+    root = tree.root
     if tree.closed:
         raise UserError(f"The folder {root / tree.closed[0]} may not be read: change its permissions or take it out.")
     read = recognize(root, Folder.of(tree), layout)

@@ -8,9 +8,10 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
 from mixtransfer.data.listed import ListedImages
-from mixtransfer.data.manifest import list_manifest
+from mixtransfer.data.manifest import labelled_metadata, list_manifest, list_metadata
 from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.split_file import Split
+from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
 
@@ -61,11 +62,14 @@ def list_images(data: str, layout: FolderLayout = "auto") -> ListedImages:
     """
     path = Path(data)
     if path.is_dir():
-        return list_folder(path, layout)
-    if path.is_file() and path.suffix.lower() == ".csv":
+        tree = Tree(path)
+        if layout == "auto" and (names := labelled_metadata(tree)):
+            return list_metadata(tree, names)
+        return list_folder(tree, layout)
+    if path.is_file() and path.suffix.lower() in (".csv", ".jsonl"):
         return list_manifest(path)
     if path.is_file():
-        raise UserError(f"{data} is a file but not a CSV manifest: give an image folder or a .csv file.")
+        raise UserError(f"{data} is a file but not a manifest: give an image folder, a .csv or a .jsonl file.")
     near = difflib.get_close_matches(data, NAMED_DATASETS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"give a path or one of {', '.join(NAMED_DATASETS)}."
     raise UserError(f"There is no dataset or folder {data!r}: {hint}")

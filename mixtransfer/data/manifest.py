@@ -1,22 +1,48 @@
-"""CSV manifests: a file with one image a row."""
+"""Manifests: a table with one image a row, alone or beside the images as Hugging Face's imagefolder has it."""
 
-import csv
-import io
-from pathlib import Path
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mixtransfer.data.confine import inside
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
-from mixtransfer.data.lookup import Lookup, is_file, is_foreign
-from mixtransfer.data.text import read_text
+from mixtransfer.data.lookup import Lookup, is_file, is_foreign, shown, some
+from mixtransfer.data.names import relative_name
+from mixtransfer.data.parts import part_of_path
+from mixtransfer.data.table import Table, names_in_card, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
-COLUMNS = ("path", "label", "split", "group")
+METADATA = ("metadata.jsonl", "metadata.csv")
+# What a column may be called; the first of them needs no word.
+COLUMNS = {
+    "path": ("path", "file_name", "filename", "image_path", "image"),
+    "label": ("label", "class", "class_name", "category"),
+    "split": ("split",),
+    "group": ("group",),
+}
+
+
+def metadata_files(tree: Tree) -> list[str]:
+    """The files beside a folder's images that say what each shows: ``metadata.csv`` or ``.jsonl``."""
+    return [name for name in tree.having(*METADATA) if PurePosixPath(name).name in METADATA and name.count("/") < 3]
+
+
+def labelled_metadata(tree: Tree) -> list[str]:
+    """Those of ``metadata_files`` that have a class for each image."""
+    return [name for name in metadata_files(tree) if _has_labels(read_table(tree.root / name))]
+
+
+def _has_labels(table: Table) -> bool:
+    return "file_name" in table.columns and any(name in table.columns for name in COLUMNS["label"])
 
 
 def list_manifest(manifest: Path) -> ListedImages:
-    """Read a CSV file with the columns ``path`` and ``label``, and if there are such ``split`` and ``group``: images of
-    one group, as those of one patient, stay in one part.
+    """Read a CSV or ``.jsonl`` file with the columns ``path`` and ``label``, and if there are such ``split`` and
+    ``group``: images of one group, as those of one patient, stay in one part.
 
     Paths are relative to the manifest's folder and may not leave it. A path that is not there is looked for as other
     machines and programs write it, see ``Lookup``. Rows of nothing but blanks count as not there.
@@ -24,93 +50,173 @@ def list_manifest(manifest: Path) -> ListedImages:
     Raises:
         UserError: A column or value is missing or wrong; the message names the row.
     """
-    try:
-        text = read_text(manifest)
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{manifest} cannot be read as UTF-8 text: {error}.") from error
-    first = text.partition("\n")[0]
-    mark = "," if "," in first else next((mark for mark in ";\t" if mark in first), ",")
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-        header = [name.strip().lower() for name in next(reader, [])]
-        places = _places(manifest, header)
-        finder = _Finder(manifest)
-        groups: dict[Path, str] = {}
-        rows = []
-        for row in reader:
-            if any(map(str.strip, row)):
-                where = f"{manifest}, line {reader.line_num}"
-                _check_width(where, row, header)
-                values = {name: row[i].strip() if i < len(row) else "" for name, i in places.items()}
-                rows.append(_read_row(where, values, finder, groups))
-    except csv.Error as error:
-        raise UserError(f"{manifest} is not a well-formed CSV file: {error}.") from error
+    table = read_table(manifest)
+    listing = _Listing(Tree(manifest.parent))
+    rows = list(listing.rows(table))
     if not rows:
         raise UserError(f"{manifest} lists no images.")
-    classes = sorted({label for _, label, _ in rows})
-    index = {name: i for i, name in enumerate(classes)}
-    splits = sorted({split for _, _, split in rows})
-    if splits == ["train"]:
-        splits, rows = ["all"], [(path, label, "all") for path, label, _ in rows]
-    if splits != ["all"] and ("all" in splits or "train" not in splits):
+    splits = {row.split for row in rows}
+    if splits != {"all"} and ("all" in splits or "train" not in splits):
         raise UserError(f"{manifest} must name a split (train, val or test) in every row or in none, and some train.")
-    parts = {
-        split: ([p for p, _, s in rows if s == split], [index[label] for _, label, s in rows if s == split])
-        for split in splits
-    }
-    return ListedImages(manifest.stem, manifest, classes, parts, groups, finder.lookup.notes())
+    return listing.listed(manifest.stem, manifest, rows)
 
 
-def _places(manifest: Path, header: list[str]) -> dict[str, int]:
-    """Where each of the known columns is, whatever the capitals and blanks of its name."""
-    if twice := [name for name in COLUMNS if header.count(name) > 1]:
-        raise UserError(f"{manifest} has the column {twice[0]} twice in its first line: take one out.")
-    if not {"path", "label"} <= set(header):
-        raise UserError(f"{manifest} needs the columns path and label; its first line has {', '.join(header)!r}.")
-    return {name: header.index(name) for name in COLUMNS if name in header}
+def list_metadata(tree: Tree, names: Sequence[str]) -> ListedImages:
+    """List a folder of images with metadata, as ``datasets.load_dataset("imagefolder")`` has it for classification.
 
+    Each row has ``file_name``, relative to its metadata file, and a label: a name, or a number whose name stands in
+    the ``class_label`` of the dataset's ``README.md``. Parts are the folders that are called so, or a column ``split``.
 
-def _check_width(where: str, row: list[str], header: list[str]) -> None:
-    if any(map(str.strip, row[len(header) :])):
+    Args:
+        names: The metadata files, relative to the folder.
+
+    Raises:
+        UserError: A column or value is missing or wrong; the message names the row.
+    """
+    listing = _Listing(tree)
+    rows = [row for name in names for row in listing.rows(read_table(tree.root / name))]
+    if not rows:
+        raise UserError(f"{tree.root} lists no images: {some(names)} has no row.")
+    split = any(row.split != "all" for row in rows)
+    for row in rows if not split else ():
+        row.split = part_of_path(PurePosixPath(relative_name(row.path, tree.root)).parts[:-1]) or "all"
+    found = {row.split for row in rows}
+    if len(found) > 1 and ("all" in found or "train" not in found):
+        one = next((row for row in rows if row.split == "all"), rows[0])
         raise UserError(
-            f"{where} has {len(row)} values, but the first line has {len(header)} columns: a comma within a value "
-            'needs quotes around it, as in "crane, bird".'
+            f"{tree.root} has images in the folders of parts and others such as {one.path.name}, which are in none, or "
+            "no training part: move them, or add a column split to every row."
         )
+    listing.notes += [
+        f"Classes and files are those of {some(names)}, whatever the folders are called (--layout class reads those)."
+    ]
+    known = {relative_name(row.path, tree.root) for row in rows}
+    if others := [name for name in tree.images if unicodedata.normalize("NFC", name) not in known]:
+        listing.notes.append(f"Left out: {len(others)} images that {some(names, 1)} does not name ({some(others)}).")
+    return listing.listed(tree.root.name, tree.root, rows)
 
 
-class _Finder:
-    """Finds the files that a manifest means."""
+@dataclass
+class _Row:
+    path: Path
+    label: str | int
+    split: str
 
-    def __init__(self, manifest: Path):
-        self.folder = manifest.parent
-        self.lookup = Lookup(Tree(self.folder))
 
-    def find(self, path: str) -> Path:
-        """The file, or where it should be.
+class _Listing:
+    """Rows of one data set on the way to its images."""
+
+    def __init__(self, tree: Tree):
+        self.tree = tree
+        self.lookup = Lookup(tree)
+        self.groups: dict[Path, str] = {}
+        self.notes: list[str] = []
+
+    def rows(self, table: Table) -> Iterator[_Row]:
+        """The rows of a table whose paths are relative to its folder."""
+        places = self._places(table)
+        for line, values in table.rows:
+            yield self._row(table, line, {key: values.get(name) for key, name in places.items()})
+
+    def listed(self, name: str, source: Path, rows: Sequence[_Row]) -> ListedImages:
+        """Classes in the order of their names, those that are numbers by number."""
+        card = names_in_card(self.tree.root / "README.md")
+        if card and all(isinstance(row.label, str) and row.label in map(str, card) for row in rows):
+            for row in rows:  # numbers in CSV
+                row.label = int(row.label)
+        labels = {row.label for row in rows}
+        titles = self._titles({label for label in labels if isinstance(label, int)}, card)
+        classes = [titles[label] for label in sorted(label for label in labels if isinstance(label, int))]
+        classes += sorted(label for label in labels if isinstance(label, str) and label not in classes)
+        index = {name: i for i, name in enumerate(classes)}
+        splits = sorted({row.split for row in rows})
+        parts: dict[str, tuple[list[Path], list[int]]] = {}
+        for split in splits:
+            own = [row for row in rows if row.split == split]
+            numbers = [index[titles[row.label] if isinstance(row.label, int) else row.label] for row in own]
+            parts["all" if splits == ["train"] else split] = [row.path for row in own], numbers
+        notes = [*self.notes, *self.lookup.notes()]
+        return ListedImages(name, source, classes, parts, self.groups, notes)
+
+    def _places(self, table: Table) -> dict[str, str]:
+        """The name that each of the known columns has in a table."""
+        if twice := next((one for one, n in Counter(table.columns).items() if n > 1 and _is_known(one)), None):
+            raise UserError(f"{table.path} has the column {twice} twice in its first line: take one out.")
+        places = {}
+        for key, names in COLUMNS.items():
+            found = [name for name in names if name in table.columns]
+            if key in found:
+                found = [key]
+            if len(found) > 1:
+                raise UserError(f"{table.path} has the columns {' and '.join(found)}: call the one to read {key!r}.")
+            if found:
+                places[key] = found[0]
+        if not places.keys() >= {"path", "label"}:
+            raise UserError(
+                f"{table.path} needs the columns path and label; its first line has {', '.join(table.columns)!r}."
+            )
+        renamed = [f"{name} as {key}" for key, name in places.items() if name != key]
+        if renamed and (note := f"Columns are read as: {', '.join(renamed)}.") not in self.notes:
+            self.notes.append(note)
+        return places
+
+    def _row(self, table: Table, line: int, values: dict[str, Any]) -> _Row:
+        where = table.where(line)
+        path, split, group = (_text(where, key, values.get(key)) for key in ("path", "split", "group"))
+        label = _label(where, values.get("label"))
+        if not path or label == "":
+            raise UserError(f"{where}: the {'path' if not path else 'label'} is missing.")
+        try:
+            full = self._find(table.path.parent, path)
+        except ValueError as error:
+            raise UserError(f"{where}: {shown(path)!r} {error}; move the manifest above the images.") from error
+        if split and split.lower() not in SPLIT_NAMES:
+            raise UserError(f"{where}: the split is {split!r}; it must be train, val or test.")
+        if group and self.groups.setdefault(full, group) != group:
+            raise UserError(f"{where}: {path!r} is in the group {group!r}, and above in {self.groups[full]!r}.")
+        return _Row(full, label, SPLIT_NAMES[split.lower()] if split else "all")
+
+    def _find(self, folder: Path, path: str) -> Path:
+        """The file that a path means, or where it should be.
 
         Raises:
             ValueError: The path leads out of the folder, is none, or could be several files; the message is a reason.
         """
         direct = None
         if not is_foreign(path):
-            direct = inside(self.folder, path)
+            direct = inside(folder, path)
             if is_file(direct):
                 return direct
-        found = self.lookup.find(path, self.folder)
-        return inside(self.folder, str(found)) if found else direct or inside(self.folder, path)
+        found = self.lookup.find(path, folder)
+        return inside(folder, str(found)) if found else direct or inside(folder, path)
+
+    def _titles(self, numbers: set[int], names: Mapping[int, str]) -> dict[int, str]:
+        """The names of classes that are given by number, as far as a card has them."""
+        titles = {number: names.get(number, str(number)) for number in numbers}
+        if unnamed := sorted(number for number in numbers if number not in names):
+            self.notes.append(f"Classes by number, since README.md names none: {len(unnamed)} ({unnamed[0]} …).")
+        if len(set(titles.values())) < len(titles):
+            twice = max(titles.values(), key=list(titles.values()).count)
+            raise UserError(f"{self.tree.root / 'README.md'} calls two classes {twice!r}: rename one.")
+        return titles
 
 
-def _read_row(where: str, values: dict[str, str], finder: _Finder, groups: dict[Path, str]) -> tuple[Path, str, str]:
-    """Path, label and split of a row; its group, if it has one, goes into ``groups``."""
-    path, label, split, group = (values.get(key, "") for key in COLUMNS)
-    if not path or not label:
-        raise UserError(f"{where}: the {'path' if not path else 'label'} is missing.")
-    try:
-        full = finder.find(path)
-    except ValueError as error:
-        raise UserError(f"{where}: {path!r} {error}; move the manifest above the images.") from error
-    if split and split.lower() not in SPLIT_NAMES:
-        raise UserError(f"{where}: the split is {split!r}; it must be train, val or test.")
-    if group and groups.setdefault(full, group) != group:
-        raise UserError(f"{where}: {path!r} is in the group {group!r}, and above in {groups[full]!r}.")
-    return full, label, SPLIT_NAMES[split.lower()] if split else "all"
+def _is_known(column: str) -> bool:
+    return any(column in names for names in COLUMNS.values())
+
+
+def _text(where: str, key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    text = str(value).strip()
+    if isinstance(value, str | int) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+        return text
+    raise UserError(f"{where}: the {key} is {shown(str(value)[:40])!r}, which is no text.")
+
+
+def _label(where: str, value: Any) -> str | int:
+    if type(value) is int and abs(value) < 2**62:
+        return value
+    if isinstance(value, list):
+        raise UserError(f"{where} has a list of labels: an image has one class here.")
+    return unicodedata.normalize("NFC", _text(where, "label", value))

@@ -11,6 +11,7 @@ from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
 from mixtransfer.data.split_file import Split
+from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
 NAMED_DATASETS = ("cifar10", "cifar100", "pets", "food101", "digits")
@@ -29,7 +30,7 @@ def read_named(name: str, data_root: Path, by: Draw | Split) -> ImageDataset:
         UserError: The data is not there and cannot be downloaded.
     """
     if folder := named_folder(name, data_root):
-        return list_folder(folder).dataset(by)
+        return list_folder(Tree(folder)).dataset(by)
     if name == "digits":
         parts, classes = {"all": _digits()}, [str(i) for i in range(10)]
     else:

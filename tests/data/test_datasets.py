@@ -68,7 +68,7 @@ def test_unusable_files_are_left_out_and_named(image_folder):
         (lambda root: make_folder(root, {"cat": 8, "dog": 0}), "'dog' of .* has no usable image"),
         (lambda root: make_folder(root, {"cat": 8}), "a single class, 'cat'"),
         (lambda root: make_folder(root, {"cat": 0, "dog": 0}), "holds no images"),
-        (lambda root: make_folder(root, {"a": 3}) / "a" / "000.jpg", "not a CSV manifest"),
+        (lambda root: make_folder(root, {"a": 3}) / "a" / "000.jpg", "not a manifest"),
     ],
 )
 def test_unusable_data_gets_one_sentence(tmp_path, build, says):

@@ -1,12 +1,11 @@
 """Hugging Face's imagefolder with objects: `metadata.jsonl` or `metadata.csv` beside the images."""
 
-import csv
 import json
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,19 @@ from mixtransfer.data.detection.boxes import CORNERS, ListedBoxes, are_corners, 
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.outlines import is_box
 from mixtransfer.data.lookup import Lookup, missing, shown
+from mixtransfer.data.manifest import metadata_files
 from mixtransfer.data.parts import by_folder
-from mixtransfer.data.text import read_text
+from mixtransfer.data.table import names_in_card, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
-from mixtransfer.plain_yaml import load_plain_texts
 
-METADATA = ("metadata.jsonl", "metadata.csv")
 BOXES = ("bbox", "bboxes", "boxes", "box")
 CATEGORIES = ("categories", "category", "labels", "label", "category_id", "classes", "class")
 
 
-def metadata_files(tree: Tree) -> list[str]:
+def object_files(tree: Tree) -> list[str]:
     """The metadata files of a folder that have a column ``objects``."""
-    return [
-        name
-        for name in tree.having(*METADATA)
-        if PurePosixPath(name).name in METADATA and name.count("/") < 3 and has_objects(tree.root / name)
-    ]
+    return [name for name in metadata_files(tree) if has_objects(tree.root / name)]
 
 
 def has_objects(path: Path) -> bool:
@@ -121,12 +115,9 @@ class _Row:
 
 
 def _rows(path: Path, faults: list[str] | None) -> Iterator[_Row]:
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}).") from error
-    for number, values in _values(path, text):
-        where = f"{path}, line {number}"
+    table = read_table(path)
+    for number, values in table.rows:
+        where = table.where(number)
         if (name := values.get("file_name")) is None:
             raise UserError(f"{where} has no file_name.")
         if not isinstance(name, str) or not name.strip() or "\0" in name:
@@ -137,32 +128,6 @@ def _rows(path: Path, faults: list[str] | None) -> Iterator[_Row]:
             object_to(f"{where} {error}.", faults)
             continue
         yield _Row(where, name.strip(), boxes, categories, _size(values))
-
-
-def _values(path: Path, text: str) -> Iterator[tuple[int, dict]]:
-    """Number and contents of each row; the keys of CSV without blanks and capitals."""
-    if path.suffix.lower() == ".csv":
-        try:
-            reader = csv.reader(re.split(r"(?<=\n)", text.replace("\r\n", "\n")), strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            for row in reader:
-                if not any(value.strip() for value in row):
-                    continue
-                if len(row) > len(header):
-                    raise UserError(f"{path}, line {reader.line_num} has more fields than the header.")
-                yield reader.line_num, dict(zip(header, row, strict=False))
-        except csv.Error as error:
-            raise UserError(f"{path} is not a well-formed CSV file: {error}.") from error
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number} is not JSON ({error}).") from error
-            if not isinstance(values, dict):
-                raise UserError(f"{path}, line {number} is no JSON object.")
-            yield number, values
 
 
 def _objects(given: Any) -> tuple[list[list[float]], list[str | int]]:
@@ -231,7 +196,7 @@ def _classes(tree: Tree, given: set[str | int]) -> tuple[list[str], dict[str | i
     texts = sorted(category for category in given if isinstance(category, str))
     if not numbers:
         return texts, {name: name for name in texts}, []
-    names = _card_names(tree.root / "README.md")
+    names = names_in_card(tree.root / "README.md")
     titles: dict[str | int, str] = {**{name: name for name in texts}, **{n: names.get(n, str(n)) for n in numbers}}
     notes = []
     if unnamed := [n for n in numbers if n not in names]:
@@ -240,22 +205,3 @@ def _classes(tree: Tree, given: set[str | int]) -> tuple[list[str], dict[str | i
         twice = max(titles.values(), key=list(titles.values()).count)
         raise UserError(f"{tree.root}: two categories are called {twice!r}: rename one.")
     return [*(titles[n] for n in numbers), *texts], titles, notes
-
-
-def _card_names(path: Path) -> dict[int, str]:
-    """The names of the numbers of the first class_label in the head of a dataset's card."""
-    try:
-        found = re.match(r"---\n(.*?)\n---", read_text(path).replace("\r\n", "\n"), re.DOTALL)
-        pending = [load_plain_texts(found[1])] if found else []
-    except (OSError, ValueError):
-        return {}
-    while pending:
-        one = pending.pop(0)
-        if isinstance(one, dict):
-            names = one["class_label"].get("names") if isinstance(one.get("class_label"), dict) else None
-            if isinstance(names, dict) and all(isinstance(k, str) and k.isdigit() and len(k) < 9 for k in names):
-                return {int(key): str(name).strip() for key, name in names.items() if str(name).strip()}
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
-    return {}

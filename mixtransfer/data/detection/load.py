@@ -9,7 +9,7 @@ from mixtransfer.data.detection.coco import read_coco
 from mixtransfer.data.detection.coco_layout import coco_files, list_coco, list_coco_file, roboflow_files
 from mixtransfer.data.detection.darknet import darknet_files, list_darknet
 from mixtransfer.data.detection.dataset import DetectionDataset
-from mixtransfer.data.detection.imagefolder import list_imagefolder, metadata_files
+from mixtransfer.data.detection.imagefolder import list_imagefolder, object_files
 from mixtransfer.data.detection.labelimg import has_labels, list_labelimg, names_files
 from mixtransfer.data.detection.labelstudio import is_labelstudio, labelstudio_files, list_labelstudio
 from mixtransfer.data.detection.listed import ListedDetection
@@ -17,6 +17,7 @@ from mixtransfer.data.detection.voc import list_voc, voc_files
 from mixtransfer.data.detection.yolo import list_yolo, yolo_files
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.lookup import some
+from mixtransfer.data.manifest import METADATA
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
@@ -65,7 +66,7 @@ LAYOUTS = {
     "darknet": Layout("Darknet", "obj.data", darknet_files, _single(list_darknet)),
     "labelimg": Layout("labelImg", "classes.txt", _labelimg_files, lambda tree, _, faults: list_labelimg(tree, faults)),
     "labelstudio": Layout("Label Studio", "a JSON list of tasks", labelstudio_files, list_labelstudio),
-    "imagefolder": Layout("Hugging Face imagefolder", "metadata.jsonl", metadata_files, list_imagefolder),
+    "imagefolder": Layout("Hugging Face imagefolder", "metadata.jsonl", object_files, list_imagefolder),
 }
 # What is told apart so that nobody trains on it as something else.
 OTHERS = {
@@ -115,8 +116,8 @@ def is_detection_data(data: str) -> bool:
     if path.is_dir():
         tree = Tree(path.resolve())
         return bool(_found(tree) or _elsewhere(tree) or _hint(tree))
-    named = data == "coco" or path.suffix.lower() in (".json", ".yaml", ".yml", ".data", ".jsonl")
-    return named or (path.name == "metadata.csv" and bool(metadata_files(Tree(path.parent))))
+    named = data == "coco" or path.suffix.lower() in (".json", ".yaml", ".yml", ".data")
+    return named or (path.name in METADATA and bool(object_files(Tree(path.parent))))
 
 
 def list_boxes(data: str, data_root: Path, faults: Faults = None, layout: str = "auto") -> ListedDetection:
