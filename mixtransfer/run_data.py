@@ -12,6 +12,7 @@ from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.packed import is_packed
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
@@ -136,7 +137,7 @@ def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str, Any]:
     """Where a run's data is: a path or name, the folder of named data sets, and how to read it."""
     config = run.read_config()
     data, data_root = str(config.get("data")), str(config.get("data_root", "data"))
-    if data not in names and not Path(data).exists():
+    if data not in names and not is_packed(data) and not Path(data).exists():
         raise UserError(
             f"The data of {run.folder} is not at {data} any more: put it back, or write its new place into "
             f"{run.config}, as data."

@@ -21,6 +21,7 @@ from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import list_images
 from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.names import same_data
+from mixtransfer.data.packed import unpacked
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
@@ -87,7 +88,7 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
         return _part(dataset, options.split or "test", say)
     if own:
         say(f"Warning: {run.folder} keeps no split, so it may have been trained on some of these images.")
-    listed = list_images(str(options.data), options.layout)
+    listed = list_images(unpacked(str(options.data), options.data_root or recorded.data_root), options.layout)
     if options.split == "all" or options.split is None and not listed.is_split:
         parts, skipped = listed.usable()
         tell_skipped(skipped, say)

@@ -28,6 +28,9 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     root = tree.root
     if tree.closed:
         raise UserError(f"The folder {root / tree.closed[0]} may not be read: change its permissions or take it out.")
+    packed = tree.having(".parquet", ".tar")
+    if packed and not tree.images:
+        raise UserError(f"{root} holds {some(packed)}, and no image files: give it as hf:{root}.")
     read = recognize(root, Folder.of(tree), layout)
     tops = read.parts.get("all") or read.parts["train"]
     classes = sorted({_class_name(folder.name) for top in tops for folder in top.folders})

@@ -10,6 +10,7 @@ from mixtransfer.data.folder import list_folder
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.manifest import labelled_metadata, list_manifest, list_metadata
 from mixtransfer.data.named import NAMED_DATASETS, read_named
+from mixtransfer.data.packed import unpacked
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
@@ -31,7 +32,7 @@ def load_dataset(
     """Load a classification dataset.
 
     Args:
-        data: A name of ``NAMED_DATASETS``, an image folder, or a CSV manifest.
+        data: A name of ``NAMED_DATASETS``, an image folder, a manifest, or "hf:NAME", see ``unpacked``.
         data_root: Where named datasets live or are downloaded to.
         val_fraction: Share of every training class set aside for validation, where the data has no such part.
         test_fraction: Share of every class set aside as test set, where the data is not split.
@@ -45,6 +46,7 @@ def load_dataset(
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
+    data = unpacked(data, data_root)
     by = split or Draw(val_fraction, test_fraction, split_seed, fold, group_by)
     if data in NAMED_DATASETS:
         return read_named(data, Path(data_root), by)

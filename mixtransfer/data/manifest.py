@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,6 +55,7 @@ def list_manifest(manifest: Path) -> ListedImages:
     rows = list(listing.rows(table))
     if not rows:
         raise UserError(f"{manifest} lists no images.")
+    _require_labels(rows)
     splits = {row.split for row in rows}
     if splits != {"all"} and ("all" in splits or "train" not in splits):
         raise UserError(f"{manifest} must name a split (train, val or test) in every row or in none, and some train.")
@@ -91,15 +92,25 @@ def list_metadata(tree: Tree, names: Sequence[str]) -> ListedImages:
         f"Classes and files are those of {some(names)}, whatever the folders are called (--layout class reads those)."
     ]
     known = {relative_name(row.path, tree.root) for row in rows}
+    if unlabelled := {"test"} <= found and all(row.label == "" for row in rows if row.split == "test"):
+        listing.notes.append(f"Left out: the {sum(row.split == 'test' for row in rows)} test images have no labels.")
+        rows = [row for row in rows if row.split != "test"]
+    _require_labels(rows)
     if others := [name for name in tree.images if unicodedata.normalize("NFC", name) not in known]:
         listing.notes.append(f"Left out: {len(others)} images that {some(names, 1)} does not name ({some(others)}).")
-    return listing.listed(tree.root.name, tree.root, rows)
+    return replace(listing.listed(tree.root.name, tree.root, rows), has_unlabelled_test=unlabelled)
+
+
+def _require_labels(rows: "Sequence[_Row]") -> None:
+    if missing := next((row for row in rows if row.label == ""), None):
+        raise UserError(f"{missing.where}: the label is missing.")
 
 
 @dataclass
 class _Row:
+    where: str
     path: Path
-    label: str | int
+    label: str | int  # "" if it has none
     split: str
 
 
@@ -155,7 +166,7 @@ class _Listing:
             raise UserError(
                 f"{table.path} needs the columns path and label; its first line has {', '.join(table.columns)!r}."
             )
-        renamed = [f"{name} as {key}" for key, name in places.items() if name != key]
+        renamed = [f"{name} as {key}" for key, name in places.items() if name not in (key, "file_name")]
         if renamed and (note := f"Columns are read as: {', '.join(renamed)}.") not in self.notes:
             self.notes.append(note)
         return places
@@ -163,9 +174,9 @@ class _Listing:
     def _row(self, table: Table, line: int, values: dict[str, Any]) -> _Row:
         where = table.where(line)
         path, split, group = (_text(where, key, values.get(key)) for key in ("path", "split", "group"))
+        if not path:
+            raise UserError(f"{where}: the path is missing.")
         label = _label(where, values.get("label"))
-        if not path or label == "":
-            raise UserError(f"{where}: the {'path' if not path else 'label'} is missing.")
         try:
             full = self._find(table.path.parent, path)
         except ValueError as error:
@@ -174,7 +185,7 @@ class _Listing:
             raise UserError(f"{where}: the split is {split!r}; it must be train, val or test.")
         if group and self.groups.setdefault(full, group) != group:
             raise UserError(f"{where}: {path!r} is in the group {group!r}, and above in {self.groups[full]!r}.")
-        return _Row(full, label, SPLIT_NAMES[split.lower()] if split else "all")
+        return _Row(where, full, label, SPLIT_NAMES[split.lower()] if split else "all")
 
     def _find(self, folder: Path, path: str) -> Path:
         """The file that a path means, or where it should be.

@@ -19,6 +19,8 @@ def relative_name(file: Path, root: Path) -> str:
 def settled(data: str, names: Container[str]) -> str:
     """DATA as it means the same from every working directory: an absolute path, unless it is one of ``names``."""
     path = Path(data)
+    if data.startswith("hf:") and Path(data[3:]).is_dir():  # see ``packed``
+        return "hf:" + settled(data[3:], ())
     if data in names or not path.exists():
         return data
     return str(path.resolve() if ".." in path.parts else path.absolute())
@@ -26,7 +28,7 @@ def settled(data: str, names: Container[str]) -> str:
 
 def data_name(data: str | Path) -> str:
     """What to call a data set: by its folder, or by its file without suffix."""
-    path = Path(settled(str(data), ()))
+    path = Path(settled(str(data), ()).removeprefix("hf:"))
     return path.name if path.is_dir() else path.stem
 
 

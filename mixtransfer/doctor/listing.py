@@ -15,6 +15,7 @@ from mixtransfer.data.images import load_image
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS, named_folder
 from mixtransfer.data.names import relative_name
+from mixtransfer.data.packed import unpacked
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def list_data(data: str, task: str, data_root: Path, group_by: str | None = None
     Raises:
         UserError: It does not exist, or is no dataset, or the groups do not go with it.
     """
+    data = unpacked(data, data_root)
     if task == "auto":
         known = layout != "auto"
         detects = layout in LAYOUTS if known else data not in NAMED_DATASETS and is_detection_data(data)

@@ -18,6 +18,7 @@ from mixtransfer.data.detection.yolo import list_yolo, yolo_files
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.lookup import some
 from mixtransfer.data.manifest import METADATA
+from mixtransfer.data.packed import unpacked
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
@@ -135,6 +136,7 @@ def list_boxes(data: str, data_root: Path, faults: Faults = None, layout: str = 
         raise UserError(f"--layout {layout} is none of {', '.join(LAYOUTS)}.")
     if data == "coco":
         return _list_coco2017(data_root / "coco", faults)
+    data = unpacked(data, data_root)
     path = Path(data)
     if path.is_dir():
         return _list_folder(Tree(path.resolve()), faults, layout)
