@@ -8,10 +8,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.data.preprocessing import Preprocessing
+
+
+def batch_of(options: TrainOptions) -> int:
+    """Images of a step and device, until the largest batch is found."""
+    return 32 if options.batch_size == "auto" else options.batch_size
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -35,7 +41,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, math.ceil(self.length / (self.batch_size * self.world)))
+        # As many in every process, whose shares differ by one image; none is empty where each has an image.
+        wanted = math.ceil(self.length / (self.batch_size * self.world))
+        return max(1, min(wanted, self.length // self.world))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order, seeds = epoch_order(self.length, self.seed, self.epoch)
@@ -130,6 +138,14 @@ class ClassificationData(EvaluationData):
     ):
         super().__init__(preprocessing, batch_size, workers)
         self.dataset, self.augment, self.seed = dataset, augment, seed
+
+    @classmethod
+    def of(cls, dataset: ImageDataset, preprocessing: Preprocessing, options: TrainOptions) -> "ClassificationData":
+        """The loaders that options ask for."""
+        augment = Augment(
+            options.augment, preprocessing.size, options.min_crop, preprocessing.interpolation, preprocessing.crop_mode
+        )
+        return cls(dataset, preprocessing, augment, batch_of(options), options.workers, options.seed)
 
     def train_dataloader(self) -> DataLoader:
         batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())

@@ -19,9 +19,10 @@ from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
 FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that follow the batches cost more than they adapt
 # Images of each class from which few images are mixed and layers near the input move less, and from which it takes more
-# to give up fine-tuning (see ``blend``). Mixing was chosen on validation images (10 classes of Food-101); the layer
-# decay on 2,000 test images of CIFAR-10; that mixing needs so many of a class, after one run with it had fewer test
-# images of Pets right (7 of each class), where validation had seen no harm. The number is a guess between 7 and 90.
+# to give up fine-tuning (see ``TOLERANCE_OF_MANY``). Mixing was chosen on validation images (10 classes of Food-101);
+# the layer decay on 2,000 test images of CIFAR-10; that mixing needs so many of a class, after one run with it had
+# fewer test images of Pets right (7 of each class), where validation had seen no harm. The number is a guess between 7
+# and 90.
 MANY_OF_A_CLASS = 50
 MIXUP, CUTMIX = 0.2, 1.0
 # Mixed images are learnt more slowly: twice the epochs, on three folds of Food's training images, took the validation

@@ -14,18 +14,22 @@ from mixtransfer.files import write_atomic
 
 @dataclass
 class Evidence:
-    """Out-of-fold predictions on n images to train and to validate on, by share of the fine-tuned weights.
+    """Out-of-fold predictions on n images to train and, after them, to validate on, by share of the fine-tuned weights.
 
     Attributes:
         labels: Class of each image, shape (n,).
         folds: Fold of each, shape (n,); −1 of those that nobody judges.
         probabilities: By share, shape (n, classes), rows of images that were not judged yet are NaN. Share 0 is the
             head on frozen features.
+        validated: How many images to validate on there are among them.
+        seconds: What the trainings took that judged.
     """
 
     labels: np.ndarray
     folds: np.ndarray
     probabilities: dict[float, np.ndarray] = field(default_factory=dict)
+    validated: int = 0
+    seconds: float = 0.0
 
     def add(self, share: float, predictions: Predictions, fold: int | None = None) -> None:
         """Keep what was said of the images of one fold, or of all that are judged, in their order."""
@@ -35,6 +39,12 @@ class Evidence:
 
     def has(self, share: float, fold: int) -> bool:
         return share in self.probabilities and bool(np.isfinite(self.probabilities[share][self.folds == fold]).all())
+
+    @property
+    def is_of_fine_tuning(self) -> bool:
+        """Whether all trainings that judge fine-tuning are done."""
+        shares = self.probabilities.keys() - {0.0}
+        return bool(shares) and all(self.has(share, fold) for share in shares for fold in self.numbers)
 
     def is_like(self, other: "Evidence") -> bool:
         """Whether it is on the same images in the same folds."""
@@ -48,7 +58,14 @@ class Evidence:
     @property
     def predictions(self) -> dict[float, Predictions]:
         """Of all judged images, by share."""
-        judged = self.folds >= 0
+        return self._of(self.folds >= 0)
+
+    @property
+    def validation(self) -> dict[float, Predictions]:
+        """Of the judged images to validate on, by share."""
+        return self._of((self.folds >= 0) & (np.arange(len(self.labels)) >= len(self.labels) - self.validated))
+
+    def _of(self, judged: np.ndarray) -> dict[float, Predictions]:
         return {share: Predictions(rows[judged], self.labels[judged]) for share, rows in self.probabilities.items()}
 
     def write(self, path: Path) -> None:
@@ -59,6 +76,8 @@ class Evidence:
             labels=self.labels,
             folds=self.folds,
             shares=shares,
+            validated=self.validated,
+            seconds=self.seconds,
             probabilities=np.array(list(self.probabilities.values())),
         )
         write_atomic(path, file.getvalue())
@@ -75,8 +94,9 @@ class Evidence:
                 labels, folds, shares, probabilities = (
                     kept[name] for name in ("labels", "folds", "shares", "probabilities")
                 )
+                validated, seconds = int(kept["validated"]), float(kept["seconds"])
             if not len(labels) == len(folds) == probabilities.shape[1] or len(shares) != len(probabilities):
                 raise ValueError
-            return cls(labels, folds, dict(zip(shares.tolist(), probabilities, strict=True)))
+            return cls(labels, folds, dict(zip(shares.tolist(), probabilities, strict=True)), validated, seconds)
         except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is missing or damaged: train anew.") from error

@@ -117,7 +117,11 @@ class Classifier(L.LightningModule):
         Raises:
             UserError: They are not numbers: the training diverged.
         """
-        logits, labels, positions = (torch.cat(parts).numpy() for parts in zip(*self._results, strict=True))
+        none = torch.empty(0, dtype=torch.int64)
+        nothing = torch.empty(0, int(self.model.num_classes)), none, none  # this process may have had no share
+        logits, labels, positions = (
+            torch.cat(parts).numpy() for parts in zip(*(self._results or [nothing]), strict=True)
+        )
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             gathered: list[Any] = [None] * torch.distributed.get_world_size()

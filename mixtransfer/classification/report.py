@@ -28,6 +28,7 @@ def write_report(
     test: Predictions,
     scores: dict[str, dict[str, Estimate | PointEstimate]],
     history: list[dict],
+    seconds: float,
 ) -> None:
     """Write ``report.html`` and ``figures/`` of a finished run.
 
@@ -35,6 +36,7 @@ def write_report(
         test: The predictions on the test set.
         scores: Scores by part: "validation" and "test".
         history: A row an epoch, as in ``metrics.csv``.
+        seconds: What fine-tuning took, that of folds with it.
     """
     hits = test.predicted == test.labels
     bins = calibration_bins(test.confidence, hits)
@@ -71,7 +73,7 @@ def write_report(
     page.section("Calibration", "When the model says 80 %, is it right four times out of five?")
     page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
 
-    add_circumstances(page, options, _facts(history), dataset.skipped)
+    add_circumstances(page, options, _facts(history, seconds), dataset.skipped)
     page.write(run.report)
 
 
@@ -121,8 +123,7 @@ def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tu
     return items
 
 
-def _facts(history: list[dict]) -> dict[str, str]:
-    seconds = sum(row["seconds"] or 0 for row in history)
+def _facts(history: list[dict], seconds: float) -> dict[str, str]:
     epochs = [row for row in history if row["epoch"] > 0]
     if not epochs:
         return {"Training time": "none: the head on frozen features is used as it is"}

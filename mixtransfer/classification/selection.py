@@ -101,8 +101,8 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
         seed: Of the shuffling.
 
     Returns:
-        The fold of each image, shape (n,); −1 of those that are always trained on, because their class would be
-        missing otherwise.
+        The fold of each image, shape (n,); −1 of the units that are always trained on, because a class of theirs would
+        be missing otherwise.
     """
     if len(set(units)) == 1:
         return np.full(len(labels), -1)
@@ -117,10 +117,11 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
                 dealt[members] = fold
     else:
         dealt = places_in_class(labels, seed) % folds
-    for label in np.unique(labels):
-        own = labels == label
-        if len(set(dealt[own])) == 1:
-            dealt[own] = -1
+    names = np.array(units, dtype=object)
+    while alone := [label for label in np.unique(labels) if len(set(dealt[labels == label])) == 1 and
+                    (dealt[labels == label] >= 0).all()]:  # fmt: skip
+        whole = set(names[np.isin(labels, alone)])
+        dealt[[name in whole for name in units]] = -1
     return dealt
 
 

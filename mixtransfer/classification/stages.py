@@ -77,7 +77,7 @@ def set_head(module: Classifier, data: ClassificationData, device: torch.device)
     chosen = choose_strength(features, folds, weights)
     train = features[np.arange(len(data.dataset.train))]
     fit_head(train, chosen.value, weights is not None).copy_to(module.model.get_classifier())
-    evidence = Evidence(features.labels, folds)
+    evidence = Evidence(features.labels, folds, validated=len(data.dataset.val))
     evidence.add(HEAD, chosen.judged)
     return FittedHead(features, chosen.value, evidence, seconds)
 
@@ -125,6 +125,7 @@ def judge_fine_tuning(module: Classifier, data: ClassificationData, head: Fitted
     for fold in evidence.numbers:
         if evidence.has(SHARES[-1], fold):
             continue
+        began = time.perf_counter()
         judged = evidence.folds == fold
         others, own = (both.subset(np.flatnonzero(chosen)) for chosen in (~judged, judged))
         aside = with_parts(data, others, own)
@@ -136,6 +137,7 @@ def judge_fine_tuning(module: Classifier, data: ClassificationData, head: Fitted
         for share in SHARES[1:]:
             module.model.load_state_dict(mixture(start, tuned, share))
             evidence.add(share, predict_examples(trainer, module, aside, own), fold)
+        evidence.seconds += time.perf_counter() - began
         keep()
     module.model.load_state_dict(begin)
     module.normalize = Normalize(data.preprocessing)  # averaging changes it by rounding errors

@@ -44,11 +44,11 @@ from mixtransfer.classification.trainer import (
     make_trainer,
     predict_examples,
     prepare_process,
+    processes,
     rates_by_layer,
     steps_of,
 )
 from mixtransfer.console import in_minutes
-from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.named import NAMED_DATASETS
@@ -149,15 +149,13 @@ class _Session:
         say: Say,
     ):
         self.run, self.options, self.dataset, self.say = run, options, dataset, say
-        augment = Augment(
-            options.augment, preprocessing.size, options.min_crop, preprocessing.interpolation, preprocessing.crop_mode
-        )
-        batch_size = 32 if options.batch_size == "auto" else options.batch_size
-        self.data = ClassificationData(dataset, preprocessing, augment, batch_size, options.workers, options.seed)
+        self.data = ClassificationData.of(dataset, preprocessing, options)
         self.module = Classifier(model, preprocessing, options, class_weight(options, dataset))
         self.resumes = run is not None and run.checkpoint.exists()
-        judged = not self.resumes or run is not None and run.evidence.exists()
-        self.folded = judged and is_folded(options, dataset)
+        # A training that goes on is what it was, whatever has become of the machine and the images since.
+        self.folded = _was_folded(run) if self.resumes else is_folded(options, dataset)
+        if self.resumes and self.folded and processes(options) > 1:
+            raise UserError(f"{run and run.folder} is a training on few images in one process: go on with --devices 1.")
 
     def run_to_end(self) -> Run | None:
         run = self.run
@@ -300,18 +298,22 @@ class _Session:
         if not self.run or validated is None:
             return None
         scores = {"validation": score(validated), "test": score(tested)}
+        seconds = sum(row["seconds"] or 0 for row in history.rows)
+        if self.run.evidence.exists():
+            seconds += Evidence.read(self.run.evidence).seconds
         self.run.write_metrics(
             validation={name: selected_on(estimate) for name, estimate in scores["validation"].items()},
             training={
                 "kept_epoch": kept.epoch,
                 "fine_tuned_share": choice.share,
-                "seconds": round(sum(row["seconds"] or 0 for row in history.rows), 1),
+                "validation_images": len(validated.labels),
+                "seconds": round(seconds, 1),
                 "images_per_second": _median([row["images_per_second"] for row in history.rows]),
             },
         )
         from mixtransfer.classification.report import write_report
 
-        write_report(self.run, self.options, self.dataset, tested, scores, history.rows)
+        write_report(self.run, self.options, self.dataset, tested, scores, history.rows, seconds)
         write_answers(self.run.test_predictions, tested, self.dataset.test, self.dataset.classes)
         # The test scores come last: a run that has them is finished.
         self.run.write_metrics(
@@ -348,6 +350,7 @@ class _Session:
             self._load_everywhere(trainer, mixture(begin, tuned, share) if begin and tuned else begin or tuned)
 
         validated: dict[float, Predictions] = {}
+        chosen_here = choice is None
         if choice is None:
             tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(self.dataset) else TOLERANCE
             for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
@@ -355,8 +358,11 @@ class _Session:
                 validated[share] = predict_examples(trainer, module, self.data, self.dataset.val)
             choice = choose(judge_all(validated, module.class_weights), tolerance)
         if run and start and (self.folded or choice.share == HEAD):
-            validated = Evidence.read(run.evidence).predictions
-            choice = replace(choice, temperature=judge(validated[choice.share], module.class_weights).temperature)
+            evidence = Evidence.read(run.evidence)
+            temperature = judge(evidence.predictions[choice.share], module.class_weights).temperature
+            choice = replace(choice, temperature=temperature)
+            # The images to validate on that other backbones would be compared on, where these chose.
+            validated = evidence.validation if chosen_here else evidence.predictions
             begin = start.alone
         choice = trainer.strategy.broadcast(choice)
         load(choice.share)
@@ -373,6 +379,11 @@ class _Session:
         if trainer.world_size > 1:
             state = trainer.strategy.broadcast(state)
         self.module.model.load_state_dict(state)
+
+
+def _was_folded(run: Run | None) -> bool:
+    """Whether the training that goes on was judged in folds before its body began to move."""
+    return run is not None and run.evidence.exists() and Evidence.read(run.evidence).is_of_fine_tuning
 
 
 def _describe(dataset: ImageDataset, say: Say) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mixtransfer.averaging import moving_average
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
-from mixtransfer.classification.datamodule import ClassificationData, EvaluationData
+from mixtransfer.classification.datamodule import ClassificationData, EpochBatches, EvaluationData
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
@@ -88,7 +87,7 @@ def averaging(steps: int) -> WeightAveraging:
 def steps_of(options: TrainOptions, images: int) -> int:
     """Optimizer steps of a training on so many images by resolved options."""
     assert options.epochs is not None and options.batch_size != "auto"
-    return math.ceil(images / (options.batch_size * processes(options))) * options.epochs
+    return len(EpochBatches(images, options.batch_size, 0, world=processes(options))) * options.epochs
 
 
 def fit_aside(module: Classifier, data: ClassificationData, options: TrainOptions) -> L.Trainer:

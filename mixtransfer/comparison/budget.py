@@ -42,7 +42,8 @@ def passes_within(
         trainings: Options by backbone, resolved as far as the comparison does it.
         folder: The study's.
         at_once: Trainings that run at a time.
-        shared: What else a training of some passes has to pay for, in passes: its share of choosing a learning rate.
+        shared: What else a training of some passes has to pay for, in passes over the images to train on: its share of
+            choosing a learning rate.
 
     Raises:
         UserError: Not even one pass fits, or a network cannot be built.
@@ -51,17 +52,17 @@ def passes_within(
     with FileLock(folder / f".{FILE}.lock"):
         known = _read(file)
         if missing := {name: options for name, options in trainings.items() if name not in known}:
-            for name, (seconds, images) in _measured(task, missing, at_once).items():
+            for name, (seconds, images, once) in _measured(task, missing, at_once).items():
                 steps_a_pass = 1 if task == "detect" else math.ceil(images / _batch_size(missing[name]))
                 within = minutes * 60 / seconds / steps_a_pass
                 passes = int(within)
-                while passes and passes + shared(passes) > within:
+                while passes and passes + shared(passes) * once / images > within:
                     passes -= 1
                 if not passes:
                     unit = "iteration" if task == "detect" else "epoch"
                     raise UserError(
                         f"--budget-minutes {minutes:g} is too short for one {unit} of {name}, which takes "
-                        f"{minutes * (1 + shared(1)) / within:.1f} minutes here."
+                        f"{minutes * (1 + shared(1) * once / images) / within:.1f} minutes here."
                     )
                 known[name] = {"seconds_per_step": round(seconds, 4), "passes": passes, "at_once": at_once}
             write_atomic(file, json.dumps(known, indent=2) + "\n")
@@ -83,8 +84,8 @@ def _batch_size(options) -> int:
     return 32 if options.batch_size == "auto" else options.batch_size
 
 
-def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str, tuple[float, int]]:
-    """Seconds of a training step, and the number of images that an epoch takes, of each backbone."""
+def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str, tuple[float, int, int]]:
+    """Of each backbone seconds of a training step, the images of an epoch, and those of it without its folds."""
     context = torch.multiprocessing.get_context("spawn")
     results, barrier = context.SimpleQueue(), context.Barrier(at_once)
     args = (threads_each(at_once), task, dict(trainings), results, barrier)
@@ -92,10 +93,10 @@ def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str
         torch.multiprocessing.start_processes(_measure_in_child, args, nprocs=at_once, start_method="spawn")
     except ENDED as error:
         raise UserError(reason_of(error)) from error
-    found: dict[str, tuple[float, int]] = {}
+    found: dict[str, tuple[float, int, int]] = {}
     while not results.empty():
-        name, seconds, images = results.get()
-        found[name] = max(found.get(name, (0.0, 0)), (seconds, images))  # the slowest of them
+        name, *one = results.get()
+        found[name] = max(found.get(name, (0.0, 0, 0)), tuple(one))  # the slowest of them
     if found.keys() != trainings.keys():  # the children were interrupted
         raise KeyboardInterrupt
     return found
@@ -106,13 +107,13 @@ def _measure_in_child(_: int, threads: int, task: str, trainings: Mapping[str, A
     keep_freed_memory()
     torch.set_num_threads(threads)
     for name, options in trainings.items():
-        step, images = {"classify": _classification, "detect": _detection}[task](options)
+        step, images, once = {"classify": _classification, "detect": _detection}[task](options)
         barrier.wait()
-        results.put((name, _seconds(step), images))
+        results.put((name, _seconds(step), images, once))
 
 
-def _classification(options) -> tuple[Callable[[], None], int]:
-    """A training step, and the number of images that an epoch takes."""
+def _classification(options) -> tuple[Callable[[], None], int, int]:
+    """A training step, the number of images that an epoch takes, and of those to train on."""
     from mixtransfer.backbones import create_backbone
     from mixtransfer.classification.defaults import resolve
     from mixtransfer.classification.module import Classifier
@@ -137,11 +138,11 @@ def _classification(options) -> tuple[Callable[[], None], int]:
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
 
-    return step, images_an_epoch(resolved, dataset)
+    return step, images_an_epoch(resolved, dataset), len(dataset.train)
 
 
-def _detection(options) -> tuple[Callable[[], None], int]:
-    """A training step, and the number of images, which does not matter here."""
+def _detection(options) -> tuple[Callable[[], None], int, int]:
+    """A training step, and the numbers of images, which do not matter here."""
     from mixtransfer.detection.model import build_detector
 
     model = build_detector(options.backbone, "none", 20, options.tap, options.loss).train()
@@ -160,7 +161,7 @@ def _detection(options) -> tuple[Callable[[], None], int]:
         sum(model(batch).values()).backward()
         optimizer.step()
 
-    return step, 1
+    return step, 1, 1
 
 
 def _seconds(step: Callable[[], None]) -> float:

@@ -1,6 +1,7 @@
 """`compare` as the command line runs it: train or read runs, compare, print."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from rich.table import Table
@@ -8,6 +9,7 @@ from rich.table import Table
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.fronts import Limit
 from mixtransfer.comparison.options import CompareOptions
+from mixtransfer.comparison.outcomes import Place
 from mixtransfer.comparison.report import write_comparison
 from mixtransfer.comparison.rows import SCORES, Row, gather
 from mixtransfer.comparison.study import run_study
@@ -56,7 +58,7 @@ def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str,
     task = {"classify": "classification", "detect": "detection"}[options.task]
     runs: dict[str, list[Run]] = {}
     found: dict[str, tuple[dict, Run]] = {}
-    for path in dict.fromkeys(options.data):
+    for path in dict.fromkeys(Path(one).resolve() for one in options.data):
         run = Run.open(path)
         card = ModelCard.read(run.model, task)
         values = run.read_config()
@@ -73,6 +75,9 @@ def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str,
         raise UserError("Give two or more runs of different backbones or settings, or a dataset.")
     for its in runs.values():
         its.sort(key=lambda run: run.read_config().get("seed", 0))
+        same = next((pair for pair in pairwise(its) if Place.of(pair[0]) == Place.of(pair[1])), None)
+        if same and Place.of(same[0]).folds is None:
+            raise UserError(f"{same[0].folder} and {same[1].folder} are the same training, of one seed: give one.")
     sources = dict.fromkeys(str(run.read_config().get("data")) for its in runs.values() for run in its)
     if len(sources) > 1:
         say(f"Test images of the same name are taken to be the same in {', '.join(sources)}.")

@@ -84,6 +84,7 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
 def training_cost(run: Run) -> dict[str, float | None]:
     """Minutes, images a second (median) and peak resident memory (MB) of a finished training."""
     rows = run.read_history()
+    whole = run.read_metrics().get("training") or {}  # that of folds with it
     seconds, speeds, memory = (
         sorted(value for row in rows if (value := row.get(name)) is not None)
         for name in ("seconds", "images_per_second", "rss_mb")
@@ -91,7 +92,7 @@ def training_cost(run: Run) -> dict[str, float | None]:
     if not memory:
         raise UserError(f"{run.folder / 'metrics.csv'} is damaged: it should have the column rss_mb.")
     return {
-        "minutes": round(sum(seconds) / 60, 2),
+        "minutes": round((whole.get("seconds") or sum(seconds)) / 60, 2),
         "images_per_second": speeds[len(speeds) // 2] if speeds else None,
         "memory_mb": memory[-1],
     }

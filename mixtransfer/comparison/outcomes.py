@@ -1,7 +1,8 @@
 """What several trainings of one backbone got on the test set, with its uncertainty, and how two backbones differ."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,15 +65,34 @@ class Place:
         return cls(values.get("seed", 0), int(number) - 1, int(count))
 
 
-def whole(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs whose seed has every fold, and what is missing of the other seeds, in words."""
-    places = [Place.of(run) for run in runs]
-    found: dict[int, set[int]] = {}
-    for place in places:
-        found.setdefault(place.seed, set()).add(place.fold)
-    lacking = {p.seed: p.folds - len(found[p.seed]) for p in places if p.folds and len(found[p.seed]) < p.folds}
-    said = [f"seed {seed}: left out, {n} of its folds are not trained" for seed, n in lacking.items()]
-    return [run for run, place in zip(runs, places, strict=True) if place.seed not in lacking], said
+def whole(runs: Mapping[str, Sequence[Run]]) -> dict[str, tuple[list[Run], list[str]]]:
+    """Of each backbone the runs that can be compared, and what was left out, in words.
+
+    Without folds these are all. With folds it takes seeds of which every fold is trained, and the same seeds of all
+    backbones that have one in common.
+    """
+    complete: dict[str, set[int]] = {}
+    answers: dict[str, tuple[list[Run], list[str]]] = {}
+    for name, its in runs.items():
+        places = [Place.of(run) for run in its]
+        found: dict[int, set[int]] = {}
+        for place in places:
+            found.setdefault(place.seed, set()).add(place.fold)
+        lacking = {p.seed: p.folds - len(found[p.seed]) for p in places if p.folds and len(found[p.seed]) < p.folds}
+        said = [f"seed {seed}: left out, {n} of its folds are not trained" for seed, n in lacking.items()]
+        answers[name] = [run for run, p in zip(its, places, strict=True) if p.seed not in lacking], said
+        if any(place.folds for place in places):
+            complete[name] = found.keys() - lacking.keys()
+    seeds = Counter(seed for own in complete.values() for seed in own)
+    if not seeds:
+        return answers
+    usual = min(seeds, key=lambda seed: (-seeds[seed], seed))  # the one that most of them have
+    shared = set.intersection(*(own for own in complete.values() if usual in own))
+    for name, own in complete.items():
+        kept, said = answers[name]
+        said += [f"seed {seed}: left out, not all others have it whole" for seed in sorted(own - shared)]
+        answers[name] = [run for run in kept if Place.of(run).seed in shared and usual in own], said
+    return answers
 
 
 @dataclass(frozen=True)
@@ -203,7 +223,7 @@ class ClassificationOutcome:
         if self.folds is None or other.folds is None:
             return None
         mine, yours = self._shared(other)
-        if not mine or (self.folds[mine] != other.folds[yours]).any():
+        if (self.folds[mine] != other.folds[yours]).any():
             return "they cut the data into other folds"
         return None
 

@@ -38,7 +38,7 @@ def sweep_epochs(epochs: int) -> int:
 
 
 def read_rates(file: Path) -> dict[str, dict]:
-    """What was tried and chosen: by backbone, ``tried`` (each with ``lr``, ``log_loss`` and ``losses``),
+    """What was tried and chosen: by ``Job.rate``, ``tried`` (each with ``lr``, ``log_loss`` and ``losses``),
     ``seconds``, ``epochs`` and, in the end, ``chosen``."""
     try:
         rates = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -84,7 +84,7 @@ def sweep(options, file: Path, name: str, split: Split) -> None:
     Args:
         options: Of the training, whose learning rate is open.
         file: The study's ``rates.json``, which several processes may write.
-        name: Of the entry, the backbone's.
+        name: Of the entry, see ``Job.rate``.
         split: The study's.
 
     Raises:

@@ -27,8 +27,8 @@ class Row:
         score: Accuracy or average precision over seeds and images, None if no training finished.
         by_seed: The score of each training, or of all folds of a seed.
         covers: What its interval knows of; see ``Outcome``.
-        validation: "top1" (or "AP") and "log_loss" on validation as fractions and nats, means over the trainings, as
-            far as all have them.
+        validation: "top1" (or "AP") and "log_loss" on validation as fractions and nats, and the number of these
+            "images": means over the trainings, as far as all have them.
         claims: What may be said of it beside each other backbone, by name.
         mcnemar: The test against the baseline, for each seed they share.
         weights: What the trainings started from: timm's tag, "none", or a file.
@@ -118,8 +118,7 @@ def gather(
         UserError: A run cannot be read, or the runs were tested on different images or classes.
     """
     rows = {}
-    for name, its in runs.items():
-        used, left_out = whole(its)
+    for name, (used, left_out) in whole(runs).items():
         rows[name] = Row(name, used, failures=[*failures.get(name, []), *left_out])
     finished = [row for row in rows.values() if row.runs]
     if not finished:
@@ -152,17 +151,19 @@ def _usual_baseline(rows: Sequence[Row]) -> Row:
 
 
 def validation_scores(runs: Sequence[Run], task: str) -> dict[str, float]:
-    """The mean validation score of several trainings and, where all have it, the log loss."""
-    parts = [run.read_metrics().get("validation") or {} for run in runs]
+    """The mean validation score of several trainings and, where all have them, the log loss and number of images."""
+    every = [run.read_metrics() for run in runs]
+    scale = 100 if task == "detect" else 1  # metrics.json has average precision in percent
+    found = {
+        SCORES[task]: [(one.get("validation") or {}).get(SCORES[task]) for one in every],
+        "log_loss": [(one.get("log_loss") or {}).get("validation") for one in every],
+        "images": [(one.get("training") or {}).get("validation_images") for one in every],
+    }
     means = {}
-    for name in (SCORES[task], "log_loss"):
-        found = [part.get(name) for part in parts]
-        values = [
-            float(one) for one in (one["value"] if isinstance(one, dict) else one for one in found) if one is not None
-        ]
-        if len(values) == len(parts):
-            scale = 100 if name == "AP" else 1  # metrics.json has average precision in percent
-            means[name] = sum(values) / len(values) / scale
+    for name, given in found.items():
+        values = [one["value"] if isinstance(one, dict) else one for one in given if one is not None]
+        if len(values) == len(every):
+            means[name] = float(sum(values)) / len(values) / (scale if name == "AP" else 1)
     return means
 
 

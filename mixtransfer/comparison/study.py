@@ -133,7 +133,9 @@ def _trainings(training, names: Sequence[str], options: CompareOptions, folder: 
     trainings = {}
     for name in names:
         size = {"image_size": native_size(backbone_spec(name))} if training.image_size is None else {}
-        trainings[name] = replace(training, backbone=name, **size)
+        # Lightning would start further processes by the command, which is not a training's but this one.
+        alone = {"devices": 1, "num_nodes": 1} if options.task == "classify" else {}
+        trainings[name] = replace(training, backbone=name, **size, **alone)
     if not options.budget_minutes:
         return trainings
 

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import ClassificationData, batch_of
 from mixtransfer.classification.defaults import resolve
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.selection import judge
 from mixtransfer.classification.stages import class_weight, set_head
 from mixtransfer.classification.trainer import fit_aside, predict_examples, prepare_process
-from mixtransfer.data.augment import Augment
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
 from mixtransfer.run_data import training_images
@@ -46,12 +45,10 @@ class Trial:
             image_size=options.image_size,
             drop_rate=options.dropout,
         )
-        batch_size = 32 if options.batch_size == "auto" else options.batch_size
-        options = resolve(replace(options, batch_size=batch_size, devices=1, num_nodes=1), dataset, model)
+        options = resolve(replace(options, batch_size=batch_of(options), devices=1, num_nodes=1), dataset, model)
         self.options, self.usual, self.epochs = options, float(options.lr), options.epochs
         self.preprocessing = Preprocessing.of(model, options.image_size)
-        augment = Augment(options.augment, self.preprocessing.size, options.min_crop)
-        self.data = ClassificationData(dataset, self.preprocessing, augment, batch_size, options.workers, options.seed)
+        self.data = ClassificationData.of(dataset, self.preprocessing, options)
         self.module = Classifier(model, self.preprocessing, options, class_weight(options, dataset))
         if options.fit_head:
             set_head(self.module, self.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

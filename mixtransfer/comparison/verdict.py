@@ -103,8 +103,11 @@ def said(difference: float, p_holm: float, p_equivalent: float | None) -> Said:
 
 
 def criterion(rows: "Sequence[Row]") -> str | None:
-    """What validation can choose by: "log_loss" where every row has it, else the score; None if some have neither."""
+    """What validation can choose by: "log_loss" where every row has it, else the score; None if some have neither, or
+    were validated on other images."""
     scored = [row for row in rows if row.score]
+    if len({row.validation.get("images") for row in scored}) > 1:
+        return None
     for name in ("log_loss", "top1", "AP"):
         if scored and all(name in row.validation for row in scored):
             return name
@@ -152,7 +155,9 @@ def verdict(
     by, best = criterion(rows), choose(rows)
     sentences = []
     if by is None or best is None:
-        sentences.append("Which is best is not said: validation scores are missing, and the test may not choose.")
+        sentences.append(
+            "Which is best is not said: validation scores are missing or of other images, and the test may not choose."
+        )
     else:
         if limit:
             sentences.append(_limited(rows, baseline, limit, by))

@@ -168,14 +168,16 @@ class Workers:
                 self._in_process(job, _sweep_in_child, options, job.study / RATES, job.rate, job.split)
                 if self._chooses(job):  # the child was interrupted
                     raise KeyboardInterrupt
+            new = options
             if Run.is_run(job.folder):
-                options = replace(type(options)(), resume=str(job.folder), workers=options.workers)
+                machine = {"workers": options.workers, "data_root": options.data_root}
+                options = replace(type(options)(), resume=str(job.folder), **machine)
                 self.say(f"{job.name}: going on.")
             else:
                 rate = chosen_rate(job.study / RATES, job.rate) if self.tuned else None
                 options = replace(options, output=str(job.folder), **({"lr": rate} if rate else {}))
                 self.say(f"{job.name}: training" + (f" at learning rate {rate:.2g}." if rate else "."))
-            self._in_process(job, _train_in_child, self.task, options, job.split)
+            self._in_process(job, _train_in_child, self.task, options, new, job.split)
         except ENDED as error:
             if self.stopped.is_set():
                 return
@@ -199,8 +201,12 @@ def threads_each(at_once: int) -> int:
     return max(1, torch.get_num_threads() // at_once)
 
 
-def _train_in_child(_: int, threads: int, log: str | None, task: str, options, split: Path) -> None:
-    """What the process of a training does, with the images that the study keeps in the file ``split``."""
+def _train_in_child(_: int, threads: int, log: str | None, task: str, options, new, split: Path) -> None:
+    """What the process of a training does, with the images that the study keeps in the file ``split``.
+
+    Args:
+        new: The options of a training that does not go on, which say its parts.
+    """
     load: Callable
     if task == "classify":
         from mixtransfer.classification.train import train
@@ -211,8 +217,8 @@ def _train_in_child(_: int, threads: int, log: str | None, task: str, options, s
 
         load = training_boxes
     with _prepared(threads, log):
-        # A run that goes on has parts of its own.
-        train(options, split=None if options.resume else _parts(options, split, load))
+        # A run that goes on has parts of its own, unless it was killed before it could write them.
+        train(options, split=_parts(new, split, load))
 
 
 def _sweep_in_child(_: int, threads: int, log: str | None, options, file: Path, name: str, split: Path) -> None:

@@ -91,3 +91,17 @@ def test_places_count_within_each_class():
     labels = np.array([0, 1, 0, 0, 1])
     places = places_in_class(labels)
     assert sorted(places[labels == 0]) == [0, 1, 2] and sorted(places[labels == 1]) == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_units_are_whole_whatever_classes_they_hold(seed):
+    """None is judged in part, and of every class that is judged the others have some to be trained on."""
+    generator = np.random.default_rng(seed)
+    units = [f"u{i}" for i in generator.integers(0, 9, 30)]
+    labels = generator.integers(0, 4, 30)
+    folds = deal(units, labels)
+    for unit in set(units):
+        assert len({fold for fold, its in zip(folds.tolist(), units, strict=True) if its == unit}) == 1
+    for label in set(labels.tolist()):
+        own = folds[labels == label]
+        assert (own < 0).any() or len(set(own.tolist())) > 1

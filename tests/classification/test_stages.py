@@ -16,21 +16,29 @@ from tiny import tiny
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification import stages
+from mixtransfer.classification import train as train_module
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.evaluate import evaluate
 from mixtransfer.classification.head import STRENGTHS, choose_strength, fit_head, pooled_features
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import EvaluateOptions
-from mixtransfer.classification.selection import SHARES, head_folds, judge
-from mixtransfer.classification.stages import images_an_epoch, judge_fine_tuning, set_head, with_parts
+from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.selection import HEAD, SHARES, head_folds, judge
+from mixtransfer.classification.stages import (
+    Choice,
+    images_an_epoch,
+    is_folded,
+    judge_fine_tuning,
+    set_head,
+    with_parts,
+)
 from mixtransfer.classification.train import train
 from mixtransfer.classification.trainer import fit_aside, predict_examples
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.errors import UserError
+from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.run_data import images_of_run
 
 CPU = torch.device("cpu")
@@ -141,24 +149,29 @@ def test_an_epoch_counts_the_images_of_its_folds(monkeypatch):
     assert images_an_epoch(replace(module.options, patience=1), dataset) == 26
 
 
-def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_end(finished, tmp_path):
-    generator = np.random.default_rng(0)
-    for i in range(60):  # stripes that stand or lie, which weights for colours do not tell apart
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory):
+    """60 images of stripes that stand or lie, which weights for colours do not tell apart."""
+    root, generator = tmp_path_factory.mktemp("stripes") / "stripes", np.random.default_rng(0)
+    for i in range(60):
         stripes = np.where(np.arange(32) % 8 < 4, 200, 60)[:, None] + generator.normal(0, 30, (32, 32))
-        folder = tmp_path / "stripes" / ("ab"[i % 2])
-        folder.mkdir(parents=True, exist_ok=True)
+        (root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
         pixels = stripes if i % 2 else stripes.T
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "ab"[i % 2] / f"{i}.png")
+    return root
+
+
+def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_end(stripes, finished, tmp_path):
     options = dict(weights=str(finished.weights), lr=2e-3, augment="none", batch_size=4)
     said = []
-    whole = train(tiny(tmp_path / "stripes", tmp_path / "whole", **options), say=said.append)
+    whole = train(tiny(stripes, tmp_path / "whole", **options), say=said.append)
     assert any("Fine-tuning takes about" in line and "--epochs 0 ends here" in line for line in said)
     dataset = images_of_run(whole)  # in the end all images that folds were made of are trained on
     every, some = ((len(dataset.train) + own) / 4 for own in (len(dataset.val), 0))
     assert math.ceil(every) > math.ceil(some) and any(f" of {math.ceil(every)} steps" in line for line in said)
     assert whole.read_metrics()["training"]["fine_tuned_share"] > 0
     output = tmp_path / "killed"
-    command = Command("classify", "train", *words_of(tiny(tmp_path / "stripes", output, **options)))
+    command = Command("classify", "train", *words_of(tiny(stripes, output, **options)))
     for line in ("Fine-tuning is judged out of fold first", "Epoch 2/"):
         command.wait_for(line)
         os.kill(command.process.pid, signal.SIGKILL)
@@ -189,3 +202,90 @@ def test_a_score_on_images_that_chose_something_is_said_to_be_one(finished, colo
     said.clear()
     evaluate(EvaluateOptions(str(finished.folder), workers=0), say=said.append)
     assert not any("Warning" in sentence for sentence in said)
+
+
+def test_folds_that_are_done_are_not_done_again():
+    dataset = ImageDataset("quilts", ["a", "b"], quilts(26), quilts(4, 1), quilts(4, 2))
+
+    def judged(interrupted: bool) -> tuple[dict, int]:
+        module, data = session(dataset, epochs=2, lr=1e-3)
+        head = set_head(module, data, CPU)
+        kept, trainings = [], []
+
+        def keep() -> None:
+            kept.append(None)
+            if interrupted and len(kept) == 1:
+                raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stages, "fit_aside", lambda *args: trainings.append(None) or fit_aside(*args))
+            if interrupted:
+                with pytest.raises(KeyboardInterrupt):
+                    judge_fine_tuning(module, data, head, keep)
+                module, data = session(dataset, epochs=2, lr=1e-3)
+                head = replace(set_head(module, data, CPU), evidence=head.evidence)
+            judge_fine_tuning(module, data, head, keep)
+        assert head.evidence.is_of_fine_tuning and head.evidence.seconds > 0
+        return head.evidence.predictions, len(trainings)
+
+    (whole, times), (resumed, times_resumed) = judged(False), judged(True)
+    assert times == times_resumed == 3
+    for share in SHARES:
+        np.testing.assert_allclose(resumed[share].probabilities, whole[share].probabilities, atol=1e-6)
+
+
+@pytest.fixture
+def begun(stripes, finished, tmp_path, monkeypatch):
+    """Begins a training, interrupts it in its body, and goes on, where so many images are few before and after."""
+
+    def begin(few_before: int, few_after: int, **changes):
+        options = tiny(stripes, tmp_path / "r", weights=str(finished.weights), augment="none", lr=2e-3, batch_size=4)
+
+        def interrupt(sentence: str) -> None:
+            if sentence.startswith("Epoch 2/"):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(stages, "FEW", few_before)
+        with pytest.raises(Interrupted):
+            train(options, say=interrupt)
+        monkeypatch.setattr(stages, "FEW", few_after)
+        return train(TrainOptions(resume=options.output, **changes), say=lambda _: None)
+
+    return begin
+
+
+def test_a_training_stays_judged_in_folds_or_not(begun, monkeypatch):
+    """Whatever has become of the number of images, or of processes, since it began."""
+    run = begun(300, 10)
+    dataset = images_of_run(run)
+    assert run.read_metrics()["training"]["validation_images"] == len(dataset.train) + len(dataset.val)
+    seconds = sum(float(row["seconds"] or 0) for row in csv.DictReader((run.folder / "metrics.csv").open()))
+    assert run.read_metrics()["training"]["seconds"] > seconds + 0.1  # with the folds'
+
+
+def test_what_was_validated_stays_unseen(begun):
+    run = begun(10, 300)
+    assert run.read_metrics()["training"]["validation_images"] == len(images_of_run(run).val)
+
+
+def test_several_processes_do_not_go_on_with_folds(begun, monkeypatch):
+    monkeypatch.setattr(train_module, "processes", lambda options: 2)
+    with pytest.raises(UserError, match="go on with --devices 1"):
+        begun(300, 300)
+
+
+def test_a_head_that_stays_is_validated_on_the_same_images_as_others(colours, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "FEW", 10)
+    monkeypatch.setattr(train_module, "choose", lambda *_: Choice(HEAD, 1.0))
+    options = tiny(colours, tmp_path / "r", weights=str(finished.weights), epochs=1)
+    run = train(options, say=lambda _: None)
+    metrics = run.read_metrics()["training"]
+    assert metrics["fine_tuned_share"] == 0 and metrics["validation_images"] <= len(images_of_run(run).val)
+
+
+@pytest.mark.parametrize(("images", "folded"), [(300, True), (301, False)])
+def test_up_to_300_images_are_few(images, folded):
+    dataset = ImageDataset("quilts", ["a", "b"], quilts(images - 20), quilts(20, 1), quilts(4, 2))
+    options = tiny("", "", fit_head=True, devices=1)
+    assert is_folded(options, dataset) is folded
+    assert not is_folded(replace(options, patience=1), dataset) and not is_folded(replace(options, devices=2), dataset)

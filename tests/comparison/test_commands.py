@@ -6,6 +6,7 @@ import shutil
 import time
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from mixtransfer.cli import main
 from mixtransfer.comparison import cost
 from mixtransfer.comparison import study as study_module
 from mixtransfer.comparison.cost import measure_costs
+from mixtransfer.comparison.rates import best_rate
 from mixtransfer.data.load import load_dataset
 from mixtransfer.run import Run
 
@@ -53,6 +55,9 @@ def test_comparison_json_has_an_object_a_backbone(study):
     against = first["against_baseline"]
     assert against["baseline"] == LARGE and len(against["mcnemar"]) == 2
     assert against["difference"]["value"] == pytest.approx(first["top1"]["value"] - second["top1"]["value"])
+    assert first["chosen_by"] == "validation log_loss"
+    chosen = min((first, second), key=lambda one: one["validation"]["log_loss"])
+    assert chosen["chosen"] and one["validation"]["images"] > 0
 
 
 def test_comparison_csv_and_report_say_the_same(study):
@@ -183,11 +188,81 @@ def test_a_budget_counts_the_trainings_on_folds_of_few_images(image_folder, stud
     words = {"image_size": 32, "workers": 0, "devices": 1, "batch_size": 8, "epochs": 1}
     weights = str(runs(study)[f"{SMALL}-seed0"].weights)
     options = TrainOptions(str(image_folder), SMALL, weights=weights, **words)
-    step, images = budget._classification(options)
+    step, images, once = budget._classification(options)
     dataset = load_dataset(str(image_folder))
-    assert images == 3 * (len(dataset.train) + len(dataset.val))
+    assert images == 3 * (len(dataset.train) + len(dataset.val)) and once == len(dataset.train)
     assert budget._classification(replace(options, weights="none"))[1] == len(dataset.train)
     step()
+
+
+def test_choosing_a_rate_is_paid_for_in_passes_without_folds(tmp_path, monkeypatch):
+    """A minute holds 20 passes of three times 100 images; a sweep of 12 epochs on 90 images takes 3.6 of them."""
+    from mixtransfer.comparison import budget
+
+    monkeypatch.setattr(budget, "_measured", lambda *_: {"x": (0.1, 300, 90)})
+    training = TrainOptions("d", "x", batch_size=10)
+    passes = budget.passes_within(1, "classify", {"x": training}, tmp_path, 1, lambda passes: 12.0)
+    assert passes == {"x": 16}
+
+
+def test_each_backbone_may_have_a_rate_of_its_own(animals, in_process, tmp_path, capsys):
+    """Chosen once for all seeds; a second run of the command chooses nothing."""
+    words = [animals, "--backbones", SMALL, "--seeds", "2", "--rounds", "0", "--tune-lr", *TINY]
+    code, out, _ = answer(capsys, *words, "--output", tmp_path / "s")
+    rates = json.loads((tmp_path / "s" / "rates.json").read_text())
+    assert code == 0 and out.count("choosing the learning rate") == 1
+    entry = rates[SMALL]
+    tried = {one["lr"]: one["log_loss"] for one in entry["tried"]}
+    assert len(tried) == 3 and max(tried) == pytest.approx(9 * min(tried), rel=0.1) and entry["chosen"] in tried
+    assert {run.read_config()["lr"] for run in runs(tmp_path / "s").values()} == {entry["chosen"]}
+    assert "choosing" not in answer(capsys, *words, "--output", tmp_path / "s")[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ({1.0: [0.5] * 9, 3.0: [0.4] * 9}, 3.0),  # better by more than a standard error
+        ({1.0: [0.5, 0.9], 3.0: [0.6, 0.7]}, 1.0),  # not so
+        ({1.0: [np.inf], 3.0: [2.0]}, 3.0),
+    ],
+)
+def test_the_usual_rate_is_left_for_a_reason_only(losses, best):
+    assert best_rate({rate: np.array(values) for rate, values in losses.items()}) == best
+
+
+def test_a_training_has_one_device(animals, in_process, tmp_path, capsys):
+    """Further ones would be started by the command, which is not a training's."""
+    (tmp_path / "recipe.yaml").write_text("devices: 2\nnum_nodes: 2\n")
+    words = [animals, "--backbones", SMALL, "--seeds", "1", "--rounds", "0", "--recipe", tmp_path / "recipe.yaml"]
+    assert answer(capsys, *words, *TINY, "--output", tmp_path / "s")[0] == 0
+    config = runs(tmp_path / "s")[f"{SMALL}-seed0"].read_config()
+    assert (config["devices"], config["num_nodes"]) == (1, 1)
+
+
+def test_a_training_killed_before_its_parts_were_written_gets_those_of_the_study(
+    image_folder, in_process, tmp_path, capsys
+):
+    words = [image_folder, "--backbones", f"{SMALL},{LARGE}", "--seeds", "1", "--rounds", "0", *TINY]
+    words += ["--output", tmp_path / "study"]
+    assert answer(capsys, *words)[0] == 0
+    first, second = runs(tmp_path / "study").values()
+    for file in second.folder.rglob("*"):
+        if file.is_file() and file != second.config:
+            file.unlink()
+    for name in ("cat", "dog"):
+        shutil.copy(image_folder / name / "000.jpg", image_folder / name / "later.jpg")
+    assert answer(capsys, *words)[0] == 0
+    assert second.split.read_text() == first.split.read_text()
+
+
+def test_the_same_training_twice_is_refused(study, tmp_path, capsys):
+    one, other = (runs(study)[f"{name}-seed0"].folder for name in (SMALL, LARGE))
+    shutil.copytree(one, tmp_path / "copy")
+    words = ["--rounds", "0", "--output", tmp_path / "both"]
+    code, _, err = answer(capsys, one, other, tmp_path / "copy", *words)
+    assert code == 2 and "are the same training, of one seed" in err and err.count("\n") == 1
+    assert answer(capsys, one, other, one, f"{one}/../{one.name}", *words)[0] == 0
+    assert {len(row["runs"]) for row in json.loads((tmp_path / "both" / "comparison.json").read_text())} == {1}
 
 
 def test_a_recipe_is_what_all_train_with(animals, in_process, tmp_path, capsys):

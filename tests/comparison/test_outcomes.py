@@ -5,7 +5,7 @@ import pytest
 
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.metrics import Predictions
-from mixtransfer.comparison.outcomes import ClassificationOutcome, DetectionOutcome
+from mixtransfer.comparison.outcomes import ClassificationOutcome, DetectionOutcome, whole
 from mixtransfer.data.dataset import Examples
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
@@ -70,3 +70,30 @@ def test_detectors_differ_by_their_average_precision():
     difference = most.less(every)
     assert difference.value == pytest.approx(most.score().value - 1) and difference.high < 0
     assert most.mcnemar(every) == []
+
+
+def fold_runs(root, name, folds):
+    """Runs that were tested on folds of two: (seed, fold) each."""
+    found = []
+    for seed, fold in folds:
+        run = Run(root / f"{name}-{seed}-{fold}")
+        run.folder.mkdir()
+        run.config.write_text(f"seed: {seed}\nfold: {fold}/2\n")
+        found.append(run)
+    return found
+
+
+def test_seeds_that_some_lack_are_left_out_of_all(tmp_path):
+    both, early = [(0, 1), (0, 2), (1, 1), (1, 2)], [(0, 1), (0, 2), (1, 1)]
+    answers = whole({"a": fold_runs(tmp_path, "a", both), "b": fold_runs(tmp_path, "b", early)})
+    assert [run.folder.name for run in answers["a"][0]] == ["a-0-1", "a-0-2"]
+    assert [run.folder.name for run in answers["b"][0]] == ["b-0-1", "b-0-2"]
+    assert answers["a"][1] == ["seed 1: left out, not all others have it whole"]
+    assert answers["b"][1] == ["seed 1: left out, 1 of its folds are not trained"]
+
+
+def test_a_backbone_that_shares_no_whole_seed_is_left_out_alone(tmp_path):
+    folds = {"a": [(0, 1), (0, 2), (1, 1)], "b": [(0, 1), (0, 2)], "c": [(0, 1), (1, 1), (1, 2)]}
+    answers = whole({name: fold_runs(tmp_path, name, its) for name, its in folds.items()})
+    assert {name: len(used) for name, (used, _) in answers.items()} == {"a": 2, "b": 2, "c": 0}
+    assert "not all others have it whole" in " ".join(answers["c"][1])

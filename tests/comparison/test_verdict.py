@@ -154,6 +154,12 @@ def test_networks_that_answer_nearly_alike_are_as_good_within_a_margin():
     assert claims_of(outcomes, None)["one"]["other"].said == "not told apart"
 
 
+def test_scores_on_other_validation_images_choose_nothing():
+    one, other = row("mixnet_m", 0.79, 15, 0.85), row("resnet50", 0.81, 30, 0.80)
+    one.validation["images"], other.validation["images"] = 100, 30
+    assert choose([one, other]) is None and "of other images" in verdict([one, other], None)[0]
+
+
 def test_validation_chooses_and_the_test_only_reports():
     chosen, best_tested = row("mixnet_m", 0.79, 15, 0.85), row("resnet50", 0.81, 30, 0.80)
     assert choose([best_tested, chosen]) is chosen and criterion([best_tested, chosen]) == "top1"
