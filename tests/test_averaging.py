@@ -38,3 +38,8 @@ def test_buffers_of_whole_numbers_are_taken():
     counts = [torch.tensor(3)]
     moving_average(2)(counts, [torch.tensor(5)], torch.tensor(1))
     assert 3 <= counts[0] <= 5
+
+
+@pytest.mark.parametrize(("window", "share"), [(0.5, 0.5), (2, 0.5), (4, 0.75)])
+def test_the_shortest_window_is_two_updates(window, share):
+    assert averages([1.0] * 50 + [0.0], window)[-1] == pytest.approx(share)

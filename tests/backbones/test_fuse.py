@@ -1,5 +1,6 @@
 """A fused network against the one it was made from."""
 
+import pytest
 import torch
 from enlivening import enliven
 from timm.layers.mixed_conv2d import MixedConv2d
@@ -42,3 +43,48 @@ def test_every_registered_network_computes_the_same():
             assert (MixConv2d in kinds) == (not merge and "mix" in spec.name), spec.name
             assert not any(kind is MixedConv2d for kind in kinds), spec.name
             assert largest_difference(model, fused, size) < 1e-5, (spec.name, merge)
+
+
+def pointwise(*convs: nn.Conv2d) -> nn.Sequential:
+    """A network of one layer: timm's, with other convolutions in it."""
+    layer = MixedConv2d(8, 8, [1] * len(convs))
+    for name, conv in zip(layer, convs, strict=True):
+        layer[name] = conv
+    return nn.Sequential(layer).eval()
+
+
+@pytest.mark.parametrize("kind", ["split", "grouped", "dense"])
+@pytest.mark.parametrize(
+    ("settings", "becomes_one"),
+    [
+        ([{}, {}], True),
+        ([{"stride": 2}, {"stride": 2}], True),
+        ([{}, {"groups": 2}], False),
+        ([{"groups": 2}, {"groups": 2}], False),
+        ([{"padding": 1}, {"padding": 1}], False),
+    ],
+)
+def test_groups_of_1x1_convolutions_become_one_where_that_is_the_same(kind, settings, becomes_one):
+    model = pointwise(*(nn.Conv2d(4, 4, 1, bias=bool(i), **its) for i, its in enumerate(settings)))
+    for conv in model[0].values():  # one bias, or none
+        conv.bias = nn.Parameter(torch.randn(4))
+    fused = fuse(model, pointwise=kind)
+    assert (type(fused[0]) is nn.Conv2d) == (becomes_one and kind != "split")
+    if type(fused[0]) is nn.Conv2d:
+        assert fused[0].groups == (2 if kind == "grouped" else 1)
+    torch.testing.assert_close(fused(torch.ones(1, 8, 6, 6)), model(torch.ones(1, 8, 6, 6)))
+
+
+def test_groups_of_another_stride_stay():
+    model = pointwise(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, stride=2))
+    assert isinstance(fuse(model)[0], MixedConv2d)
+    model = pointwise(nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1))
+    assert isinstance(fuse(model)[0], MixedConv2d)
+
+
+def test_by_default_mixconv_is_merged_and_nothing_is_trained():
+    model = create_backbone("mixnet_s", weights="none", num_classes=7)
+    fused = fuse(model)
+    assert not any(isinstance(module, MixConv2d) for module in fused.modules())
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -142,3 +142,7 @@ def assert_same(ours, theirs, x):
     gradients = [parameter.grad for parameter in theirs.parameters()]
     for ours_parameter, gradient in zip(ours.parameters(), gradients, strict=True):
         torch.testing.assert_close(ours_parameter.grad, gradient)
+
+
+def test_groups_are_computed_one_by_one_unless_asked():
+    assert not MixConv2d(8, (3, 5)).merged

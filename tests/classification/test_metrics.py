@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
+from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss, top_k_accuracy_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -96,3 +98,49 @@ def test_per_class_rows(predictions):
     rows = metrics.per_class(predictions, names)
     assert [row["class"] for row in rows] == names
     assert sum(row["images"] for row in rows) == len(predictions.labels)
+
+
+def test_probabilities_are_the_softmax_of_logits_and_temperatures_divide_these():
+    logits = np.array([[1.0, -2.0, 0.5], [900.0, -30.0, 899.0], [0.0, -800.0, -801.0]])
+    made = metrics.Predictions.from_logits(logits, np.zeros(3, int))
+    np.testing.assert_allclose(made.probabilities, softmax(logits, axis=1), atol=1e-12)
+    np.testing.assert_allclose(made.at_temperature(2.5).probabilities[:1], softmax(logits[:1] / 2.5, axis=1))
+    # Nothing is infinitely sure: log 0 is taken as that of 1e-12.
+    cold = metrics.Predictions(np.array([[1.0, 0.0]]), np.zeros(1, int)).at_temperature(2.0)
+    np.testing.assert_allclose(cold.probabilities, [[1 / (1 + 1e-6), 1e-6 / (1 + 1e-6)]])
+
+
+def test_the_mean_log_loss_has_its_normal_interval(predictions):
+    losses = -np.log(predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels])
+    low, high = norm.interval(0.95, losses.mean(), losses.std() / np.sqrt(len(losses)))
+    estimate = metrics.mean_log_loss(predictions)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((losses.mean(), low, high), rel=1e-4)
+
+
+def test_bins_of_calibration():
+    """Fifteen of one width; all that is certain belongs to the last."""
+    bins = metrics.calibration_bins(np.array([0.0, 0.5, 0.5, 0.95, 1.0]), np.array([1, 1, 0, 1, 1]))
+    assert bins == [(0.0, 1.0, 1), (0.5, 0.5, 2), (0.975, 1.0, 2)]
+
+
+def test_a_class_that_is_nowhere_does_not_count():
+    confusion = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    assert metrics.mean_class_accuracy(confusion) == pytest.approx((0.75 + 1) / 2)
+    assert metrics.macro_f1(confusion) == pytest.approx((6 / 7 + 8 / 9) / 2)
+
+
+def test_scores_in_words_and_in_metrics_json():
+    estimate = metrics.Estimate(0.87654, 0.8123, 0.9)
+    assert str(estimate) == "87.65 % (81.2–90.0)"
+    assert metrics.selected_on(estimate) == {"value": 0.87654, "low": None, "high": None, "selected_on": True}
+    assert str(metrics.PointEstimate(0.5, "why")) == "50.00 %"
+
+
+def test_rows_of_classes_by_hand():
+    """Of four cats one is taken for a dog, of two dogs both for an emu, of no emu anything."""
+    labels, predicted = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 2, 2])
+    cat, dog, emu = metrics.per_class(metrics.Predictions(np.eye(3)[predicted], labels), ["cat", "dog", "emu"])
+    assert (cat["images"], dog["images"], emu["images"]) == (4, 2, 0)
+    assert cat["accuracy"].value == 0.75 and dog["accuracy"].value == 0 and emu["accuracy"] is None
+    assert (cat["precision"], dog["precision"], emu["precision"]) == (1.0, 0.0, 0.0)
+    assert (cat["confused_with"], dog["confused_with"], emu["confused_with"]) == ("dog", "emu", "")

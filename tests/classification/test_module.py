@@ -94,3 +94,14 @@ def test_balanced_weights_do_not_teach_that_frequent_classes_are_wrong():
     minimize(module, *seen)
     right = (module(unseen[0]).argmax(dim=1) == unseen[1]).float()
     assert right[:200].mean() > 0.9 and right[200:].mean() > 0.9
+
+
+@pytest.mark.parametrize(("batch_norm", "moves"), [("frozen", False), ("train", True)])
+def test_batch_norm_is_frozen_or_follows_the_batches(batch_norm, moves):
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    model.num_classes = 2
+    module = classifier(model, batch_norm=batch_norm).train()
+    assert model[3].training and model[0].training is moves
+    module.loss(torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])).backward()
+    assert bool((model[0].running_mean != 0).any()) is moves
+    assert not module.eval().model[0].training

@@ -5,7 +5,17 @@ import pytest
 from scipy.special import softmax
 
 from mixtransfer.classification.metrics import Predictions, log_loss
-from mixtransfer.classification.selection import Judgement, deal, judge, largest_share, least_loss, places_in_class
+from mixtransfer.classification.selection import (
+    Judgement,
+    balancing,
+    deal,
+    head_folds,
+    judge,
+    largest_share,
+    least_loss,
+    places_in_class,
+)
+from mixtransfer.data.dataset import Examples, ImageDataset
 
 
 def two_classes(margins: np.ndarray) -> Predictions:
@@ -105,3 +115,22 @@ def test_units_are_whole_whatever_classes_they_hold(seed):
     for label in set(labels.tolist()):
         own = folds[labels == label]
         assert (own < 0).any() or len(set(own.tolist())) > 1
+
+
+def dataset_of(train: list[int], val: list[int]) -> ImageDataset:
+    parts = [Examples(np.zeros((len(its), 1, 1, 3), np.uint8), np.array(its)) for its in (train, val, [0])]
+    return ImageDataset("d", ["a", "b"], *parts)
+
+
+def test_balancing_weighs_classes_alike():
+    """The number of images over that of classes times the class's own."""
+    weights = balancing(dataset_of([0] * 30 + [1] * 10, [0, 1]))
+    np.testing.assert_allclose(weights, [40 / (2 * 30), 40 / (2 * 10)])
+
+
+@pytest.mark.parametrize(("validated", "alone"), [(398, False), (400, True), (402, True)])
+def test_400_images_to_validate_on_judge_alone(validated, alone):
+    folds = head_folds(dataset_of([0, 1] * 10, [0, 1] * (validated // 2)))
+    assert len(folds) == 20 + validated
+    assert (folds[:20] == -1).all() == alone
+    assert set(folds[20:].tolist()) == ({0} if alone else {0, 1, 2})

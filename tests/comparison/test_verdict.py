@@ -310,3 +310,7 @@ def test_a_claim_as_json():
         "difference": {"value": -0.02, "low": -0.03, "high": -0.01},
         "verdict": "worse", "p": 0.01, "p_holm": 0.01, "p_equivalent": 0.4,
     }  # fmt: skip
+
+
+def test_one_backbone_has_no_front():
+    assert not any("Most accurate" in sentence for sentence in verdict([row("mixnet_m", 0.79, 15, 0.85)], None))

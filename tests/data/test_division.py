@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixtransfer.data.division import Division, counted
+from mixtransfer.data.division import Division, Found, counted
 
 
 def test_the_images_of_a_part_come_in_their_order():
@@ -17,3 +17,7 @@ def test_the_images_of_a_part_come_in_their_order():
 @pytest.mark.parametrize("count, words", [(0, "0 images"), (1, "1 image"), (2, "2 images"), (2000, "2,000 images")])
 def test_one_of_a_thing_is_no_plural(count, words):
     assert counted(count) == words
+
+
+def test_by_default_no_test_part_is_hidden():
+    assert not Found("d", [], [], np.empty(0), np.empty(0), [], []).has_unlabelled_test

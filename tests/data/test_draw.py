@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from folders import make_folder
 
+from mixtransfer.data.division import Found
+from mixtransfer.data.draw import Draw
 from mixtransfer.data.load import load_dataset
 from mixtransfer.errors import UserError
 
@@ -162,3 +164,33 @@ def test_an_empty_validation_part_is_drawn(tmp_path):
     (tmp_path / "d" / "val" / "a").mkdir(parents=True)
     dataset = load_dataset(str(tmp_path / "d"))
     assert len(dataset.val) and len(dataset.test) == 6
+
+
+def test_by_default_a_fifth_is_tested_and_a_tenth_of_the_rest_validates():
+    assert (Draw().test_fraction, Draw().val_fraction, Draw().seed) == (0.2, 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "unlabelled", "expected"),
+    [
+        (("train", "val"), False, ("train", "test")),  # nobody may choose by what results are reported on
+        (("train", "val", "test"), False, ("train", "val", "test")),
+        (("train", "test"), False, ("train", "test")),
+        (("train", "val"), True, ("train", "val")),  # val stands not for a test part that there is
+    ],
+)
+def test_given_parts_stay_but_for_val_in_place_of_a_test_part(parts, unlabelled, expected):
+    given = np.repeat(np.array(parts, dtype=object), 30)
+    names = [f"{i}.jpg" for i in range(len(given))]
+    labels = np.arange(len(given)) % 2
+    found = Found("d", ["a", "b"], names, given, labels, [""] * len(names), [""] * len(names),
+                  has_unlabelled_test=unlabelled)  # fmt: skip
+    division = Draw().divide(found)
+    for i, part in enumerate(expected):
+        own = set(division.parts[30 * i : 30 * (i + 1)])
+        if part == "train":  # what is missing comes out of it
+            assert own == {"train"} | {"val", "test"} - set(expected)
+        else:
+            assert own == {part}
+    told = any("val is used as the test part" in note for note in division.notes)
+    assert told == (parts == ("train", "val") and not unlabelled)

@@ -71,3 +71,16 @@ def test_extreme_shapes(size, mode):
     )
     assert view.shape == (32, 32, 3)
     np.testing.assert_array_equal(view[16, 16], (10, 20, 30))
+
+
+def test_without_a_word_it_is_imagenets():
+    """The published means and deviations of ImageNet's channels."""
+    plain = Preprocessing(size=96)
+    assert plain.mean == (0.485, 0.456, 0.406) and plain.std == (0.229, 0.224, 0.225)
+    assert plain.min_side == 192  # twice the size: decoding at a reduced scale loses nothing
+
+
+@pytest.mark.parametrize("crop", [0.0, -0.5, 1.1])
+def test_a_share_that_is_none_is_refused(crop):
+    with pytest.raises(ValueError, match="crop"):
+        Preprocessing.from_dict({**Preprocessing(size=96).to_dict(), "crop": crop})
