@@ -11,3 +11,7 @@ def print_table(table: Table) -> None:
 
 def in_minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"
+
+
+def silent(_: str) -> None:
+    """Where sentences go that nobody is to read."""

@@ -16,6 +16,11 @@ from mixtransfer.run import Run
 
 
 def train(options: TrainOptions) -> int:
+    if options.preview:
+        from mixtransfer.classification.preview import write_preview
+
+        print(f"Preview: {write_preview(options)}")
+        return 0
     run = train_run(options)
     if run is not None:
         print_run(run)

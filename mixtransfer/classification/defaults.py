@@ -12,6 +12,7 @@ from torch import nn
 from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import processes
+from mixtransfer.console import silent
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
@@ -44,11 +45,7 @@ LEAST_FACTOR, LARGEST_FACTOR = 0.25, 4.0
 Say = Callable[[str], None]
 
 
-def _nothing(_: str) -> None:
-    pass
-
-
-def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say: Say = _nothing) -> TrainOptions:
+def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say: Say = silent) -> TrainOptions:
     """Fill in every option left to us.
 
     The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``), and so does
@@ -95,7 +92,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     )
 
 
-def default_rate(options: TrainOptions, images: int, say: Say = _nothing) -> float:
+def default_rate(options: TrainOptions, images: int, say: Say = silent) -> float:
     """The peak learning rate of the head for options whose batch size is known.
 
     It follows the images of a step, those of all processes together.

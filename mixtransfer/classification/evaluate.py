@@ -14,6 +14,7 @@ from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import Classifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
 from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+from mixtransfer.console import silent
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
@@ -64,7 +65,7 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = print) -> Ev
     prepare_process()
     trained = open_classifier(options.run)
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
-    examples, classes = _chosen_examples(options, Run.open(options.run), say if main else _nothing)
+    examples, classes = _chosen_examples(options, Run.open(options.run), say if main else silent)
     examples = with_labels_of(examples, classes, trained.classes)
     module = Classifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
@@ -132,10 +133,6 @@ def _part(dataset: ImageDataset, part: str, say: Callable[[str], None]) -> tuple
     if not len(parts[part]):
         raise UserError(f"{dataset.name} has no {part} images to score: choose another --split.")
     return parts[part], dataset.classes
-
-
-def _nothing(_: str) -> None:
-    pass
 
 
 def with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Examples:

@@ -51,7 +51,7 @@ class Classifier(L.LightningModule):
         self.options, self.total_steps = options, total_steps
         self.lr: Any = options.lr if options else None
         self.register_buffer("class_weight", class_weight, persistent=False)
-        self.mix = _mixing(options, model.num_classes) if options else None
+        self.mix = mixing(options, model.num_classes) if options else None
         self._results: list[tuple[torch.Tensor, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -170,7 +170,8 @@ def _weights(labels: torch.Tensor, class_weight: torch.Tensor) -> torch.Tensor:
     return class_weight[labels] if labels.ndim == 1 else (labels * class_weight).sum(dim=1)
 
 
-def _mixing(options: TrainOptions, classes: int) -> nn.Module | None:
+def mixing(options: TrainOptions, classes: int) -> nn.Module | None:
+    """What mixes the images (n, 3, height, width) and labels of a batch as the options ask for, if they do."""
     ways = []
     if options.mixup:
         ways.append(v2.MixUp(alpha=options.mixup, num_classes=classes))

@@ -25,7 +25,8 @@ class TrainOptions:
         backbone: A name of `mixtransfer models` or of timm, or a backbone file.
         weights: Where to start: imagenet (published weights), none (from scratch), or a file.
         output: The run's folder; by default a new one under runs/.
-        resume: A run to go on with after an interrupt, with its own configuration.
+        resume: An interrupted run to go on with, by its own configuration.
+        preview: Write a page of the first batches, and stop.
         data_root: Where named datasets live, or are downloaded to.
         epochs: Passes over the training set; by default 5 to 32, or 30 from scratch; 0: head alone.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
@@ -48,8 +49,7 @@ class TrainOptions:
         class_weights: balanced weighs images of rare classes more, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
-        patience: Stop after this many epochs without a better validation result, and keep the best one; 0 never
-            stops early.
+        patience: Stop after so many epochs without a better validation result, and keep the best; 0: never.
         val_fraction: Share of each class to validate on, if the data has no such part.
         test_fraction: Share of each class to test on, if the data is not split.
         split_seed: Seed of these splits, not the training's: runs share a test set.
@@ -68,6 +68,7 @@ class TrainOptions:
     weights: str = "imagenet"
     output: str | None = None
     resume: str | None = None
+    preview: bool = False
     data_root: str = "data"
     epochs: int | None = None
     batch_size: int | Literal["auto"] = 32

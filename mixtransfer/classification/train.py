@@ -48,7 +48,7 @@ from mixtransfer.classification.trainer import (
     rates_by_layer,
     steps_of,
 )
-from mixtransfer.console import in_minutes
+from mixtransfer.console import in_minutes, silent
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.named import NAMED_DATASETS
@@ -89,7 +89,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     prepare_process()
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     if not main:
-        say = _nothing
+        say = silent
     run = None
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
@@ -401,7 +401,3 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
 def _median(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(float(np.median(known)), 2) if known else None
-
-
-def _nothing(_: str) -> None:
-    pass

@@ -15,7 +15,7 @@ from mixtransfer.comparison.rows import SCORES, Row, gather
 from mixtransfer.comparison.study import run_study
 from mixtransfer.comparison.verdict import Claim, beside, choose, verdict
 from mixtransfer.comparison.workers import Job, Say
-from mixtransfer.console import print_table
+from mixtransfer.console import print_table, silent
 from mixtransfer.errors import UserError
 from mixtransfer.run import ModelCard, Run
 from mixtransfer.signals import interruptible
@@ -31,7 +31,7 @@ def compare(options: CompareOptions) -> int:
     if options.margin is not None and not 0 < options.margin < 100:
         raise UserError(f"--margin is {options.margin:g}; it must be more than 0 and less than 100 points.")
     margin = options.margin and options.margin / 100
-    say = _silent if options.json else print
+    say = silent if options.json else print
     if options.data and all(Run.is_run(one) for one in options.data) and not _is_study(options.data):
         folder, title, runs, failures = _given_runs(options, say)
     else:
@@ -148,7 +148,3 @@ def _difference(claim: Claim | None) -> str:
         return ""
     interval = "\n{:+.1f} to {:+.1f}".format(*(100 * end for end in claim.interval)) if claim.interval else ""
     return f"{100 * claim.difference.value:+.1f}{interval}"
-
-
-def _silent(_: str) -> None:
-    pass

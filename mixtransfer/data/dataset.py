@@ -140,7 +140,7 @@ class ImageDataset:
         try:
             division = by.divide(found)
         except TooFew as error:
-            raise UserError(_too_few(error, found)) from error
+            raise UserError(too_few(error, found)) from error
         train, val, test, new = (every.subset(division.members(part)) for part in ("train", "val", "test", "new"))
         its_notes = [*(notes or []), *division.notes]
         return cls(name, classes, train, val, test, its_notes, skipped or {}, new, found, division)
@@ -165,7 +165,8 @@ class ImageDataset:
         return Split.of(self.found, self.division)
 
 
-def _too_few(error: TooFew, found: Found) -> str:
+def too_few(error: TooFew, found: Found) -> str:
+    """What a user is to know of a class that cannot be in every part."""
     name = f"class {found.classes[error.label]!r} of {found.source}"
     mend = "add images or take the class out"
     if error.part == "fold":

@@ -3,6 +3,7 @@
 import json
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
+from mixtransfer.console import silent
 from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
 from mixtransfer.detection.options import PredictOptions as DetectOptions
 from mixtransfer.errors import UserError
@@ -31,7 +32,7 @@ def benchmark(options: BenchmarkOptions) -> int:
     from mixtransfer.deploy.benchmark import benchmark as measure_model
     from mixtransfer.deploy.benchmark_report import COLUMNS, cells, peaks, write_benchmark
 
-    result = measure_model(options, _silent if options.json else print)
+    result = measure_model(options, silent if options.json else print)
     page = write_benchmark(options, result)
     if options.json:
         print(json.dumps(result.to_dict()))
@@ -48,10 +49,6 @@ def benchmark(options: BenchmarkOptions) -> int:
         print(f"{LABELS[runtime]}: {reason}")
     print(f"Report: {page}")
     return 0
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def classify(options: ClassifyOptions) -> int:

@@ -11,6 +11,11 @@ from mixtransfer.run import Run
 
 
 def train(options: TrainOptions) -> int:
+    if options.preview:
+        from mixtransfer.detection.preview import write_preview
+
+        print(f"Preview: {write_preview(options)}")
+        return 0
     from mixtransfer.detection.train import train as train_run
 
     run = train_run(options)

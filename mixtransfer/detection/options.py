@@ -22,6 +22,7 @@ class TrainOptions:
             weights, or a run of `detect train`, which keeps what it knows of classes of the same name.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
+        preview: Write a page of the first batches as the network would see them, and stop.
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
         batch_size: Images a step, over all devices.
@@ -56,6 +57,7 @@ class TrainOptions:
     weights: str = "imagenet"
     output: str | None = None
     resume: str | None = None
+    preview: bool = False
     data_root: str = "data"
     iterations: int | None = None
     batch_size: int = 16

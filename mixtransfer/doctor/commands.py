@@ -5,10 +5,13 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from mixtransfer.console import silent
 from mixtransfer.doctor.examine import Diagnosis, examine
 from mixtransfer.doctor.finding import Finding, plural
 from mixtransfer.doctor.options import DoctorOptions
+from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.signals import interruptible
 
@@ -24,6 +27,7 @@ def doctor(options: DoctorOptions) -> int:
         text = json.dumps(diagnosis.to_dict(), ensure_ascii=False, indent=1)
         write_atomic(folder / "doctor.json", text + "\n")
         write_report(folder / "report.html", diagnosis)
+        preview = _preview(options, diagnosis.listing.task, folder / "preview.html") if options.preview else ""
     if options.fix_list:
         write_fix_list(Path(options.fix_list), diagnosis)
     if options.json:
@@ -33,7 +37,28 @@ def doctor(options: DoctorOptions) -> int:
         if options.fix_list:
             print(f"To drop: {plural(len(diagnosis.to_drop), 'image')}, in {options.fix_list}")
         print(f"Report:  {folder / 'report.html'}")
+        if preview:
+            print(f"Preview: {preview}")
     return 1 if any(finding.severity == "error" for finding in diagnosis.findings) else 0
+
+
+def _preview(options: DoctorOptions, task: str, path: Path) -> str:
+    """Write the preview of a training with the defaults; where it is, or why there is none."""
+    given: dict[str, Any] = {"data_root": options.data_root, "layout": options.layout, "group_by": options.group_by}
+    if options.image_size:
+        given["image_size"] = options.image_size
+    try:
+        if task == "classify":
+            from mixtransfer.classification import preview as classification
+            from mixtransfer.classification.options import TrainOptions
+
+            return str(classification.write_preview(TrainOptions(options.data, **given), path, silent))
+        from mixtransfer.detection import preview as detection
+        from mixtransfer.detection.options import TrainOptions as DetectOptions
+
+        return str(detection.write_preview(DetectOptions(options.data, **given), path, silent))
+    except UserError as error:  # what is wrong with the data is among the findings
+        return f"none: {error}"
 
 
 def write_fix_list(path: Path, diagnosis: Diagnosis) -> None:

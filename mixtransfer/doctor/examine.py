@@ -10,7 +10,7 @@ from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
 from mixtransfer.doctor.finding import SEVERITIES, Finding, plural, worst_first
-from mixtransfer.doctor.groups import group_findings
+from mixtransfer.doctor.groups import group_findings, split_findings
 from mixtransfer.doctor.labels import label_findings
 from mixtransfer.doctor.listing import Listing, list_data
 from mixtransfer.doctor.looking import Look, look_through
@@ -102,6 +102,8 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     else:
         counts = {part: _counts(listing, looks, part) for part in listing.parts}
     findings += [*class_findings(counts, listing.task), *group_findings(listing)]
+    if listing.task == "classify" and not any(finding.severity == "error" for finding in findings):
+        findings += split_findings(listing, [i for i, look in enumerate(looks) if look.reason is None])
     if run is not None:
         findings += label_findings(listing, run, options.data, options.data_root, options.layout)
     dropped = {i: look.reason for i, look in enumerate(looks) if look.reason} | copies.to_drop()

@@ -1,5 +1,9 @@
 """Findings about groups: torn between parts, or holding all of a class."""
 
+from mixtransfer.data.dataset import too_few
+from mixtransfer.data.division import Found
+from mixtransfer.data.draw import Draw
+from mixtransfer.data.splits import TooFew
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 
@@ -33,6 +37,29 @@ def group_findings(listing: Listing) -> list[Finding]:
             )
         )
     return [*found, *_whole_classes(listing)]
+
+
+def split_findings(listing: Listing, usable: list[int]) -> list[Finding]:
+    """Why training could not draw the parts that the data does not have, if it could not.
+
+    Args:
+        usable: Positions of the images that can be used.
+    """
+    found = Found(
+        listing.name,
+        listing.classes,
+        [listing.file(i) for i in usable],
+        listing.part[usable].astype(object),
+        listing.label[usable],
+        [listing.classes[listing.label[i]] for i in usable],
+        [listing.groups[i] if listing.groups else "" for i in usable],
+    )
+    try:
+        Draw().divide(found)
+    except TooFew as error:
+        mend = "Until then training refuses this data."
+        return [Finding("class_too_small", "error", too_few(error, found), mend)]
+    return []
 
 
 def _by_part(listing: Listing, own: list[int]) -> str:

@@ -23,6 +23,8 @@ class DoctorOptions:
         output: Folder of report.html and doctor.json; by default runs/NAME-doctor. What was read of each image is kept
             there, so that the next call, or the same after an interrupt, is quick.
         fix_list: A CSV file to write, with the path of each image to drop and the reason.
+        preview: Write preview.html too: the first batches of a training with the defaults, as its
+            network would see them.
         data_root: Where named datasets live; nothing is downloaded that is there.
         image_size: Side in pixels that a detector would be trained at, for the fit of its anchors; by default the
             run's, or 320.
@@ -36,6 +38,7 @@ class DoctorOptions:
     layout: LayoutName | FolderLayout = "auto"
     output: str | None = None
     fix_list: str | None = None
+    preview: bool = False
     data_root: str = "data"
     image_size: int | None = None
     json: bool = False

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.trainer import prepare_process
-from mixtransfer.console import print_table
+from mixtransfer.console import print_table, silent
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
@@ -43,7 +43,7 @@ POLL = 5  # seconds between looks at what another process does
 
 def search(options: SearchOptions) -> int:
     with interruptible(lambda: "The same command goes on."):
-        folder = run_search(options, _silent if options.json else print)
+        folder = run_search(options, silent if options.json else print)
     if options.json:
         print((folder / "search.json").read_text(encoding="utf-8"), end="")
     else:
@@ -155,7 +155,3 @@ def _print(options: SearchOptions, folder: Path) -> None:
     print(f"Winner:  {file}")
     print(f"Report:  {folder / 'report.html'}")
     print(f"Train:   mixtransfer classify train {options.data} --backbone {file} --weights none")
-
-
-def _silent(_: str) -> None:
-    pass

@@ -1,0 +1,70 @@
+"""`--preview`: a page of what a classifier would be trained on."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.backbones.capability import check_classifier
+from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.defaults import check, resolve
+from mixtransfer.classification.module import mixing
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.report.preview import BATCHES, IMAGES, preview_page, preview_path
+from mixtransfer.run import reopen
+from mixtransfer.run_data import training_images
+
+
+def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = print) -> Path:
+    """Write the first batches of a training as its network would see them, without training anything.
+
+    Args:
+        path: Of the page; by default beside the run's folder.
+        say: Where sentences for the user go.
+
+    Raises:
+        UserError: An option or the data cannot be used.
+    """
+    run = None
+    if options.resume:
+        run, options = reopen(options, ("data_root",))
+    check(options)
+    spec = backbone_spec(options.backbone)
+    check_classifier(spec, options.image_size)
+    dataset = training_images(options, run)
+    model = create_backbone(spec, "none", num_classes=len(dataset.classes), image_size=options.image_size)
+    options = resolve(options, dataset, model, say)
+    preprocessing = Preprocessing.of(model, options.image_size)
+    data = ClassificationData.of(dataset, preprocessing, options)
+    data.workers = 0
+    mix = mixing(options, len(dataset.classes))
+    torch.manual_seed(options.seed)
+    batches = []
+    for images, labels in islice(data.train_dataloader(), BATCHES):
+        views, shares = images.float(), torch.nn.functional.one_hot(labels, len(dataset.classes)).float()
+        if mix is not None:
+            views, shares = mix(views, labels)
+        batches.append([_captioned(*one, dataset.classes) for one in zip(views, shares, strict=True)][:IMAGES])
+    chosen = dataset.val.subset(np.arange(min(IMAGES, len(dataset.val))))
+    evaluated = [
+        (preprocessing.central_view(chosen.image(i, preprocessing.min_side)), dataset.classes[chosen.labels[i]])
+        for i in range(len(chosen))
+    ]
+    mixed = f", mixup {options.mixup:g} and CutMix {options.cutmix:g}" if mix is not None else ""
+    how = f"At {preprocessing.size} pixels, augmentation {options.augment!r}{mixed}, batches of {data.batch_size}."
+    path = path or preview_path(options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    preview_page(dataset.name, dataset.notes, batches, evaluated, how).write(path)
+    return path
+
+
+def _captioned(view: torch.Tensor, shares: torch.Tensor, classes: list[str]) -> tuple[np.ndarray, str]:
+    """A view (3, height, width) for a page, and the names of its classes, with their shares if it has several."""
+    largest = [int(i) for i in shares.argsort(descending=True) if shares[i] > 0]
+    names = [f"{100 * float(shares[i]):.0f} % {classes[i]}" if len(largest) > 1 else classes[i] for i in largest]
+    pixels = view.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(pixels), ", ".join(names)

@@ -1,0 +1,64 @@
+"""`--preview`: a page of what a detector would be trained on, boxes drawn."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.dataset import Record
+from mixtransfer.detection.drawing import draw_truth
+from mixtransfer.detection.loader import IterationBatches
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper
+from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.train import check
+from mixtransfer.report.preview import BATCHES, IMAGES, preview_page, preview_path
+from mixtransfer.run import reopen
+from mixtransfer.run_data import training_boxes
+
+
+def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = print) -> Path:
+    """Write the first batches of a training as its network would see them, without training anything.
+
+    Args:
+        path: Of the page; by default beside the run's folder.
+        say: Where sentences for the user go.
+
+    Raises:
+        UserError: An option or the data cannot be used.
+    """
+    run = None
+    if options.resume:
+        run, options = reopen(options, ("data_root",))
+    check(options)
+    dataset = training_boxes(options, run)
+    say(dataset.reading)
+    mapper = TrainingMapper(DetectionAugment(options.augment, options.image_size))
+    drawn = []
+    for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
+        views = [mapper(dataset.train[index], seed) for index, seed in batch[:IMAGES]]
+        drawn.append([_drawn(view["image"], view["boxes"], view["labels"], dataset.classes, view) for view in views])
+    whole = EvaluationMapper(options.image_size)
+    evaluated = [
+        _drawn(whole(record)["image"], *_targets(record, options.image_size), dataset.classes, whole(record))
+        for record in dataset.val[:IMAGES]
+    ]
+    how = f"At {options.image_size} pixels, augmentation {options.augment!r}, batches of {options.batch_size}."
+    path = path or preview_path(options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    preview_page(dataset.name, [dataset.reading, *dataset.notes], drawn, evaluated, how).write(path)
+    return path
+
+
+def _targets(record: Record, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes in the pixels of a square view of the whole image, and labels."""
+    boxes, labels = record.targets
+    return boxes / np.array([record.width, record.height] * 2) * size, labels
+
+
+def _drawn(image, boxes: np.ndarray, labels: np.ndarray, classes: list[str], origin: dict) -> tuple[np.ndarray, str]:
+    picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    count = f"{len(boxes)} box{'es' * (len(boxes) != 1)}"
+    return np.asarray(draw_truth(picture, boxes, labels, classes)), f"{Path(origin['file_name']).name}, {count}"
