@@ -23,7 +23,7 @@ class TrainOptions:
     Args:
         data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
         backbone: A name of `mixtransfer models` or of timm, or a backbone file.
-        weights: Where to start: imagenet (published), none (from scratch), or a file.
+        weights: Start: imagenet (published), none (from scratch), or a file.
         output: The run's folder; by default a new one under runs/.
         resume: An interrupted run to go on with, by its own configuration.
         preview: Write a page of the first batches, and stop.
