@@ -274,6 +274,13 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
     if options.data is not None and not same_data(options.data, str(recorded.data)):
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
     default = kind()
+    for name, value in asdict(options).items():
+        known = name in ("data", "resume", "preview", *machine_options)
+        if not known and value not in (getattr(default, name), getattr(recorded, name)):
+            raise UserError(
+                f"{run.folder} goes on with its own --{name.replace('_', '-')} {getattr(recorded, name)}, not {value}: "
+                "leave it out, or train anew."
+            )
     given = {name: getattr(options, name) for name in machine_options}
     return run, replace(recorded, **{k: v for k, v in given.items() if v != getattr(default, k)})
 

@@ -28,8 +28,8 @@ def read_split(run: Run) -> Split:
         split = Split.read(run.split)
     except FileNotFoundError:
         raise UserError(
-            f"{run.folder} keeps no split, because an older version trained it, so which images it was trained on is "
-            "not known: train anew, or evaluate it on other images by giving DATA."
+            f"{run.folder} keeps no split ({run.split.name} was taken out, or an older version trained it), so which "
+            "images it was trained on is not known: train anew, or evaluate it on other images by giving DATA."
         ) from None
     return replace(split, classes=ModelCard.read(run.model).classes) if run.model.exists() else split
 

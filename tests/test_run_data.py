@@ -269,7 +269,9 @@ def test_the_runs_own_images_in_another_place_are_recognized(copy, capsys):
     code, out, err = answer(capsys, *words)
     assert code == 0 and json.loads(out)["images"] == 40
     tested = sum(",test," in line for line in Run(copy / "done").split.read_text().splitlines())
-    assert f"was trained on {40 - tested} of these 40 images, so the score is too high; --split test" in err
+    assert (
+        f"was trained or validated on {40 - tested} of these 40 images, so the score is too high; --split test" in err
+    )
     code, out, err = answer(capsys, *words, "--split", "test")
     assert code == 0 and json.loads(out)["images"] == tested and not err
 
@@ -296,3 +298,59 @@ def test_all_test_images_gone(copy, capsys):
     assert code == 2 and "has no test images to score" in err.splitlines()[-1]
     with pytest.raises(UserError, match="no image to test on is left"), contextlib.redirect_stdout(None):
         train(TrainOptions(resume=str(copy / "begun"), workers=0))
+
+
+def test_a_split_that_names_an_image_twice_is_damaged(copy, capsys):
+    split = Run(copy / "done").split
+    lines = split.read_text().splitlines()
+    split.write_text("\n".join([*lines, lines[1].replace(",train,", ",test,")]) + "\n")
+    code, _, err = answer(capsys, "classify", "evaluate", copy / "done")
+    assert code == 2 and "more than once" in err and err.count("\n") == 1
+
+
+def test_new_names_of_images_that_were_trained_on_are_told(copy, capsys):
+    """Copies beside the originals, as they come when folders are merged."""
+    dataset = load_dataset(str(copy / "d"))
+    for i in range(3):
+        path = dataset.train.images[i]
+        shutil.copy(path, path.with_name(f"copy{path.name}"))
+    words = ["classify", "evaluate", copy / "done", "--json", "--workers", "0", "--split", "new"]
+    code, out, err = answer(capsys, *words)
+    assert code == 0 and json.loads(out)["images"] == 3
+    assert "was trained or validated on 3 of these 3 images" in err
+
+
+def test_new_images_of_groups_that_were_trained_on_are_told(tmp_path, capsys):
+    data = make_folder(tmp_path / "d", CLASSES, size=32)
+    run = train(tiny(data, tmp_path / "r", group_by=r"(\d)\.jpg", epochs=1), say=lambda _: None)
+    grow(data)  # by five of each class, in the groups 0 to 4
+    words = ["classify", "evaluate", run.folder, "--json", "--workers", "0", "--split", "new"]
+    code, out, err = answer(capsys, *words)
+    assert code == 0 and json.loads(out)["images"] == 10
+    used = {row["group"] for row in csv.DictReader(run.split.open()) if row["part"] in ("train", "val")}
+    inside = 2 * len(used & set("01234"))
+    assert inside > 0 and f"{inside} images of groups that were trained or validated on" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--epochs", "12"], "goes on with its own --epochs 3, not 12"),
+        (["--lr", "5"], "goes on with its own --lr"),
+        (["--backbone", "resnet50"], "goes on with its own --backbone mobilenetv3_small_050, not resnet50"),
+    ],
+)
+def test_options_that_a_resumed_training_has_already_are_refused(copy, words, says, capsys):
+    code, _, err = answer(capsys, "classify", "train", "--resume", copy / "begun", *words)
+    assert code == 2 and says in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [("epochs", 1, "has trained 2 epochs already, more than the 1"), ("backbone", "resnet18", "but the run is of")],
+)
+def test_a_configuration_that_was_changed_by_hand(copy, key, value, says, capsys):
+    config = Run(copy / "begun").config
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), key: value}))
+    code, _, err = answer(capsys, "classify", "train", "--resume", copy / "begun")
+    assert code == 2 and says in err.splitlines()[-1] and "Traceback" not in err

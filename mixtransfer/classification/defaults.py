@@ -73,7 +73,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     chooses_size = fit_head and processes(options) == 1
     lr = options.lr
     if lr is None and options.batch_size != "auto":
-        lr = default_rate(options, images, say)
+        lr = default_rate(options, images, say if epochs else silent)
     layer_decay = options.layer_decay
     if layer_decay is None:
         layer_decay = 1.0 if scratch else 0.7 if mixes else 0.8

@@ -18,6 +18,7 @@ from mixtransfer.console import silent
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
+from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.load import list_images
 from mixtransfer.data.named import NAMED_DATASETS, read_named
@@ -82,7 +83,12 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
     own = options.data is None or same_data(options.data, str(recorded.data))
     if own and (options.data is None or run.split.exists()):
         _tell_used(options.split, say)
-        return _part(images_of_run(run, options.data_root), options.split or "test", say)
+        dataset = images_of_run(run, options.data_root)
+        examples, classes = _part(dataset, options.split or "test", say)
+        if options.split == "new":
+            _tell_seen(examples, run, say, True)
+            _tell_groups(dataset, recorded.group_by, say)
+        return examples, classes
     draw = Draw(recorded.val_fraction, recorded.test_fraction, recorded.split_seed)
     if options.data in NAMED_DATASETS:
         dataset = read_named(options.data, Path(options.data_root or recorded.data_root), draw)
@@ -113,12 +119,23 @@ def _tell_seen(examples: Examples, run: Run, say: Callable[[str], None], is_spli
     """Say how many of the files of other data are among those that the run was trained on."""
     if not run.split.exists() or isinstance(examples.images, np.ndarray):
         return
-    if seen := sum(part in ("train", "val") for part in read_split(run).known(examples.images)):
-        mend = "" if is_split else "; --split test takes those that were set aside"
+    used = read_split(run).known(examples.images)
+    if seen := sum(part in ("train", "val") for part in used):
+        mend = "" if is_split or "test" not in used else "; --split test takes those that were set aside"
         say(
-            f"Warning: {run.folder} was trained on {seen:,} of these {counted(len(examples))}, so the score is too "
-            f"high{mend}."
+            f"Warning: {run.folder} was trained or validated on {seen:,} of these {counted(len(examples))}, so the "
+            f"score is too high{mend}."
         )
+
+
+def _tell_groups(dataset: ImageDataset, group_by: str | None, say: Callable[[str], None]) -> None:
+    """Say how many new images belong to groups that were trained on."""
+    assert dataset.division and dataset.found
+    parts, found = dataset.division.parts, dataset.found
+    groups = settled_groups(found.groups, group_by, found.names, found.source)
+    used = {group for group, part in zip(groups, parts, strict=True) if group and part in ("train", "val")}
+    if inside := sum(groups[i] in used for i in dataset.division.members("new")):
+        say(f"Warning: {counted(inside)} of groups that were trained or validated on, so the score is too high.")
 
 
 def _part(dataset: ImageDataset, part: str, say: Callable[[str], None]) -> tuple[Examples, list[str]]:

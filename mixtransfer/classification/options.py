@@ -50,8 +50,8 @@ class TrainOptions:
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         patience: Stop after so many epochs without a better validation result, and keep the best; 0: never.
-        val_fraction: Share of each class to validate on, if the data has no such part.
-        test_fraction: Share of each class to test on, if the data is not split.
+        val_fraction: About this share of each class validates, if the data has no val.
+        test_fraction: About this share of each class is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test set.
         group_by: A regular expression over paths: images for which it matches the same stay in one part.
         fold: Test on this part of data that is not split, such as 2/5.

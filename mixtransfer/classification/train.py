@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -50,6 +51,7 @@ from mixtransfer.classification.trainer import (
 )
 from mixtransfer.console import in_minutes, silent
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.division import counted
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
@@ -106,6 +108,8 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
+    if run and card and not Path(options.backbone).suffix and backbone_spec(options.backbone).name != card.backbone:
+        raise UserError(f"{run.config} says {options.backbone}, but the run is of {card.backbone}: change that back.")
     if not (run and run.checkpoint.exists()):
         check_classifier(backbone, options.image_size)
     dataset = training_images(options, run, split)
@@ -185,8 +189,14 @@ class _Session:
             except (FileNotFoundError, KeyError, TypeError) as error:
                 raise UserError(f"{run.checkpoint} is missing or not of this training: train anew.") from error
             return self._finish(trainer, history, kept, choice)
+        if run and self.resumes and (done := load_checkpoint(run.checkpoint).get("epoch", 0)) >= (options.epochs or 0):
+            raise UserError(
+                f"{run.folder} has trained {done + 1} epochs already, more than the {options.epochs} that "
+                f"{run.config.name} says: change that back."
+            )
         steps = self.module.total_steps = steps_of(options, len(tuning.dataset.train))
-        self.say(f"Training {options.backbone} for {options.epochs} epochs of {steps // options.epochs} steps.")
+        each = counted(steps // options.epochs, "step")
+        self.say(f"Training {options.backbone} for {counted(options.epochs, 'epoch')} of {each}.")
         self.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
         trainer.fit(
             self.module, tuning, ckpt_path=str(run.checkpoint) if run and self.resumes else None, weights_only=True
@@ -297,6 +307,12 @@ class _Session:
         tested = predict_examples(trainer, self.module, self.data, self.dataset.test)
         if not self.run or validated is None:
             return None
+        if self.options.patience:
+            last = history.rows[-1]["epoch"]
+            self.say(
+                f"Of {counted(last, 'epoch')} the weights of epoch {kept.epoch} are kept, whose validation log loss is "
+                "the least once it is calibrated."
+            )
         scores = {"validation": score(validated), "test": score(tested)}
         seconds = sum(row["seconds"] or 0 for row in history.rows)
         if self.run.evidence.exists():
@@ -395,7 +411,14 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
-    warn(dict(zip(dataset.classes, counts, strict=True)), dataset.train.images, dataset.test.images, say)
+    tested = np.bincount(dataset.test.labels, minlength=len(dataset.classes)).tolist()
+    warn(
+        dict(zip(dataset.classes, counts, strict=True)),
+        dataset.train.images,
+        dataset.test.images,
+        say,
+        tested=dict(zip(dataset.classes, tested, strict=True)),
+    )
 
 
 def _median(values: list[float | None]) -> float | None:

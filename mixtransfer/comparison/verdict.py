@@ -151,7 +151,7 @@ def verdict(
     """
     scored = [row for row in rows if row.score]
     if not scored:
-        return ["No training has finished."]
+        return ["Nothing can be compared: no training has finished, or no seed has all its folds."]
     by, best = criterion(rows), choose(rows)
     sentences = []
     if by is None or best is None:

@@ -194,10 +194,13 @@ class _Listing:
             ValueError: The path leads out of the folder, is none, or could be several files; the message is a reason.
         """
         direct = None
-        if not is_foreign(path):
+        try:
             direct = inside(folder, path)
             if is_file(direct):
                 return direct
+        except ValueError:
+            if not is_foreign(path):
+                raise
         found = self.lookup.find(path, folder)
         return inside(folder, str(found)) if found else direct or inside(folder, path)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 FEW = 10  # images, or boxes, to train a class on
+FEW_TESTED = 3  # images to test a class on
 IMBALANCE = 10  # the largest class over the smallest
 
 
@@ -66,18 +67,31 @@ def warn(
     test: Sequence[Path] | np.ndarray,
     say: Callable[[str], None],
     what: str = "images",
+    tested: Mapping[str, int] | None = None,
 ) -> None:
     """Say what is odd about a dataset that is about to be trained on.
 
     Args:
         counts, what: See ``class_warnings``.
         train, test: See ``equal_images``.
+        tested: Class name → number of test examples.
     """
-    warnings = [*class_warnings(counts, what), *_leak_warning(train, test)]
+    warnings = [*class_warnings(counts, what), *few_to_test(tested or {}), *_leak_warning(train, test)]
     for warning in warnings:
         say(f"Warning: {warning}")
     if warnings:
         say("mixtransfer doctor shows more.")
+
+
+def few_to_test(counts: Mapping[str, int]) -> list[str]:
+    """A sentence on classes of which a test says little, or nothing."""
+    if not (few := sorted((name for name in counts if counts[name] < FEW_TESTED), key=lambda name: counts[name])):
+        return []
+    named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
+    return [
+        f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW_TESTED} images to "
+        f"test on ({named}): their scores, and means over classes, say little."
+    ]
 
 
 def _leak_warning(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.ndarray) -> list[str]:

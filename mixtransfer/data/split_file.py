@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import os
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -109,6 +109,9 @@ class Split:
         if not rows:
             raise UserError(f"{path} is damaged, it names no image: {mend}.")
         names, labels, parts, groups, contents = zip(*rows, strict=True)
+        times: Counter[str] = Counter(names)
+        if twice := [name for name, count in times.items() if count > 1]:
+            raise UserError(f"{path} is damaged, it names {twice[0]} more than once: {mend}.")
         return cls(names, labels, parts, groups, contents if any(contents) else (), path)
 
     def known(self, files: Sequence[Path]) -> list[str]:

@@ -213,7 +213,9 @@ def test_one_seed_says_what_it_cannot_say():
 
 
 def test_nothing_finished():
-    assert verdict([Row("mixnet_s", [])], None) == ["No training has finished."]
+    assert verdict([Row("mixnet_s", [])], None) == [
+        "Nothing can be compared: no training has finished, or no seed has all its folds."
+    ]
 
 
 def costing(name: str, score: float, milliseconds: float, macs: int, params: int) -> Row:

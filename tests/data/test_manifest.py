@@ -59,3 +59,9 @@ def test_a_column_that_stands_twice_is_refused(folder):
 def test_a_name_that_no_file_can_have_is_left_out_and_named(folder):
     dataset = load(folder, PLAIN + f"{'x' * 300}.png,cat\n")
     assert list(dataset.skipped.values()) == ["has too long a name"]
+
+
+def test_a_way_up_and_down_again_is_a_path_like_others(folder):
+    dataset = load(folder, PLAIN.replace("images/cat/", "images/crane/../cat/"))
+    assert {path.parent.name for path in dataset.train.images} == {"cat", "crane"} and not dataset.skipped
+    assert not any("end of their name" in note for note in dataset.notes)
