@@ -41,6 +41,7 @@ class ExportedDetector:
         self.exported, self.threshold = _open(path, "detection"), threshold
         self.classes, self.size = self.exported.classes, self.exported.preprocessing.size
         self.category_ids = self.exported.metadata.details["category_ids"]
+        self.most = int(self.exported.metadata.details.get("limit", 100))
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())

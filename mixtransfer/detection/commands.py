@@ -47,7 +47,7 @@ def predict(options: PredictOptions, detector=None) -> int:
     from mixtransfer.detection.predict import Predictor, print_found
     from mixtransfer.detection.predict import predict as predict_run
 
-    detector = detector or Predictor(options.run, options.device, options.threshold)
+    detector = detector or Predictor(options.run, options.device, options.threshold, options.max_detections)
     form = "json" if options.json else options.format
 
     def say(sentence: str) -> None:

@@ -10,7 +10,7 @@ from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.names import same_data
 from mixtransfer.detection.inference import detect
-from mixtransfer.detection.model import TrainedDetector, open_detector
+from mixtransfer.detection.model import LARGEST_MOST, TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.scores import CocoScores, coco_scores
 from mixtransfer.device import choose_device, keep_freed_memory
@@ -26,7 +26,7 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     Raises:
         UserError: The run or the data cannot be used, or the data has a class that the detector does not know.
     """
-    check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
+    check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, max_detections=(1, LARGEST_MOST))
     keep_freed_memory()
     trained = open_detector(options.run)
     dataset = _dataset(options, Run.open(options.run))
@@ -36,6 +36,8 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     if not records:
         raise UserError(f"{dataset.name} has no {options.split} images to score: choose another --split.")
     model = trained.model.to(choose_device(options.device))
+    if options.max_detections:
+        model.find_at_most(options.max_detections)
     found = detect(model, records, trained.size, options.batch_size, options.workers)
     return coco_scores(records, found, trained.classes, trained.category_ids)
 

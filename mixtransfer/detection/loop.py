@@ -235,6 +235,7 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     weights = "none" if from_run or resumes else options.weights
     backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
     model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss, options.image_size)
+    model.find_at_most(options.max_detections)
     if not torch.cuda.is_available():
         make_quicker(model)
     if from_run and not resumes:

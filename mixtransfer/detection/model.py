@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
+USUAL_MOST, LARGEST_MOST = 100, 10_000  # detections of an image; COCO counts 100
+
+
 def build_detector(
     backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str, image_size: int | None = None
 ) -> "SSDLite":
@@ -55,10 +58,16 @@ class TrainedDetector:
 
 
 def detector_card(
-    backbone: BackboneSpec, tap: str, loss: str, size: int, classes: list[str], category_ids: list[int]
+    backbone: BackboneSpec,
+    tap: str,
+    loss: str,
+    size: int,
+    classes: list[str],
+    category_ids: list[int],
+    max_detections: int = USUAL_MOST,
 ) -> ModelCard:
     """What ``open_detector`` needs beside the weights."""
-    details = {"tap": tap, "loss": loss, "category_ids": category_ids}
+    details = {"tap": tap, "loss": loss, "category_ids": category_ids, "max_detections": max_detections}
     return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
 
@@ -71,7 +80,9 @@ def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
     card = ModelCard.read(path, "detection")
     values = {**card.preprocessing, **card.details} if isinstance(card.details, dict) else {}
     size, ids = values.get("size"), values.get("category_ids")
+    most = values.get("max_detections", USUAL_MOST)  # older ones do not say it
     wrong = {
+        "max_detections": type(most) is not int or not 1 <= most <= LARGEST_MOST,
         "size": type(size) is not int or not 1 <= size <= LARGEST,
         "tap": values.get("tap") not in get_args(get_type_hints(TrainOptions)["tap"]),
         "loss": values.get("loss") not in get_args(get_type_hints(TrainOptions)["loss"]),
@@ -95,6 +106,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     card, size, category_ids = read_detector_card(run.model)
     model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"], size)
     run.load_weights(model)
+    model.find_at_most(card.details.get("max_detections", USUAL_MOST))
     return TrainedDetector(model.eval(), size, card.classes, category_ids)
 
 

@@ -22,7 +22,7 @@ class TrainOptions:
             weights, or a run of `detect train`, which keeps what it knows of classes of the same name.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
-        preview: Write a page of the first batches as the network would see them, and stop.
+        preview: Write a page of the first batches, and stop.
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
         batch_size: Images a step, over all devices.
@@ -37,6 +37,7 @@ class TrainOptions:
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
+        max_detections: Detections an image has at most; COCO counts 100, images of cells or crops hold more.
         val_fraction: Share of the training images set aside for validation, where the data has no such part.
         test_fraction: Share of the images set aside for the test, where the data is not split.
         split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
@@ -72,6 +73,7 @@ class TrainOptions:
     ema: bool = True
     clip_grad: float = 5.0
     eval_every: int | None = None
+    max_detections: int = 100
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
@@ -94,6 +96,7 @@ class EvaluateOptions:
         data: A dataset as `detect train` takes it; by default what the run was trained on.
         layout: How that dataset is laid out, where it could be read in two ways.
         split: The part to score; new are the images that came after the training.
+        max_detections: Detections an image has at most; by default as in training.
         data_root: Where coco lives; by default as in training.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
@@ -105,6 +108,7 @@ class EvaluateOptions:
     data: str | None = None
     layout: LayoutName = "auto"
     split: Literal["test", "val", "train", "new"] = "test"
+    max_detections: int | None = None
     data_root: str | None = None
     batch_size: int = 16
     workers: int | None = None
@@ -121,6 +125,7 @@ class PredictOptions:
         images: Image files, folders, glob patterns, or video files.
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
         threshold: The smallest score to show.
+        max_detections: Objects an image has at most; by default as in training. Exported files have their own limit.
         format: table for people; json gives one object a line.
         json: Short for --format json.
         batch_size: Images at a time.
@@ -132,6 +137,7 @@ class PredictOptions:
     images: list[str]
     output: str | None = None
     threshold: float = 0.4
+    max_detections: int | None = None
     format: Literal["table", "json"] = "table"
     json: bool = False
     batch_size: int = 8

@@ -21,7 +21,7 @@ from mixtransfer.data.loading import default_workers
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.inference import to_detections
 from mixtransfer.detection.mapper import square_view
-from mixtransfer.detection.model import open_detector
+from mixtransfer.detection.model import LARGEST_MOST, open_detector
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.scores import Detections, coco_results
 from mixtransfer.device import choose_device, keep_freed_memory
@@ -55,6 +55,7 @@ class Detector(Protocol):
     classes: list[str]
     category_ids: list[int]
     size: int
+    most: int  # detections of an image
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """What is found in each image, in its own pixels; the ids count from 0.
@@ -72,17 +73,21 @@ class Predictor:
         run: The run's folder.
         device: "auto", "cpu", "cuda", …
         threshold: The smallest score to return.
+        max_detections: The most of an image; by default as in training.
 
     Raises:
         UserError: The run or the device cannot be used.
     """
 
-    def __init__(self, run: str, device: str = "auto", threshold: float = 0.4):
+    def __init__(self, run: str, device: str = "auto", threshold: float = 0.4, max_detections: int | None = None):
         check_threshold(threshold)
         keep_freed_memory()
         trained = open_detector(run)
         self.model = for_inference(trained.model, choose_device(device))
         self.model.score_threshold = threshold
+        if max_detections:
+            self.model.find_at_most(max_detections)
+        self.most = self.model.detections_per_image
         self.classes, self.category_ids, self.size = trained.classes, trained.category_ids, trained.size
 
     def __call__(self, image: Image.Image) -> Detections:
@@ -112,7 +117,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     Raises:
         UserError: A pattern matches nothing, or the output folder cannot be written.
     """
-    check_ranges(options, batch_size=AT_LEAST_1)
+    check_ranges(options, batch_size=AT_LEAST_1, max_detections=(1, LARGEST_MOST))
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     if output:
@@ -167,6 +172,8 @@ def print_found(found: Iterator[Found], detector: Detector, form: str, say: Call
         else:
             listed = ", ".join(f"{o['class']} {100 * o['score']:.0f} %" for o in objects) or "nothing"
             print(f"{place}  {listed}", flush=True)
+        if len(objects) == detector.most:
+            say(f"{place} has {len(objects)} objects or more: that many are the most (--max-detections).")
     if images:
         say(f"{images} images, {images / (time.perf_counter() - start):.1f} images/s.")
     return images

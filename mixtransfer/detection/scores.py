@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from mixtransfer.data.detection.coco import coco_json
 from mixtransfer.data.detection.dataset import Record
 
-SCORE_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+SIZES = ("small", "medium", "large")  # of areas, after all of them
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def coco_results(detections: Sequence[Detections], category_ids: Sequence[int]) 
 def coco_scores(
     records: Sequence[Record], detections: Sequence[Detections], classes: list[str], category_ids: list[int]
 ) -> CocoScores:
-    """Score detections as COCO does; crowd boxes are neither found nor missed.
+    """Score detections as COCO does; crowd boxes are neither found nor missed, and of an image with more than 100
+    detections all count.
 
     Args:
         records: The truth.
@@ -82,12 +84,16 @@ def coco_scores(
     with _silent():
         evaluation = _evaluated(truth, coco_results(detections, category_ids))
         evaluation.accumulate()
-        evaluation.summarize()
     precision = evaluation.eval["precision"]  # (IoU thresholds, recalls, classes, areas, limits); -1: nothing to find
     every = precision[:, :, :, 0, -1]
     return CocoScores(
-        {name: _percent(value) for name, value in zip(SCORE_NAMES, evaluation.stats, strict=False)},
-        {name: _percent(every[:, :, i].mean()) for i, name in enumerate(classes)},
+        {
+            "AP": _mean(every),
+            "AP50": _mean(every[0]),
+            "AP75": _mean(every[5]),
+            **{f"AP{size[0]}": _mean(precision[:, :, :, i, -1]) for i, size in enumerate(SIZES, 1)},
+        },
+        {name: _mean(every[:, :, i]) for i, name in enumerate(classes)},
         np.where(every[0] < 0, np.nan, every[0]),
     )
 
@@ -136,6 +142,8 @@ def _evaluated(truth: dict, results: list[dict]):
         found.dataset = {**truth, "annotations": []}
         found.createIndex()
     evaluation = COCOeval(known, found, "bbox")
+    most = max(Counter(one["image_id"] for one in results).values(), default=0)
+    evaluation.params.maxDets = [1, 10, max(100, most)]
     evaluation.evaluate()
     return evaluation
 
@@ -144,5 +152,7 @@ def _silent():
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _percent(value: float) -> float | None:
-    return None if value < 0 else float(100 * value)
+def _mean(precision: np.ndarray) -> float | None:
+    """In percent; None where there is nothing to find."""
+    known = precision[precision >= 0]
+    return float(100 * known.mean()) if known.size else None

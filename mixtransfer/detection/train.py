@@ -12,6 +12,7 @@ import torch
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, statistics
+from mixtransfer.data.division import counted
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.names import settled
 from mixtransfer.data.quick_checks import warn
@@ -19,7 +20,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.inference import detect
-from mixtransfer.detection.model import detector_card, open_detector
+from mixtransfer.detection.model import LARGEST_MOST, detector_card, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import keep_freed_memory
@@ -70,7 +71,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     check(options)
     options = replace(options, data=settled(str(options.data), ("coco",)))
     dataset = training_boxes(options, run, split)
-    _describe(dataset, say)
+    _describe(dataset, options.max_detections, say)
     options = resolve(options, dataset)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
@@ -83,7 +84,13 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     if not options.machine_rank and not run.model.exists():
         backbone = backbone_spec(options.backbone)
         detector_card(
-            backbone, options.tap, options.loss, options.image_size, dataset.classes, dataset.category_ids
+            backbone,
+            options.tap,
+            options.loss,
+            options.image_size,
+            dataset.classes,
+            dataset.category_ids,
+            options.max_detections,
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
@@ -117,6 +124,7 @@ def check(options: TrainOptions) -> None:
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
         **dict.fromkeys(("lr", "weight_decay", "warmup", "clip_grad", "seed", "workers", "machine_rank"), AT_LEAST_0),
         image_size=(64, 2048),
+        max_detections=(1, LARGEST_MOST),
     )
     gpus = torch.cuda.device_count()
     if isinstance(options.devices, int) and 0 < gpus < options.devices:
@@ -171,7 +179,7 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
     return run
 
 
-def _describe(dataset: DetectionDataset, say: Say) -> None:
+def _describe(dataset: DetectionDataset, most: int, say: Say) -> None:
     say(dataset.reading)
     tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
@@ -180,5 +188,12 @@ def _describe(dataset: DetectionDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test; detectron2 {describe_detectron2()}."
     )
+    crowded = [r for r in (*dataset.train, *dataset.val, *dataset.test) if len(r.targets[1]) > most]
+    if crowded:
+        largest = max(crowded, key=lambda record: len(record.targets[1]))
+        say(
+            f"Warning: {counted(len(crowded))} with more than {most} boxes ({largest.file.name}: "
+            f"{len(largest.targets[1])}), of which only {most} can be found: ask for more by --max-detections."
+        )
     counts = statistics(dataset.train, dataset.classes)["boxes_per_class"]
     warn(counts, [r.file for r in dataset.train], [r.file for r in dataset.test], say, "boxes")

@@ -96,3 +96,33 @@ def test_demo_makes_its_data_trains_and_draws(tmp_path, capsys):
     assert main(["detect", "demo", "--weights", "none", "--iterations", "1", "--images", "8", *words]) == 0
     assert str(tmp_path / "run" / "detections") in capsys.readouterr().out
     assert len(list((tmp_path / "run" / "detections").glob("*.jpg"))) == 2
+
+
+def test_an_image_has_as_many_objects_as_are_asked_for_and_says_so(finished, images, capsys):
+    words = ["detect", "predict", str(finished.folder), str(images), "--threshold", "0", "--json", "--max-detections"]
+    for most in (3, 150):
+        code, out, err = answer(capsys, *words, str(most))
+        counts = [len(json.loads(line)["objects"]) for line in out.splitlines()]
+        assert code == 0 and max(counts) == most and f"has {most} objects or more" in err
+    assert answer(capsys, *words, "0")[0] == 2
+    few = json.loads(answer(capsys, "detect", "evaluate", str(finished.folder), "--json", "--max-detections", "1")[1])
+    many = json.loads(answer(capsys, "detect", "evaluate", str(finished.folder), "--json")[1])
+    assert few["AP50"] <= many["AP50"]
+
+
+def test_crowded_images_are_told_and_a_run_keeps_its_limit(tmp_path, capsys):
+    from coco_sets import make_coco
+    from detect_tiny import tiny
+
+    from mixtransfer.detection.model import open_detector
+    from mixtransfer.detection.train import train
+
+    said = []
+    options = tiny(make_coco(tmp_path / "d", train=12), tmp_path / "r", iterations=2, eval_every=2, max_detections=1)
+    run = train(options, say=said.append)
+    assert any("12 images with more than 1 boxes" in line and "--max-detections" in line for line in said)
+    assert open_detector(run.folder).model.detections_per_image == 1
+    card = json.loads(run.model.read_text())
+    del card["details"]["max_detections"]  # as older runs
+    run.model.write_text(json.dumps(card))
+    assert open_detector(run.folder).model.detections_per_image == 100

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO  # noqa: E402
 from pycocotools.cocoeval import COCOeval  # noqa: E402
 
 from mixtransfer.data.detection.coco import coco_json  # noqa: E402
-from mixtransfer.detection.scores import SCORE_NAMES, coco_results, coco_scores, resampled_ap  # noqa: E402
+from mixtransfer.detection.scores import coco_results, coco_scores, resampled_ap  # noqa: E402
 
 CLASSES, IDS = ["cat", "dog", "emu"], [3, 7, 20]
 
@@ -48,7 +48,7 @@ def test_scores_are_pycocotools_own(random_case, tmp_path):
         evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "bbox")
         evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
     scores = coco_scores(records, detections, CLASSES, IDS)
-    for name, value in zip(SCORE_NAMES, evaluation.stats, strict=False):
+    for name, value in zip(("AP", "AP50", "AP75", "APs", "APm", "APl"), evaluation.stats, strict=False):
         assert scores.ap[name] == (None if value < 0 else pytest.approx(100 * value))
     known = [value for value in scores.per_class.values() if value is not None]
     assert scores.per_class["emu"] is None and np.mean(known) == pytest.approx(scores.ap["AP"])
@@ -94,3 +94,14 @@ def test_ap_of_resampled_images_is_that_of_a_dataset_made_of_them(random_case):
             if records[i].image_id in by_id
         ]
         assert 100 * value == pytest.approx(coco_scores(copies, again, CLASSES, IDS).ap["AP"])
+
+
+def test_more_than_100_objects_of_an_image_count():
+    """Each of 150 is found: pycocotools alone would leave 50 of them out."""
+    boxes = [[3 * i, 10, 3 * i + 2, 20] for i in range(100)] + [[3 * i, 40, 3 * i + 2, 50] for i in range(50)]
+    truth = [record(1, boxes, [0] * 150)]
+    scores = np.linspace(0.9, 0.5, 150)
+    whole = coco_scores(truth, [found(1, boxes, scores, [0] * 150)], ["cell"], [1])
+    assert whole.ap["AP"] == pytest.approx(100) and whole.ap["APl"] is None
+    capped = coco_scores(truth, [found(1, boxes[:100], scores[:100], [0] * 100)], ["cell"], [1])
+    assert capped.ap["AP"] == pytest.approx(100 * 67 / 101)  # recall ends at two thirds

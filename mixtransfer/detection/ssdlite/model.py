@@ -96,6 +96,11 @@ class SSDLite(nn.Module):
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
+    def find_at_most(self, objects: int) -> None:
+        """Set how many detections an image has at most."""
+        self.detections_per_image = objects
+        self.candidates_per_class = max(self.candidates_per_class, 3 * objects)
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
