@@ -202,7 +202,7 @@ class _Listing:
             if not is_foreign(path):
                 raise
         found = self.lookup.find(path, folder)
-        return inside(folder, str(found)) if found else direct or inside(folder, path)
+        return inside(folder, str(found.resolve())) if found else direct or inside(folder, path)
 
     def _titles(self, numbers: set[int], names: Mapping[int, str]) -> dict[int, str]:
         """The names of classes that are given by number, as far as a card has them."""

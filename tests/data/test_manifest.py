@@ -65,3 +65,12 @@ def test_a_way_up_and_down_again_is_a_path_like_others(folder):
     dataset = load(folder, PLAIN.replace("images/cat/", "images/crane/../cat/"))
     assert {path.parent.name for path in dataset.train.images} == {"cat", "crane"} and not dataset.skipped
     assert not any("end of their name" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("text", [PLAIN.replace("/", "\\"), PLAIN.replace(".png", "")])
+def test_other_spellings_are_found_from_another_folder_too(folder, text, monkeypatch):
+    """Whose path is relative."""
+    (folder / "m.csv").write_text(text)
+    monkeypatch.chdir(folder.parent)
+    dataset = load_dataset(f"{folder.name}/m.csv")
+    assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 12 and not dataset.skipped
