@@ -4,10 +4,12 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
 COLUMNS = ("path", "label", "part", "group", "digest")
+AT_ONCE = 500  # files that a thread reads before it takes more
 PARTS = {"train": "to train on", "val": "to validate", "test": "to test"}
 
 
@@ -96,22 +99,23 @@ class Split:
                 reader = csv.DictReader(file, strict=True)
                 if not set(COLUMNS[:4]) <= set(reader.fieldnames or ()):
                     raise UserError(f"{path} is damaged, it needs the columns {', '.join(COLUMNS[:4])}: {mend}.")
-                rows = []
+                columns: list[list[str]] = [[] for _ in COLUMNS]
                 for row in reader:
                     values = [row.get(column) for column in COLUMNS]
                     if None in row or None in values[:4] or not values[0] or values[2] not in PARTS:
                         raise UserError(f"{path} is damaged in line {reader.line_num}: {mend}.")
-                    rows.append([value or "" for value in values])
+                    for name, column, value in zip(COLUMNS, columns, values, strict=True):  # few of most columns differ
+                        column.append(value or "" if name in ("path", "digest") else sys.intern(value or ""))
         except FileNotFoundError:
             raise
         except (OSError, csv.Error, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}): {mend}.") from error
-        if not rows:
+        names, labels, parts, groups, contents = columns
+        if not names:
             raise UserError(f"{path} is damaged, it names no image: {mend}.")
-        names, labels, parts, groups, contents = zip(*rows, strict=True)
-        times: Counter[str] = Counter(names)
-        if twice := [name for name, count in times.items() if count > 1]:
-            raise UserError(f"{path} is damaged, it names {twice[0]} more than once: {mend}.")
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise UserError(f"{path} is damaged, it names {twice} more than once: {mend}.")
         return cls(names, labels, parts, groups, contents if any(contents) else (), path)
 
     def known(self, files: Sequence[Path]) -> list[str]:
@@ -171,7 +175,12 @@ class Split:
             self._match(row, self.names, found.names)
             return row, []
         contents = digests(found.files)
-        self._match(row, zip(self.names, self.digests, strict=True), zip(found.names, contents, strict=True))
+        places = {name: i for i, name in enumerate(self.names)}
+        for j, (name, one) in enumerate(zip(found.names, contents, strict=True)):
+            if self.digests[places.get(name, -1)] == one and name in places:
+                row[j] = places.pop(name)
+        if (row >= 0).all():
+            return row, []
         renamed = self._match(row, self.digests, contents)
         # What has the contents of an image that is there already is a copy of it, and not what its name says.
         known = set(self.digests)
@@ -234,8 +243,9 @@ def _named(names: Sequence[str]) -> str:
 
 def digests(files: Sequence[Path]) -> list[str]:
     """``digest`` of each file."""
+    some = [files[i : i + AT_ONCE] for i in range(0, len(files), AT_ONCE)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(digest, files))
+        return list(chain.from_iterable(pool.map(lambda its: list(map(digest, its)), some)))
 
 
 def digest(file: Path) -> str:
