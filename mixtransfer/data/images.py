@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
     | {".avif", ".jp2", ".j2k", ".jpf", ".jpx"}
 )
+AT_ONCE = 64  # files that a thread decodes before it takes more
 # From EXIF's orientation to what sets the image upright (EXIF 2.32, section 4.6.4).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -153,8 +155,11 @@ def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, st
     checked, states = Checked(), states_of(paths)
     reasons = checked.known(states)
     new = [path for path in dict.fromkeys(paths) if path not in reasons]
+    some = [new[i : i + AT_ONCE] for i in range(0, len(new), AT_ONCE)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        answers: Iterable[str | None] = pool.map(unusable_reason, new, chunksize=64)
+        answers: Iterable[str | None] = chain.from_iterable(
+            pool.map(lambda paths: list(map(unusable_reason, paths)), some)
+        )
         bar = tqdm(answers, "Checking images", len(new), leave=False, disable=not progress or len(new) < 2000)
         found: dict[Path, str | None] = {}
         try:
