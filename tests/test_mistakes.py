@@ -54,7 +54,7 @@ MISTAKES = [
     ("classify train other --resume run", "was trained on images, not on other"),
     ("classify train cifra10", "did you mean cifar10?"),
     ("classify train gone", "There is no dataset or folder 'gone'"),
-    ("classify train text.txt", "text.txt is a file but not a CSV manifest"),
+    ("classify train text.txt", "text.txt is a file but not a manifest"),
     ("classify train empty", "empty holds no class folders"),
     ("classify train one", "a single class, 'cat'"),
     ("classify train broken", "broken has no usable image; 0.jpg is not an image"),
