@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from folders import make_folder
+from openers import VERBS, opening
 from tiny import tiny
 
 from mixtransfer.classification import train as train_module
@@ -188,34 +189,18 @@ def emptied(data: Path) -> None:
         (emptied, "has lost all images that the class 'dog'"),
     ],
 )
-@pytest.mark.parametrize("verb", ["resume", "evaluate", "int8", "doctor"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_other_classes_are_refused_by_name(copy, change, says, verb, capsys):
     change(copy / "d")
-    if verb == "int8":
-        pytest.importorskip("onnxruntime")
-    if verb == "doctor":
-        pytest.importorskip("cleanlab")
-    words = {
-        "resume": ["classify", "train", "--resume", copy / "begun"],
-        "evaluate": ["classify", "evaluate", copy / "done"],
-        "int8": ["export", copy / "done", "--int8"],
-        "doctor": ["doctor", copy / "d", "--run", copy / "done", "--output", copy / "doctor"],
-    }[verb]
-    code, _, err = answer(capsys, *words)
+    code, _, err = answer(capsys, *opening(verb, "classify", copy))
     assert code == 2 and says in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["resume", "evaluate", "int8", "doctor"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_old_run_without_its_split_says_how_to_go_on(copy, verb, capsys):
     for name in ("begun", "done"):
         (copy / name / "split.csv").unlink()
-    words = {
-        "resume": ["classify", "train", "--resume", copy / "begun"],
-        "evaluate": ["classify", "evaluate", copy / "done"],
-        "int8": ["export", copy / "done", "--int8"],
-        "doctor": ["doctor", copy / "d", "--run", copy / "done", "--output", copy / "doctor"],
-    }[verb]
-    code, _, err = answer(capsys, *words)
+    code, _, err = answer(capsys, *opening(verb, "classify", copy))
     assert code == 2 and "keeps no split" in err and "train anew" in err and err.count("\n") == 1
 
 

@@ -67,7 +67,7 @@ from mixtransfer.data.detection.voc import list_voc
 from mixtransfer.data.detection.yolo import list_yolo
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.manifest import list_manifest, list_metadata
-from mixtransfer.data.table import names_in_card
+from mixtransfer.data.table import names_in_card, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
@@ -107,7 +107,7 @@ def read_imagefolder(path: Path) -> None:
 
 
 def read_labelled(path: Path) -> None:
-    list_metadata(Tree(path.parent), [path.name])
+    list_metadata(Tree(path.parent), [read_table(path)])
 
 
 def read_card_names(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.selection import HEAD
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
@@ -43,7 +44,7 @@ class Evidence:
     @property
     def is_of_fine_tuning(self) -> bool:
         """Whether all trainings that judge fine-tuning are done."""
-        shares = self.probabilities.keys() - {0.0}
+        shares = self.probabilities.keys() - {HEAD}
         return bool(shares) and all(self.has(share, fold) for share in shares for fold in self.numbers)
 
     def is_like(self, other: "Evidence") -> bool:

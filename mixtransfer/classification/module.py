@@ -75,6 +75,13 @@ class Classifier(L.LightningModule):
             # The head was fitted by the first process only.
             self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.options and checkpoint["epoch"] >= (self.options.epochs or 0):
+            raise UserError(
+                f"The run has trained {checkpoint['epoch'] + 1} epochs already, more than the {self.options.epochs} "
+                "that its config.yaml says: change that back."
+            )
+
     def on_train_epoch_start(self) -> None:
         # What is drawn in an epoch must not depend on whether the training was interrupted before it.
         assert self.options

@@ -5,6 +5,9 @@ from typing import Literal, Protocol
 
 from mixtransfer.data import FolderLayout
 
+# What a resumed run may do otherwise than its own configuration says: the machine may be another one.
+MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
+
 
 class HardwareOptions(Protocol):
     """The options that say what to run on."""

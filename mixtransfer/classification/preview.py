@@ -1,6 +1,7 @@
 """`--preview`: a page of what a classifier would be trained on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.classification.datamodule import ClassificationData
 from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.module import mixing
-from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.report.preview import BATCHES, IMAGES, preview_page, preview_path
+from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
 from mixtransfer.run import reopen
 from mixtransfer.run_data import training_images
 
@@ -31,7 +32,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     """
     run = None
     if options.resume:
-        run, options = reopen(options, ("data_root",))
+        run, options = reopen(options, MACHINE_OPTIONS)
     check(options)
     spec = backbone_spec(options.backbone)
     check_classifier(spec, options.image_size)
@@ -39,8 +40,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     model = create_backbone(spec, "none", num_classes=len(dataset.classes), image_size=options.image_size)
     options = resolve(options, dataset, model, say)
     preprocessing = Preprocessing.of(model, options.image_size)
-    data = ClassificationData.of(dataset, preprocessing, options)
-    data.workers = 0
+    data = ClassificationData.of(dataset, preprocessing, replace(options, workers=0))
     mix = mixing(options, len(dataset.classes))
     torch.manual_seed(options.seed)
     batches = []
@@ -57,8 +57,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     mixed = f", mixup {options.mixup:g} and CutMix {options.cutmix:g}" if mix is not None else ""
     how = f"At {preprocessing.size} pixels, augmentation {options.augment!r}{mixed}, batches of {data.batch_size}."
     path = path or preview_path(options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    preview_page(dataset.name, dataset.notes, batches, evaluated, how).write(path)
+    write_page(path, dataset.name, dataset.notes, batches, evaluated, how)
     return path
 
 

@@ -117,11 +117,15 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
                 dealt[members] = fold
     else:
         dealt = places_in_class(labels, seed) % folds
-    names = np.array(units, dtype=object)
-    while alone := [label for label in np.unique(labels) if len(set(dealt[labels == label])) == 1 and
-                    (dealt[labels == label] >= 0).all()]:  # fmt: skip
-        whole = set(names[np.isin(labels, alone)])
-        dealt[[name in whole for name in units]] = -1
+    _, unit = np.unique(np.array(units, dtype=str), return_inverse=True)
+    kept = True
+    while kept:  # what stays for one class may leave another in a single fold
+        kept = False
+        for label in np.unique(labels):
+            own = dealt[labels == label]
+            if own[0] >= 0 and (own == own[0]).all():
+                dealt[np.isin(unit, unit[labels == label])] = -1
+                kept = True
     return dealt
 
 

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -26,7 +25,7 @@ from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.metrics import Predictions, mean_log_loss, score, selected_on
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
 from mixtransfer.classification.stages import (
     Choice,
@@ -63,9 +62,6 @@ from mixtransfer.files import claimed, remove_unfinished, write_atomic
 from mixtransfer.run import ModelCard, Run, new_folder, reopen
 from mixtransfer.run_data import training_images
 from mixtransfer.signals import interruptible
-
-# What a resumed run may do otherwise than its own configuration says: the machine may be another one.
-MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
 
 RANGE_STEPS = 60  # of the range test for a learning rate
 
@@ -108,7 +104,7 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
-    if run and card and not Path(options.backbone).suffix and backbone_spec(options.backbone).name != card.backbone:
+    if run and card and not card.architecture and backbone_spec(options.backbone).name != card.backbone:
         raise UserError(f"{run.config} says {options.backbone}, but the run is of {card.backbone}: change that back.")
     if not (run and run.checkpoint.exists()):
         check_classifier(backbone, options.image_size)
@@ -189,11 +185,6 @@ class _Session:
             except (FileNotFoundError, KeyError, TypeError) as error:
                 raise UserError(f"{run.checkpoint} is missing or not of this training: train anew.") from error
             return self._finish(trainer, history, kept, choice)
-        if run and self.resumes and (done := load_checkpoint(run.checkpoint).get("epoch", 0)) >= (options.epochs or 0):
-            raise UserError(
-                f"{run.folder} has trained {done + 1} epochs already, more than the {options.epochs} that "
-                f"{run.config.name} says: change that back."
-            )
         steps = self.module.total_steps = steps_of(options, len(tuning.dataset.train))
         each = counted(steps // options.epochs, "step")
         self.say(f"Training {options.backbone} for {counted(options.epochs, 'epoch')} of {each}.")

@@ -12,6 +12,7 @@ import torch
 import torch.multiprocessing
 from filelock import FileLock
 
+from mixtransfer.classification.datamodule import batch_of
 from mixtransfer.comparison.workers import ENDED, reason_of, threads_each
 from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
@@ -53,7 +54,7 @@ def passes_within(
         known = _read(file)
         if missing := {name: options for name, options in trainings.items() if name not in known}:
             for name, (seconds, images, once) in _measured(task, missing, at_once).items():
-                steps_a_pass = 1 if task == "detect" else math.ceil(images / _batch_size(missing[name]))
+                steps_a_pass = 1 if task == "detect" else math.ceil(images / batch_of(missing[name]))
                 within = minutes * 60 / seconds / steps_a_pass
                 passes = int(within)
                 while passes and passes + shared(passes) * once / images > within:
@@ -78,10 +79,6 @@ def _read(file: Path) -> dict[str, dict]:
     if not whole:
         raise UserError(f"{file} is damaged: remove it, and the steps are timed again.")
     return known
-
-
-def _batch_size(options) -> int:
-    return 32 if options.batch_size == "auto" else options.batch_size
 
 
 def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str, tuple[float, int, int]]:
@@ -127,7 +124,7 @@ def _classification(options) -> tuple[Callable[[], None], int, int]:
     resolved = resolve(options, dataset, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = Classifier(model, Preprocessing.of(model, options.image_size), resolved).train().to(device)
-    size = (_batch_size(options), 3, options.image_size, options.image_size)
+    size = (batch_of(options), 3, options.image_size, options.image_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     labels = torch.randint(0, len(dataset.classes), size[:1], device=device)
     optimizer = module.configure_optimizers()["optimizer"]

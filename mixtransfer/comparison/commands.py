@@ -1,7 +1,6 @@
 """`compare` as the command line runs it: train or read runs, compare, print."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from rich.table import Table
@@ -75,9 +74,10 @@ def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str,
         raise UserError("Give two or more runs of different backbones or settings, or a dataset.")
     for its in runs.values():
         its.sort(key=lambda run: run.read_config().get("seed", 0))
-        same = next((pair for pair in pairwise(its) if Place.of(pair[0]) == Place.of(pair[1])), None)
-        if same and Place.of(same[0]).folds is None:
-            raise UserError(f"{same[0].folder} and {same[1].folder} are the same training, of one seed: give one.")
+        places: dict[Place, Run] = {}
+        for run in its:
+            if (same := places.setdefault(Place.of(run), run)) is not run:
+                raise UserError(f"{same.folder} and {run.folder} are the same training, of one seed: give one.")
     sources = dict.fromkeys(str(run.read_config().get("data")) for its in runs.values() for run in its)
     if len(sources) > 1:
         say(f"Test images of the same name are taken to be the same in {', '.join(sources)}.")

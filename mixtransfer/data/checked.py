@@ -9,6 +9,7 @@ from pathlib import Path
 import PIL
 
 from mixtransfer import __version__
+from mixtransfer.batches import batches
 
 AT_ONCE = 500  # names in one query
 
@@ -39,7 +40,7 @@ class Checked:
         found: dict[Path, str | None] = {}
         with contextlib.suppress(sqlite3.Error, OSError), self._open() as base:
             by_name = {_name(path): path for path in states}
-            for names in _parts(list(by_name)):
+            for names in batches(list(by_name), AT_ONCE):
                 marks = ",".join("?" * len(names))
                 rows = base.execute(f"SELECT name, size, time, reason FROM files WHERE name IN ({marks})", names)
                 for name, size, time, reason in rows:
@@ -77,7 +78,3 @@ def states_of(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
 
 def _name(path: Path) -> bytes:
     return os.fsencode(os.path.abspath(path))  # noqa: PTH100 (links stay what they are)
-
-
-def _parts(names: list[bytes]) -> Iterator[list[bytes]]:
-    return (names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE))

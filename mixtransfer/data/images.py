@@ -2,19 +2,17 @@
 
 import errno
 import glob
-import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from tqdm import tqdm
 
+from mixtransfer.batches import map_in_threads
 from mixtransfer.data.checked import Checked, states_of
 from mixtransfer.errors import UserError
 
@@ -155,18 +153,14 @@ def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, st
     checked, states = Checked(), states_of(paths)
     reasons = checked.known(states)
     new = [path for path in dict.fromkeys(paths) if path not in reasons]
-    some = [new[i : i + AT_ONCE] for i in range(0, len(new), AT_ONCE)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        answers: Iterable[str | None] = chain.from_iterable(
-            pool.map(lambda paths: list(map(unusable_reason, paths)), some)
-        )
-        bar = tqdm(answers, "Checking images", len(new), leave=False, disable=not progress or len(new) < 2000)
-        found: dict[Path, str | None] = {}
-        try:
-            for path, reason in zip(new, bar, strict=True):
-                found[path] = reason
-        finally:  # an interrupt loses nothing
-            checked.add(states, found)
+    answers = map_in_threads(unusable_reason, new, AT_ONCE)
+    bar = tqdm(answers, "Checking images", len(new), leave=False, disable=not progress or len(new) < 2000)
+    found: dict[Path, str | None] = {}
+    try:
+        for path, reason in zip(new, bar, strict=True):
+            found[path] = reason
+    finally:  # an interrupt loses nothing
+        checked.add(states, found)
     reasons |= found
     return {path: reason for path in paths if (reason := reasons[path]) is not None}
 

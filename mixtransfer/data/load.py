@@ -65,8 +65,8 @@ def list_images(data: str, layout: FolderLayout = "auto") -> ListedImages:
     path = Path(data)
     if path.is_dir():
         tree = Tree(path)
-        if layout == "auto" and (names := labelled_metadata(tree)):
-            return list_metadata(tree, names)
+        if layout == "auto" and (tables := labelled_metadata(tree)):
+            return list_metadata(tree, tables)
         return list_folder(tree, layout)
     if path.is_file() and path.suffix.lower() in (".csv", ".jsonl"):
         return list_manifest(path)

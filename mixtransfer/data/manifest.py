@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +12,7 @@ from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.data.lookup import Lookup, is_file, is_foreign, shown, some
 from mixtransfer.data.names import relative_name
 from mixtransfer.data.parts import part_of_path
-from mixtransfer.data.table import Table, names_in_card, read_table
+from mixtransfer.data.table import Table, names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
@@ -31,9 +31,9 @@ def metadata_files(tree: Tree) -> list[str]:
     return [name for name in tree.having(*METADATA) if PurePosixPath(name).name in METADATA and name.count("/") < 3]
 
 
-def labelled_metadata(tree: Tree) -> list[str]:
-    """Those of ``metadata_files`` that have a class for each image."""
-    return [name for name in metadata_files(tree) if _has_labels(read_table(tree.root / name))]
+def labelled_metadata(tree: Tree) -> list[Table]:
+    """The tables of those of ``metadata_files`` that have a class for each image."""
+    return list(filter(_has_labels, (read_table(tree.root / name) for name in metadata_files(tree))))
 
 
 def _has_labels(table: Table) -> bool:
@@ -62,20 +62,21 @@ def list_manifest(manifest: Path) -> ListedImages:
     return listing.listed(manifest.stem, manifest, rows)
 
 
-def list_metadata(tree: Tree, names: Sequence[str]) -> ListedImages:
+def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
     """List a folder of images with metadata, as ``datasets.load_dataset("imagefolder")`` has it for classification.
 
     Each row has ``file_name``, relative to its metadata file, and a label: a name, or a number whose name stands in
     the ``class_label`` of the dataset's ``README.md``. Parts are the folders that are called so, or a column ``split``.
 
     Args:
-        names: The metadata files, relative to the folder.
+        tables: The metadata files of the folder.
 
     Raises:
         UserError: A column or value is missing or wrong; the message names the row.
     """
     listing = _Listing(tree)
-    rows = [row for name in names for row in listing.rows(read_table(tree.root / name))]
+    names = [table.path.relative_to(tree.root).as_posix() for table in tables]
+    rows = [row for table in tables for row in listing.rows(table)]
     if not rows:
         raise UserError(f"{tree.root} lists no images: {some(names)} has no row.")
     split = any(row.split != "all" for row in rows)
@@ -101,7 +102,7 @@ def list_metadata(tree: Tree, names: Sequence[str]) -> ListedImages:
     return replace(listing.listed(tree.root.name, tree.root, rows), has_unlabelled_test=unlabelled)
 
 
-def _require_labels(rows: "Sequence[_Row]") -> None:
+def _require_labels(rows: Sequence["_Row"]) -> None:
     if missing := next((row for row in rows if row.label == ""), None):
         raise UserError(f"{missing.where}: the label is missing.")
 
@@ -132,12 +133,15 @@ class _Listing:
     def listed(self, name: str, source: Path, rows: Sequence[_Row]) -> ListedImages:
         """Classes in the order of their names, those that are numbers by number."""
         card = names_in_card(self.tree.root / "README.md")
-        if card and all(isinstance(row.label, str) and row.label in map(str, card) for row in rows):
+        if {row.label for row in rows} <= set(map(str, card)):
             for row in rows:  # numbers in CSV
                 row.label = int(row.label)
         labels = {row.label for row in rows}
-        titles = self._titles({label for label in labels if isinstance(label, int)}, card)
-        classes = [titles[label] for label in sorted(label for label in labels if isinstance(label, int))]
+        titles, notes = names_of_numbers({label for label in labels if isinstance(label, int)}, card, "Classes")
+        if len(set(titles.values())) < len(titles):
+            twice = max(titles.values(), key=list(titles.values()).count)
+            raise UserError(f"{self.tree.root / 'README.md'} calls two classes {twice!r}: rename one.")
+        classes = [titles[number] for number in sorted(titles)]
         classes += sorted(label for label in labels if isinstance(label, str) and label not in classes)
         index = {name: i for i, name in enumerate(classes)}
         splits = sorted({row.split for row in rows})
@@ -146,8 +150,7 @@ class _Listing:
             own = [row for row in rows if row.split == split]
             numbers = [index[titles[row.label] if isinstance(row.label, int) else row.label] for row in own]
             parts["all" if splits == ["train"] else split] = [row.path for row in own], numbers
-        notes = [*self.notes, *self.lookup.notes()]
-        return ListedImages(name, source, classes, parts, self.groups, notes)
+        return ListedImages(name, source, classes, parts, self.groups, [*self.notes, *notes, *self.lookup.notes()])
 
     def _places(self, table: Table) -> dict[str, str]:
         """The name that each of the known columns has in a table."""
@@ -203,16 +206,6 @@ class _Listing:
                 raise
         found = self.lookup.find(path, folder)
         return inside(folder, str(found.resolve())) if found else direct or inside(folder, path)
-
-    def _titles(self, numbers: set[int], names: Mapping[int, str]) -> dict[int, str]:
-        """The names of classes that are given by number, as far as a card has them."""
-        titles = {number: names.get(number, str(number)) for number in numbers}
-        if unnamed := sorted(number for number in numbers if number not in names):
-            self.notes.append(f"Classes by number, since README.md names none: {len(unnamed)} ({unnamed[0]} …).")
-        if len(set(titles.values())) < len(titles):
-            twice = max(titles.values(), key=list(titles.values()).count)
-            raise UserError(f"{self.tree.root / 'README.md'} calls two classes {twice!r}: rename one.")
-        return titles
 
 
 def _is_known(column: str) -> bool:

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Container
 from pathlib import Path
 
+PACKED = "hf:"  # before the name of a data set, or a folder, that ``datasets`` reads; see ``packed``
+
 
 def relative_name(file: Path, root: Path) -> str:
     """A file's path below a folder, in POSIX form and in Unicode's composed form, as Macs do not write it: the same
@@ -19,8 +21,8 @@ def relative_name(file: Path, root: Path) -> str:
 def settled(data: str, names: Container[str]) -> str:
     """DATA as it means the same from every working directory: an absolute path, unless it is one of ``names``."""
     path = Path(data)
-    if data.startswith("hf:") and Path(data[3:]).is_dir():  # see ``packed``
-        return "hf:" + settled(data[3:], ())
+    if data.startswith(PACKED) and Path(data.removeprefix(PACKED)).is_dir():
+        return PACKED + settled(data.removeprefix(PACKED), ())
     if data in names or not path.exists():
         return data
     return str(path.resolve() if ".." in path.parts else path.absolute())
@@ -28,7 +30,7 @@ def settled(data: str, names: Container[str]) -> str:
 
 def data_name(data: str | Path) -> str:
     """What to call a data set: by its folder, or by its file without suffix."""
-    path = Path(settled(str(data), ()).removeprefix("hf:"))
+    path = Path(settled(str(data), ()).removeprefix(PACKED))
     return path.name if path.is_dir() else path.stem
 
 

@@ -23,11 +23,11 @@ from tqdm import tqdm
 from mixtransfer.data.detection.imagefolder import BOXES, CATEGORIES
 from mixtransfer.data.images import FORMATS
 from mixtransfer.data.lookup import some
+from mixtransfer.data.names import PACKED
 from mixtransfer.data.parts import part_of_file
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
-PREFIX = "hf:"
 FOLDERS = {"train": "train", "val": "val", "test": "test", "all": "images"}
 LABELS = ("label", "cls", "class", "category")  # columns that hold the class, if none is declared to
 IN_A_FOLDER = 10_000  # files
@@ -36,7 +36,7 @@ _SUFFIXES = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "DIB": ".bmp"} 
 
 def is_packed(data: str) -> bool:
     """Whether DATA is for ``datasets``: "hf:user/name", "hf:FOLDER"."""
-    return data.startswith(PREFIX)
+    return data.startswith(PACKED)
 
 
 def unpacked(data: str, data_root: Path | str) -> str:
@@ -75,7 +75,7 @@ class Source:
     @classmethod
     def parse(cls, data: str) -> "Source":
         """Read "hf:user/name@config#column"."""
-        rest, _, column = data.removeprefix(PREFIX).partition("#")
+        rest, _, column = data.removeprefix(PACKED).partition("#")
         name, _, config = rest.partition("@") if not Path(rest).is_dir() else (rest, "", "")
         if not name.strip():
             raise UserError(f"{data!r} names no data set: give hf:user/name, or hf:FOLDER.")
@@ -119,11 +119,11 @@ def _write(source: Source, folder: Path) -> None:
                 continue
             rows.append(json.dumps({"file_name": file, **(values or {"label": None})}, ensure_ascii=False))
     if not rows:
-        raise UserError(f"{PREFIX}{source.name} holds no image that can be used.")
+        raise UserError(f"{PACKED}{source.name} holds no image that can be used.")
     write_atomic(folder / "metadata.jsonl", "\n".join(rows) + "\n")
     for count, what in ((unreadable, "are no images of a format that is read"), (unlabelled, "have no label")):
         if count:
-            print(f"Of {PREFIX}{source.name} {count} rows {what}.", file=sys.stderr)
+            print(f"Of {PACKED}{source.name} {count} rows {what}.", file=sys.stderr)
 
 
 def _load(source: Source) -> Any:
@@ -139,8 +139,8 @@ def _load(source: Source) -> Any:
             return datasets.load_dataset(source.name, source.config)
     except Exception as error:  # whatever the network, the hub or a builder raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        hint = f"; one of several is chosen as {PREFIX}{source.name}@CONFIG" if "onfig" in reason else ""
-        raise UserError(f"{PREFIX}{source.name} cannot be read by datasets ({reason}){hint}.") from error
+        hint = f"; one of several is chosen as {PACKED}{source.name}@CONFIG" if "onfig" in reason else ""
+        raise UserError(f"{PACKED}{source.name} cannot be read by datasets ({reason}){hint}.") from error
 
 
 @contextlib.contextmanager
@@ -168,9 +168,9 @@ def _parts(packed: Any, source: Source) -> dict[str, Any]:
         else:
             parts[part] = table
     if "train" not in parts:
-        raise UserError(f"{PREFIX}{source.name} has no training part, only {some(list(packed))}.")
+        raise UserError(f"{PACKED}{source.name} has no training part, only {some(list(packed))}.")
     if others:
-        print(f"Left out of {PREFIX}{source.name}: the splits {some(others)}.", file=sys.stderr)
+        print(f"Left out of {PACKED}{source.name}: the splits {some(others)}.", file=sys.stderr)
     return parts
 
 
@@ -192,26 +192,26 @@ class _Columns:
             chosen = [name for name in names if name == source.column] or [n for n in usual if n in names] or names
             if len(chosen) > 1 and chosen[0] not in usual:
                 raise UserError(
-                    f"{PREFIX}{source.name} has several columns of {what}, {' and '.join(chosen)}: give "
-                    f"{PREFIX}{source.name}#{chosen[0]}, or another of them."
+                    f"{PACKED}{source.name} has several columns of {what}, {' and '.join(chosen)}: give "
+                    f"{PACKED}{source.name}#{chosen[0]}, or another of them."
                 )
             return chosen[0] if chosen else None
 
         images = [name for name, its in features.items() if isinstance(its, ImageFeature) or _is_bytes(its)]
         image = one("images", images, ("image", "img"))
         if image is None:
-            raise UserError(f"{PREFIX}{source.name} has no column of images, only {some(list(features))}.")
+            raise UserError(f"{PACKED}{source.name} has no column of images, only {some(list(features))}.")
         declared = [name for name, its in features.items() if isinstance(its, ClassLabel)]
         plain = [name for name in features if name in LABELS or name == source.column and name != image]
         label = one("classes", declared, ("label",)) or one("classes", plain, LABELS)
         objects = "objects" if "objects" in features else None
         if label is None and objects is None:
             raise UserError(
-                f"{PREFIX}{source.name} has no column of classes ({', '.join(LABELS)}) and none of objects, only "
-                f"{some(list(features), 8)}: say which by {PREFIX}{source.name}#COLUMN."
+                f"{PACKED}{source.name} has no column of classes ({', '.join(LABELS)}) and none of objects, only "
+                f"{some(list(features), 8)}: say which by {PACKED}{source.name}#COLUMN."
             )
         if source.column and source.column not in (label, image):
-            raise UserError(f"{PREFIX}{source.name} has no column of classes called {source.column!r}.")
+            raise UserError(f"{PACKED}{source.name} has no column of classes called {source.column!r}.")
         return cls(image, label, objects, features)
 
     def undecoded(self, table: Any) -> Any:

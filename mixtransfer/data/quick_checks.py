@@ -24,12 +24,8 @@ def class_warnings(counts: Mapping[str, int], what: str = "images") -> list[str]
     if not counts:
         return []
     warnings = []
-    if few := sorted((name for name in counts if counts[name] < FEW), key=lambda name: counts[name]):
-        named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
-        warnings.append(
-            f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW} {what} to "
-            f"train on ({named})."
-        )
+    if few := _fewer(counts, FEW, f"{what} to train on"):
+        warnings.append(f"{few}.")
     least, most = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
     if counts[most] >= IMBALANCE * counts[least]:
         warnings.append(
@@ -85,13 +81,17 @@ def warn(
 
 def few_to_test(counts: Mapping[str, int]) -> list[str]:
     """A sentence on classes of which a test says little, or nothing."""
-    if not (few := sorted((name for name in counts if counts[name] < FEW_TESTED), key=lambda name: counts[name])):
-        return []
+    few = _fewer(counts, FEW_TESTED, "images to test on")
+    return [f"{few}: their scores, and means over classes, say little."] if few else []
+
+
+def _fewer(counts: Mapping[str, int], least: int, what: str) -> str:
+    """How many classes have fewer than ``least``, in words without an end; empty if none has."""
+    if not (few := sorted((name for name in counts if counts[name] < least), key=lambda name: counts[name])):
+        return ""
     named = ", ".join(f"{name} {counts[name]}" for name in few[:5]) + (" …" if len(few) > 5 else "")
-    return [
-        f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW_TESTED} images to "
-        f"test on ({named}): their scores, and means over classes, say little."
-    ]
+    have = "has" if len(few) == 1 else "have"
+    return f"{len(few)} of {len(counts)} classes {have} fewer than {least} {what} ({named})"
 
 
 def _leak_warning(train: Sequence[Path] | np.ndarray, test: Sequence[Path] | np.ndarray) -> list[str]:

@@ -3,17 +3,15 @@
 import csv
 import hashlib
 import io
-import os
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.batches import map_in_threads
 from mixtransfer.data.division import Division, Found, counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.errors import UserError
@@ -243,9 +241,7 @@ def _named(names: Sequence[str]) -> str:
 
 def digests(files: Sequence[Path]) -> list[str]:
     """``digest`` of each file."""
-    some = [files[i : i + AT_ONCE] for i in range(0, len(files), AT_ONCE)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(chain.from_iterable(pool.map(lambda its: list(map(digest, its)), some)))
+    return list(map_in_threads(digest, files, AT_ONCE))
 
 
 def digest(file: Path) -> str:

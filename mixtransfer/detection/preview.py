@@ -13,8 +13,8 @@ from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper
 from mixtransfer.detection.options import TrainOptions
-from mixtransfer.detection.train import check
-from mixtransfer.report.preview import BATCHES, IMAGES, preview_page, preview_path
+from mixtransfer.detection.train import MACHINE_OPTIONS, check
+from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
 from mixtransfer.run import reopen
 from mixtransfer.run_data import training_boxes
 
@@ -31,7 +31,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     """
     run = None
     if options.resume:
-        run, options = reopen(options, ("data_root",))
+        run, options = reopen(options, MACHINE_OPTIONS)
     check(options)
     dataset = training_boxes(options, run)
     say(dataset.reading)
@@ -39,16 +39,14 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     drawn = []
     for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
         views = [mapper(dataset.train[index], seed) for index, seed in batch[:IMAGES]]
-        drawn.append([_drawn(view["image"], view["boxes"], view["labels"], dataset.classes, view) for view in views])
+        drawn.append([_drawn(view, view["boxes"], view["labels"], dataset.classes) for view in views])
     whole = EvaluationMapper(options.image_size)
     evaluated = [
-        _drawn(whole(record)["image"], *_targets(record, options.image_size), dataset.classes, whole(record))
-        for record in dataset.val[:IMAGES]
+        _drawn(whole(record), *_targets(record, options.image_size), dataset.classes) for record in dataset.val[:IMAGES]
     ]
     how = f"At {options.image_size} pixels, augmentation {options.augment!r}, batches of {options.batch_size}."
     path = path or preview_path(options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    preview_page(dataset.name, [dataset.reading, *dataset.notes], drawn, evaluated, how).write(path)
+    write_page(path, dataset.name, [dataset.reading, *dataset.notes], drawn, evaluated, how)
     return path
 
 
@@ -58,7 +56,7 @@ def _targets(record: Record, size: int) -> tuple[np.ndarray, np.ndarray]:
     return boxes / np.array([record.width, record.height] * 2) * size, labels
 
 
-def _drawn(image, boxes: np.ndarray, labels: np.ndarray, classes: list[str], origin: dict) -> tuple[np.ndarray, str]:
-    picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+def _drawn(view: dict, boxes: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[np.ndarray, str]:
+    picture = Image.fromarray(np.ascontiguousarray(view["image"].permute(1, 2, 0).numpy()))
     count = f"{len(boxes)} box{'es' * (len(boxes) != 1)}"
-    return np.asarray(draw_truth(picture, boxes, labels, classes)), f"{Path(origin['file_name']).name}, {count}"
+    return np.asarray(draw_truth(picture, boxes, labels, classes)), f"{Path(view['file_name']).name}, {count}"

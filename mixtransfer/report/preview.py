@@ -20,16 +20,18 @@ def preview_path(options) -> Path:
     return Path("runs") / f"{data_name(options.data)}-preview.html"
 
 
-def preview_page(
+def write_page(
+    path: Path,
     name: str,
     notes: Sequence[str],
     batches: Sequence[Sequence[tuple[np.ndarray, str]]],
     evaluated: Sequence[tuple[np.ndarray, str]],
     how: str,
-) -> Page:
-    """A page of views, uint8 (height, width, 3), with a caption each.
+) -> None:
+    """Write a page of views, uint8 (height, width, 3), with a caption each.
 
     Args:
+        path: Of the page; its folder is made if need be.
         name: Of the data.
         notes: How the data was read, in sentences.
         batches: To train on.
@@ -44,4 +46,5 @@ def preview_page(
         page.gallery([(view, caption) for view, caption in batch], SIDE)
     page.section("Validation", "Images to validate on, as every image is seen after training.")
     page.gallery([(view, caption) for view, caption in evaluated], SIDE)
-    return page
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.write(path)

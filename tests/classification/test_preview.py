@@ -10,7 +10,9 @@ from PIL import Image
 from tiny import tiny
 
 from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.preview import write_preview
+from mixtransfer.classification.train import train
 from mixtransfer.cli import main
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
@@ -61,3 +63,11 @@ def test_the_doctor_says_why_there_is_no_preview(tmp_path, capsys):
     assert main(["doctor", str(tmp_path / "d"), "--preview", "--output", str(tmp_path / "doc")]) == 1
     out = capsys.readouterr().out
     assert "Preview: none: The class 'dog' of" in out and "✗ The class 'dog' of d has too few images (2)" in out
+
+
+def test_a_run_can_be_previewed_again_with_other_workers(tmp_path):
+    """By its own configuration."""
+    data = make_folder(tmp_path / "d", {"cat": 12, "dog": 12})
+    run = train(tiny(data, tmp_path / "r", epochs=1), say=lambda _: None)
+    path = write_preview(TrainOptions(resume=str(run.folder), workers=1), tmp_path / "p.html", lambda _: None)
+    assert len(pictures(path.read_text())) > 5 and "At 32 pixels" in path.read_text()

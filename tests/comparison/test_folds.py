@@ -1,6 +1,7 @@
 """`compare --folds`: every image is tested once by each seed, by a network that has not seen it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,12 @@ def test_folds_cover_each_image_once_and_are_those_of_every_backbone(study, burs
     assert first["against_baseline"]["difference"]["low"] == pytest.approx(expected.low)
     assert first["against_baseline"]["mcnemar"] == []
     assert "trained 2 times on each of 3 folds" in (study / "report.html").read_text()
+
+    # A fold that is given twice is no further evidence.
+    folders = [run.folder for run in runs.values()]
+    shutil.copytree(folders[0], study.with_name("copy"))
+    code, _, err = answer(capsys, *folders, study.with_name("copy"), "--rounds", "0", "--output", study.with_name("x"))
+    assert code == 2 and "are the same training" in err
 
     # What is lost is trained again, on the same images although another has come.
     lost = runs[f"{SMALL}-seed1-fold2"]

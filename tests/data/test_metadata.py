@@ -114,6 +114,17 @@ def test_class_folders_with_captions_stay_class_folders(tmp_path):
     assert load_dataset(str(tmp_path), layout="class").classes == ["cat", "dog"]
 
 
+@pytest.mark.parametrize("text", ["a,b\n1,2,3\n", 'file_name,text\n"x\n', ""])
+def test_metadata_of_something_else_is_nothing_to_class_folders(tmp_path, text):
+    """However its rows may be."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "metadata.csv").write_text(text)
+    assert load_dataset(str(tmp_path)).classes == ["cat", "dog"]
+
+
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
 def test_columns_under_other_names_are_told(folder, name):
     write(folder / name, [{"image": f"images/{i}.png", "class": "ab"[i % 2]} for i in range(24)])

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from coco_sets import contents, make_coco, write_images
 from detect_tiny import tiny
+from openers import VERBS, opening
 
 from mixtransfer.checkpoint import save_checkpoint
 from mixtransfer.cli import main
@@ -180,32 +181,18 @@ def removed_class(coco: dict) -> None:
         (removed_class, "'dog' is gone"),
     ],
 )
-@pytest.mark.parametrize("verb", ["resume", "evaluate", "int8", "doctor"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_other_classes_are_refused_by_name(copy, change, says, verb, capsys):
-    if verb == "int8":
-        pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'mixtransfer[export]'")
     edit(copy / "d", change)
-    words = {
-        "resume": ["detect", "train", "--resume", copy / "begun"],
-        "evaluate": ["detect", "evaluate", copy / "done"],
-        "int8": ["export", copy / "done", "--int8"],
-        "doctor": ["doctor", copy / "d", "--run", copy / "done", "--output", copy / "doctor"],
-    }[verb]
-    code, _, err = answer(capsys, *words)
+    code, _, err = answer(capsys, *opening(verb, "detect", copy))
     assert code == 2 and says in err.splitlines()[-1] and "Traceback" not in err
 
 
-@pytest.mark.parametrize("verb", ["resume", "evaluate", "int8", "doctor"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_old_run_without_its_split_says_how_to_go_on(copy, verb, capsys):
     for name in ("begun", "done"):
         (copy / name / "split.csv").unlink()
-    words = {
-        "resume": ["detect", "train", "--resume", copy / "begun"],
-        "evaluate": ["detect", "evaluate", copy / "done"],
-        "int8": ["export", copy / "done", "--int8"],
-        "doctor": ["doctor", copy / "d", "--run", copy / "done", "--output", copy / "doctor"],
-    }[verb]
-    code, _, err = answer(capsys, *words)
+    code, _, err = answer(capsys, *opening(verb, "detect", copy))
     assert code == 2 and "keeps no split" in err and "train anew" in err and err.count("\n") == 1
 
 

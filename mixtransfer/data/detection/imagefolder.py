@@ -16,7 +16,7 @@ from mixtransfer.data.detection.outlines import is_box
 from mixtransfer.data.lookup import Lookup, missing, shown
 from mixtransfer.data.manifest import metadata_files
 from mixtransfer.data.parts import by_folder
-from mixtransfer.data.table import names_in_card, read_table
+from mixtransfer.data.table import names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
@@ -196,11 +196,8 @@ def _classes(tree: Tree, given: set[str | int]) -> tuple[list[str], dict[str | i
     texts = sorted(category for category in given if isinstance(category, str))
     if not numbers:
         return texts, {name: name for name in texts}, []
-    names = names_in_card(tree.root / "README.md")
-    titles: dict[str | int, str] = {**{name: name for name in texts}, **{n: names.get(n, str(n)) for n in numbers}}
-    notes = []
-    if unnamed := [n for n in numbers if n not in names]:
-        notes.append(f"Categories by number, since README.md names none: {len(unnamed)} ({unnamed[0]} …).")
+    named, notes = names_of_numbers(set(numbers), names_in_card(tree.root / "README.md"), "Categories")
+    titles: dict[str | int, str] = {**{name: name for name in texts}, **{n: named[n] for n in numbers}}
     if len(set(titles.values())) < len(titles):
         twice = max(titles.values(), key=list(titles.values()).count)
         raise UserError(f"{tree.root}: two categories are called {twice!r}: rename one.")
