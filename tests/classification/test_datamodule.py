@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from folders import make_folder
+from PIL import Image
 
 from mixtransfer.classification.datamodule import ClassificationData, EpochBatches
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
@@ -77,3 +79,12 @@ def test_no_process_has_an_empty_batch_and_all_have_as_many(length, batch_size, 
     batches = [list(EpochBatches(length, batch_size, 0, rank, world)) for rank in range(world)]
     assert len({len(its) for its in batches}) == 1 and all(batch for its in batches for batch in its)
     assert sorted(i for its in batches for batch in its for i, _ in batch) == list(range(length))
+
+
+def test_training_sees_images_as_they_are_seen_afterwards(dataset):
+    """Filter and crop of the network's own, where nothing is augmented."""
+    preprocessing = Preprocessing(24, 1.0, "bilinear", crop_mode="squash")
+    data = ClassificationData.of(dataset, preprocessing, TrainOptions(augment="none", batch_size="auto", workers=0))
+    assert data.batch_size == 32
+    image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
+    assert np.array_equal(data.augment(image, 0), preprocessing.central_view(Image.fromarray(image)))

@@ -186,11 +186,14 @@ def test_a_training_that_is_killed_between_folds_and_epochs_comes_to_the_same_en
 
 
 def test_patience_keeps_the_epoch_before_it_ran_out(colours, tmp_path):
-    run = train(tiny(colours, tmp_path / "r", epochs=40, lr=0.003, patience=2, ema=False, warmup_epochs=0.0))
+    options = tiny(colours, tmp_path / "r", epochs=40, lr=0.003, patience=2, ema=False, warmup_epochs=0.0)
+    said = []
+    run = train(options, say=said.append)
     with (run.folder / "metrics.csv").open() as file:
         rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
     kept = run.read_metrics()["training"]["kept_epoch"]
     assert kept == max(rows) - 2 < 38
+    assert any(f"Of {max(rows)} epochs the weights of epoch {kept} are kept" in line for line in said)
     scored = evaluate(EvaluateOptions(str(run.folder), split="val", workers=0), say=lambda _: None).scores["top1"]
     assert scored.value == pytest.approx(float(rows[kept]["val_top1"]), abs=1e-5)
 

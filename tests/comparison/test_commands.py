@@ -17,7 +17,7 @@ from processes import Command
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.cli import main
-from mixtransfer.comparison import cost
+from mixtransfer.comparison import cost, workers
 from mixtransfer.comparison import study as study_module
 from mixtransfer.comparison.cost import measure_costs
 from mixtransfer.comparison.rates import best_rate
@@ -302,3 +302,31 @@ def test_answers_are_those_of_the_metrics(study):
     answers = read_answers(run.test_predictions)
     assert answers.hits.mean() == pytest.approx(run.read_metrics()["test"]["top1"]["value"])
     assert set(answers.classes) == {"cat", "dog", "emu"} and len(set(answers.images)) == 30
+
+
+def test_the_minutes_of_a_training_are_those_of_its_folds_too(study, tmp_path):
+    run = Run(tmp_path / "r")
+    shutil.copytree(runs(study)[f"{SMALL}-seed0"].folder, run.folder)
+    run.write_metrics(training={"seconds": 300.0})
+    assert cost.training_cost(run)["minutes"] == 5.0
+    run.write_metrics(training={})  # as detectors have it
+    seconds = sum(row["seconds"] or 0 for row in run.read_history())
+    assert cost.training_cost(run)["minutes"] == round(seconds / 60, 2)
+
+
+def test_a_training_goes_on_with_the_data_where_it_is_now(study, animals, tmp_path, capsys, monkeypatch):
+    """Named data may lie elsewhere than when the study began."""
+    shutil.copytree(study, tmp_path / "s")
+    metrics = tmp_path / "s" / "runs" / f"{SMALL}-seed1" / "metrics.json"
+    metrics.unlink()
+    asked = []
+
+    def see(_, job, function, task, options, *rest):
+        asked.append(options)
+        shutil.copy(Run(job.folder.with_name(f"{SMALL}-seed0")).metrics, metrics)
+
+    monkeypatch.setattr(workers.Workers, "_in_process", see)
+    words = [animals, "--backbones", f"{SMALL},{LARGE}", "--seeds", "2", "--rounds", "0", *TINY]
+    assert answer(capsys, *words, "--data-root", tmp_path / "moved", "--output", tmp_path / "s")[0] == 0
+    (options,) = asked
+    assert options.resume and options.data_root == str(tmp_path / "moved")

@@ -111,3 +111,11 @@ def test_an_object_of_no_size_spoils_nothing():
 def test_a_thousand_objects():
     losses = detector()([example(objects=1000)])
     assert all(value.isfinite() for value in losses.values())
+
+
+def test_as_many_of_one_class_are_looked_at_as_are_asked_for():
+    model = detector()
+    model.find_at_most(50)
+    assert (model.detections_per_image, model.candidates_per_class) == (50, 300)
+    model.find_at_most(500)
+    assert model.detections_per_image == 500 <= model.candidates_per_class
