@@ -3,18 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test slow lint docs coverage mutants audit clean
+.PHONY: help setup demo test slow lint wheel docs coverage mutants audit clean
 
 help:
-	@echo "make setup | demo | test | slow | lint | docs | coverage | mutants | audit | clean"
+	@echo "make setup | demo | test | slow | lint | wheel | docs | coverage | mutants | audit | clean"
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt tools/install_detectron2.py
+$(READY): pyproject.toml constraints.txt mixtransfer/detection/install.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --upgrade pip
 	$(VENV)/bin/pip install -c constraints.txt -e '.[dev]'
-	-$(VENV)/bin/python tools/install_detectron2.py  # without it all but `detect` works
+	-$(VENV)/bin/mixtransfer install-detectron2  # without it all but `detect` works
 	touch $@
 
 demo: setup
@@ -30,6 +30,10 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+wheel: setup  # build it, install it elsewhere, use it there
+	$(VENV)/bin/pip install -q -c constraints.txt hatchling
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/check_wheel.py
 
 docs: setup
 	$(VENV)/bin/python tools/build_docs.py  # into build/docs

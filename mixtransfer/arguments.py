@@ -43,6 +43,25 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
     return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
+def checked(cls: type[Options], values: dict[str, Any]) -> Options:
+    """An option class of values by name, checked as if they stood in a file.
+
+    Raises:
+        UserError: A value is of the wrong kind, or one that is needed is missing.
+    """
+    parser = _parser("", cls, {})
+    try:
+        found = parser.parse_object(values).as_dict()
+    except ArgumentError as error:
+        raise UserError(_sentence(str(error), cls)) from error
+    for field in fields(cls):
+        if field.default is MISSING and field.default_factory is MISSING and found[field.name] is None:
+            raise UserError(f"{field.name} is missing.")
+        if field.default_factory is not MISSING and found[field.name] is None:
+            found[field.name] = field.default_factory()
+    return cls(**{field.name: found[field.name] for field in fields(cls)})
+
+
 def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, str | None]) -> ArgumentParser:
     described = docstring_parser.parse(cls.__doc__)
     helps = {entry.arg_name: " ".join((entry.description or "").split()) for entry in described.params}

@@ -3,15 +3,19 @@
 import contextlib
 import importlib
 import io
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 from mixtransfer import __version__
 from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.process import let_waiting_threads_sleep, prepare_process
+from mixtransfer.recipes import find_recipe
 from mixtransfer.signals import TERMINATED, interruptible, sigterm_as_ctrl_c
 
 
@@ -38,6 +42,14 @@ VERBS: dict[str, Verb] = {
     "demo": Verb(
         "train a MixNet on embedded handwritten digits: no download, a few minutes",
         "mixtransfer.demo:DemoOptions", "mixtransfer.demo:demo", {},
+    ),
+    "recipes": Verb(
+        "list the recipes that come along, for --config",
+        "mixtransfer.recipes:RecipesOptions", "mixtransfer.recipes:recipes", {},
+    ),
+    "install-detectron2": Verb(
+        "install detectron2, which detection needs and no package registry has",
+        "mixtransfer.detection.install:InstallOptions", "mixtransfer.detection.install:install", {},
     ),
     "models": Verb(
         "list the backbones with their measured and published size, cost and accuracy",
@@ -101,6 +113,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
         {"run": None},
     ),
+    "push": Verb(
+        "publish a run's model on the Hugging Face hub, with a model card",
+        "mixtransfer.deploy.options:PushOptions", "mixtransfer.deploy.commands:push",
+        {"run": None, "name": None},
+    ),
     "benchmark": Verb(
         "measure a model's latency, throughput and memory here, by runtime, batch and threads",
         "mixtransfer.deploy.options:BenchmarkOptions", "mixtransfer.deploy.commands:benchmark",
@@ -114,22 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    _let_waiting_threads_sleep()
+    let_waiting_threads_sleep()
     with sigterm_as_ctrl_c() as received:
         code = _run(argv)
         return TERMINATED if signal.SIGTERM in received and code == 130 else code
-
-
-def _let_waiting_threads_sleep() -> None:
-    """Have threads that wait for others sleep soon: beside another busy process they would take its time and so theirs.
-
-    By default libgomp's spin for milliseconds. To sleep at once costs a third of the speed of an idle machine; 1,000
-    turns cost a twentieth (``tools/bench_busy.py``). It reads this when torch is loaded, so it has to be set before;
-    child processes inherit it. A policy of the user's own stays as it is.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -149,6 +154,7 @@ def _run(argv: Sequence[str] | None) -> int:
         from mixtransfer.arguments import parse
 
         options = parse(name, _load(verb.options), verb.positionals, _with_recipes(verb, rest))
+        prepare_process()
         with interruptible(lambda: ""):  # a verb that can go on says so itself
             return _load(verb.run)(options) or 0
     except UserError as error:
@@ -193,13 +199,14 @@ def _verb(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _with_recipes(verb: Verb, words: list[str]) -> list[str]:
-    """The arguments with each recipe in Python replaced by what it says, in YAML."""
-    import yaml
-
+    """The arguments with names of recipes replaced by their files, and those in Python by what they say, in YAML."""
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for i, word in enumerate(words):
-        if i and words[i - 1] == "--config" and word.endswith(".py") and verb.recipes:
-            words[i] = yaml.safe_dump(_load(verb.recipes)(word))
+        if i and words[i - 1] == "--config":
+            if "\n" not in word and ":" not in word and not Path(word).exists():
+                words[i] = str(find_recipe(word))
+            if words[i].endswith(".py") and verb.recipes:
+                words[i] = yaml.safe_dump(_load(verb.recipes)(words[i]))
     return words
 
 

@@ -38,7 +38,7 @@ def models(options: ModelsOptions) -> None:
 def _classifiers(rows: list[dict]) -> None:
     _print_table(
         "Backbones, measured by building them for 224 pixels",
-        ("params M", "MACs M", "top-1 %", "paper"),
+        ("params M", "MACs M", "top-1 %", "paper", "licence"),
         [
             (
                 row["name"],
@@ -46,6 +46,7 @@ def _classifiers(rows: list[dict]) -> None:
                 f"{row['macs'] / 1e6:.0f}",
                 _percent((row["published"] or {}).get("top1")),
                 _paper(row["paper"] or {}),
+                row["license"] or "",
             )
             for row in rows
         ],
@@ -96,6 +97,7 @@ def measured(spec: BackboneSpec) -> dict:
     import torch
 
     from mixtransfer.backbones import count_macs, count_parameters, create_backbone
+    from mixtransfer.backbones.weights import license_of
 
     with torch.device("meta"):
         model = create_backbone(spec.name, weights="none")
@@ -108,6 +110,7 @@ def measured(spec: BackboneSpec) -> dict:
         "paper": dict(spec.paper) if spec.paper else None,
         "description": spec.description,
         "note": spec.note,
+        "license": license_of(spec),
     }
 
 

@@ -2,19 +2,15 @@
 
 import csv
 import json
-import os
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 
 from mixtransfer.arguments import parse
-from mixtransfer.backbones.architecture import Architecture
-from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
+from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.names import data_name, same_data
 from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, remove_unfinished, write_atomic
@@ -35,8 +31,6 @@ class TrainOptions(Protocol):
 
 
 Options = TypeVar("Options", bound=TrainOptions)
-
-PACKAGES = ("mixtransfer", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,11 @@ class Run:
     def tuned(self) -> Path:
         """Fine-tuned weights from the end of the last epoch until the run is finished."""
         return self.folder / "tuned.safetensors"
+
+    @property
+    def augment(self) -> Path:
+        """The augmentation of one's own that it was trained with, as albumentations writes it."""
+        return self.folder / "augment.yaml"
 
     @property
     def evidence(self) -> Path:
@@ -283,113 +282,3 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
             )
     given = {name: getattr(options, name) for name in machine_options}
     return run, replace(recorded, **{k: v for k, v in given.items() if v != getattr(default, k)})
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """The contents of ``model.json``.
-
-    Attributes:
-        task: "classification" or "detection".
-        backbone: A name that ``create_backbone`` takes, or that of ``architecture``.
-        classes: Class names in the order of the outputs.
-        preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
-        versions: Of the packages that wrote it.
-        details: What only this task needs.
-        architecture: Of a backbone that came from a file, what the file held.
-    """
-
-    task: str
-    backbone: str
-    classes: list[str]
-    preprocessing: dict
-    versions: dict[str, str] = field(default_factory=lambda: package_versions())
-    details: dict = field(default_factory=dict)
-    format: int = 1
-    architecture: dict | None = None
-
-    @classmethod
-    def of(
-        cls, task: str, backbone: BackboneSpec, classes: list[str], preprocessing: dict, details: dict | None = None
-    ) -> "ModelCard":
-        """The card of a model that is being made."""
-        architecture = backbone.architecture.to_dict() if backbone.architecture else None
-        return cls(task, backbone.name, classes, preprocessing, details=details or {}, architecture=architecture)
-
-    @property
-    def spec(self) -> BackboneSpec:
-        """What ``create_backbone`` builds the network from, whatever has become of the backbone's file.
-
-        Raises:
-            UserError: The name or the architecture is none.
-        """
-        if self.architecture is None:
-            return backbone_spec(self.backbone)
-        return architecture_spec(Architecture.from_dict(self.architecture, "The architecture in model.json"))
-
-    def write(self, path: Path) -> None:
-        write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def read(cls, path: Path, task: str | None = None) -> "ModelCard":
-        """Read and check a ``model.json``; without a task, of any.
-
-        Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
-        """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            card = cls(**values)
-            well_formed = (
-                card.task in ("classification", "detection")
-                and isinstance(card.backbone, str)
-                and isinstance(card.classes, list)
-                and card.classes
-                and all(isinstance(name, str) for name in card.classes)
-                and isinstance(card.preprocessing, dict)
-            )
-        except FileNotFoundError:
-            raise UserError(f"{path.parent} holds no trained model: {path.name} is missing.") from None
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise UserError(f"{path} is damaged or not a model description ({type(error).__name__}).") from error
-        if card.format != 1:
-            raise UserError(
-                f"{path} has format {card.format!r}, which this version does not know: upgrade mixtransfer."
-            )
-        if not well_formed:
-            raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
-        if task and card.task != task:
-            raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
-        return card
-
-
-def package_versions(more: Sequence[str] = ()) -> dict[str, str]:
-    """Installed versions of what influences a result, and of ``more`` packages."""
-    versions = {"python": platform.python_version()}
-    for name in (*PACKAGES, *more):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def machine() -> dict[str, str]:
-    """What this machine is, in words, for reports."""
-    import torch
-
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "accelerator": accelerator,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

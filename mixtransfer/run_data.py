@@ -15,7 +15,8 @@ from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.packed import is_packed
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 
 def read_split(run: Run) -> Split:

@@ -5,7 +5,7 @@ Import it before detectron2, so that the skip comes first.
 
 import pytest
 
-pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
 
 import torch  # noqa: E402
 import torchvision  # noqa: E402

@@ -195,7 +195,7 @@ def test_an_interrupted_choice_of_the_weights_is_made_again(animals, options, un
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mixtransfer.classification.report.write_report", interrupt)
+        patch.setattr("mixtransfer.classification.results.write_report", interrupt)
         with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'run'}"):
             train(tiny(animals, tmp_path / "run", **options))
     assert "test" not in Run(tmp_path / "run").read_metrics()
@@ -247,7 +247,7 @@ def test_a_second_training_in_the_same_folder_is_refused_until_the_first_ends(tm
 @pytest.mark.parametrize("task", ["classify", "detect"])
 def test_training_claims_its_folder(task, animals, tmp_path, capsys):
     if task == "detect":
-        pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+        pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
         from mixtransfer.detection.options import TrainOptions as Options
     else:
         Options = TrainOptions

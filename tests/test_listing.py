@@ -33,7 +33,7 @@ def test_unknown_family_gets_the_known_ones(capsys):
 
 
 def test_detectors_beside_table_1(capsys, monkeypatch):
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     monkeypatch.setattr(listing, "measured_detector", cache(listing.measured_detector))
     assert main(["models", "--task", "detect", "--family", "mobilenetv2", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}

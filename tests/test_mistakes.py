@@ -10,7 +10,8 @@ from folders import make_folder
 
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.cli import main
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 SMALL = "--backbones mobilenetv3_small_050"
 SCRATCH = "--weights none"
@@ -25,7 +26,7 @@ MISTAKES = [
     ("classify train images more", "The argument 'more' is one too many."),
     ("classify train images --batchsize 3", "There is no option --batchsize; did you mean --batch-size?"),
     ("classify train images --lr fast", "--lr takes a number or find, not 'fast'."),
-    ("classify train images --augment wild", "--augment takes none or crop or"),
+    ("classify train images --augment wild", "--augment 'wild' is not one of none, crop, crop-flip"),
     ("classify train images --epochs -1", "--epochs is -1; it must be at least 0."),
     (f"classify train images {SCRATCH} --epochs 0", "--epochs 0 keeps the head on frozen features, but"),
     ("classify train images --epochs few", "--epochs takes a whole number, not 'few'."),
@@ -117,7 +118,7 @@ DETECTION_MISTAKES = [
     ("detect train boxes --devices 0", "--devices is 0"),
     ("detect train boxes --num-nodes 2", "--num-nodes 2 needs"),
     ("detect train boxes --tap top", "--tap takes auto or expanded or stage, not 'top'."),
-    ("detect train boxes --config gone.py", "There is no recipe gone.py."),
+    ("detect train boxes --config gone.py", "There is no configuration file or recipe 'gone.py'"),
     ("detect train boxes --config broken.py", "The recipe broken.py cannot be read (ZeroDivisionError"),
     ("detect train --resume run", "run/config.yaml has the key"),
     ("detect evaluate run", "run holds a classification model, not one for detection."),

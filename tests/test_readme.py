@@ -79,6 +79,19 @@ def commands() -> list[str]:
     return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
 
 
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+# What makes the work of a snippet small.
+SHORTER = {
+    'backbone="mixnet_s", epochs=5': 'backbone="mobilenetv3_small_050", output="runs/py", epochs=1, **SMALL',
+    'backbones=["mixnet_s", "resnet50"]': 'backbones="mobilenetv3_small_050,mobilenetv3_small_075", seeds=1, rounds=0, '
+    'baseline="mobilenetv3_small_050", epochs=1, output="runs/compared", **SMALL',
+    '"mixnet_s", num_classes=2': '"mobilenetv3_small_050", weights="none", num_classes=2',
+    "max_epochs=5": "max_epochs=1, logger=False, enable_checkpointing=False",
+    "batch_size=32": "batch_size=4, workers=0",
+}
+SMALL_TRAINING = {"weights": "none", "image_size": 32, "batch_size": 8, "workers": 0}
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A folder with all the images that the README speaks of, and named datasets of a few images."""
@@ -156,7 +169,8 @@ def as_parameter(line: str):
 
 
 @pytest.mark.parametrize(
-    "line", [as_parameter(line) for line in commands() if not line.startswith(("make ", "python tools/install"))]
+    "line",
+    [as_parameter(line) for line in commands() if not line.startswith(("make ", "mixtransfer install-detectron2"))],
 )
 def test_command_works(line, home, in_process, monkeypatch):
     for part, package in NEEDS.items():
@@ -173,7 +187,7 @@ def test_command_parses(line, monkeypatch):
     if name is None:
         return
     if any(word.endswith(".py") for word in rest):
-        pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+        pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     parse(name, _load(VERBS[name].options), VERBS[name].positionals, _with_recipes(VERBS[name], rest))
 
 
@@ -202,3 +216,13 @@ def test_linked_file_exists(path):
 def test_every_command_is_mentioned():
     for name in VERBS:
         assert f"mixtransfer {name}" in README, name
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=range(len(PYTHON)))
+def test_the_python_of_the_readme_runs(home, monkeypatch, snippet):
+    if "export" in snippet:
+        pytest.importorskip("onnx", reason="needs the extra mixtransfer[export]")
+    monkeypatch.chdir(home)
+    for long, short in SHORTER.items():
+        snippet = snippet.replace(long, short)
+    exec(snippet, {"SMALL": SMALL_TRAINING})

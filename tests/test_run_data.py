@@ -111,12 +111,13 @@ def test_a_resumed_training_never_sees_a_test_image(made, copy, change, monkeypa
     CHANGES[change](copy / "d")
     seen = {}
 
-    class Session(train_module._Session):
-        def __init__(self, run, options, dataset, *rest):
-            seen.update({part: pixels(its) for part, its in dataset.parts.items()})
-            super().__init__(run, options, dataset, *rest)
+    def prepare(*args):
+        training = prepared(*args)
+        seen.update({part: pixels(its) for part, its in training.dataset.parts.items()})
+        return training
 
-    monkeypatch.setattr(train_module, "_Session", Session)
+    prepared = train_module.prepare
+    monkeypatch.setattr(train_module, "prepare", prepare)
     code, out, err = answer(capsys, "classify", "train", "--resume", copy / "begun")
     assert code == 0, err
     for part in ("train", "val", "test"):

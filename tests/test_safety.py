@@ -79,7 +79,7 @@ def test_a_comparisons_page_escapes_the_runs_names(scripted, tmp_path):
 
 
 def test_a_detectors_page_and_tables_show_names_as_they_are(tmp_path, capsys):
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     from detect_tiny import tiny as tiny_detector
 
     from mixtransfer.detection.commands import print_run
@@ -103,7 +103,7 @@ def test_a_checkpoint_with_code_is_refused_on_resume(task, scripted, tmp_path, c
         shutil.copytree(scripted.folder, folder)
         (folder / "metrics.json").unlink()
     else:
-        pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+        pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
         from detect_tiny import tiny as tiny_detector
 
         data = make_coco(tmp_path / "boxes", train=8)
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_something_else_is_named(state, scripted, tmp_path, caps
 
 
 def test_a_detectors_checkpoint_of_something_else_is_named(tmp_path, capsys):
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     from detect_tiny import tiny as tiny_detector
 
     data = make_coco(tmp_path / "boxes", train=8)
@@ -460,7 +460,7 @@ def test_damaged_weights_of_an_unfinished_run_are_named(name, scripted, tmp_path
     [DEEP, "{}", "[1]", '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, null], "score": 1}]'],
 )
 def test_damaged_detections_are_named(text, tmp_path):
-    from mixtransfer.comparison.outcomes import _read_detections
+    from mixtransfer.comparison.detection_outcome import _read_detections
 
     (tmp_path / "test_detections.json").write_text(text)
     with pytest.raises(UserError, match="test_detections.json is damaged"):

@@ -29,7 +29,7 @@ from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.detection.ssdlite import model as ssdlite
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
 from mixtransfer.detection.ssdlite.cost import network_cost
-from mixtransfer.device import keep_freed_memory
+from mixtransfer.process import keep_freed_memory
 
 SIZE = 320
 CLASSES = 90  # and background, as torchvision's 91

@@ -32,7 +32,7 @@ from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.run import machine
+from mixtransfer.machine import machine
 
 BATCH = 32
 

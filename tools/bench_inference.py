@@ -29,8 +29,8 @@ from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
 from mixtransfer.deploy.quantize import RULE, quantize_file
 from mixtransfer.deploy.runtimes import prepare
-from mixtransfer.device import keep_freed_memory
-from mixtransfer.run import machine, package_versions
+from mixtransfer.machine import machine, package_versions
+from mixtransfer.process import keep_freed_memory
 
 SIZE, DETECTOR_SIZE = 224, 320
 RUNTIMES = ("onnx", "openvino")

@@ -16,7 +16,7 @@ import torch
 from mixtransfer.backbones import create_backbone
 from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.runtimes import installed_runtimes, prepare
-from mixtransfer.device import keep_freed_memory
+from mixtransfer.process import keep_freed_memory
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -52,7 +52,7 @@ def our_epoch(folder: Path, size: int, workers: int) -> Callable[[], int]:
     examples = Examples([Path(path) for path, _ in files], np.array([label for _, label in files]))
     dataset = ImageDataset(folder.name, [], examples, examples, examples)
     preprocessing = Preprocessing(size)
-    data = ClassificationData(dataset, preprocessing, Augment("crop-flip", size), BATCH, workers)
+    data = ImageDataModule(dataset, preprocessing, Augment("crop-flip", size), BATCH, workers)
     loader, normalize = data.train_dataloader(), Normalize(preprocessing)
     return lambda: sum(len(normalize(images)) for images, _ in loader)
 

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.device import keep_freed_memory
+from mixtransfer.process import keep_freed_memory
 
 BatchNorm = Literal["frozen", "train"]
 
@@ -51,9 +51,9 @@ def plain_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_
 
 def our_step(backbone: str, images: torch.Tensor, labels: torch.Tensor, batch_norm: BatchNorm) -> Callable[[], None]:
     model = create_backbone(backbone, weights="none", num_classes=CLASSES)
-    options = TrainOptions(backbone=backbone, weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm=batch_norm)
-    module = Classifier(model, Preprocessing.of(model, images.shape[-1]), options).train()
-    optimizer = module.configure_optimizers()["optimizer"]
+    recipe = Recipe(lr=1e-3, layer_decay=1.0, batch_norm=batch_norm)
+    module = ImageClassifier(model, Preprocessing.of(model, images.shape[-1]), recipe).train()
+    optimizer = recipe.optimizer_for(model)
 
     def step() -> None:
         optimizer.zero_grad()

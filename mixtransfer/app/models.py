@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mixtransfer.classification.predict import ImageClassifier, RunClassifier
-from mixtransfer.deploy.exported import is_exported, open_exported
-from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
-from mixtransfer.detection.mapper import square_view
-from mixtransfer.detection.predict import Detector, Predictor
 from mixtransfer.detection.scores import Detections
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.prediction import Objects, load
 
 LOWEST_SCORE = 0.05  # of a box that the page's slider can still show
 
@@ -75,32 +70,12 @@ def open_model(path: str, name: str, device: str) -> Model:
     Raises:
         UserError: It cannot be used.
     """
-    if is_exported(path):
-        file = open_exported(path)
-        task, network = file.metadata.task, f"{file.metadata.backbone}, {file.format}"
-    else:
-        card = ModelCard.read(Run.open(path).model)
-        task, network = card.task, card.backbone
-    if task == "classification":
-        if is_exported(path):
-            return _classifier(name, network, ExportedClassifier(path))
-        return _classifier(name, network, RunClassifier(path, device))
-    if is_exported(path):
-        return _detector(name, network, ExportedDetector(path, LOWEST_SCORE))
-    return _detector(name, network, Predictor(path, device, LOWEST_SCORE))
+    loaded = load(path, device, LOWEST_SCORE)
 
+    def see(image: Image.Image) -> np.ndarray | Detections:
+        seen = loaded.predict(image)
+        if isinstance(seen, Objects):
+            return Detections(0, seen.boxes, seen.scores, seen.labels)
+        return seen.probabilities
 
-def _classifier(name: str, network: str, classifier: ImageClassifier) -> Model:
-    preprocessing = classifier.preprocessing
-
-    def see(image: Image.Image) -> np.ndarray:
-        return classifier.probabilities(np.array(preprocessing.central_view(image))[None])[0]
-
-    return Model(name, "classification", network, classifier.classes, preprocessing.min_side, see)
-
-
-def _detector(name: str, network: str, detector: Detector) -> Model:
-    def see(image: Image.Image) -> Detections:
-        return detector.detect([square_view(image, detector.size)], [image.size])[0]
-
-    return Model(name, "detection", network, detector.classes, None, see)
+    return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see)

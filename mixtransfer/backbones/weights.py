@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -178,3 +178,26 @@ def _first_mismatch(state: Mapping, wanted: Mapping, optional: set[str]) -> str 
         if key not in state and key not in optional and not key.endswith("num_batches_tracked"):
             return f"{key} is missing"
     return next((f"{key} is not one of the {len(wanted)} tensors expected" for key in state if key not in wanted), None)
+
+
+def describe_start(spec: BackboneSpec, weights: str) -> dict[str, str]:
+    """Which weights a training starts from, and their licence where timm knows it, for a run's ``model.json``."""
+    if weights == "none":
+        return {"weights": "none"}
+    if weights != "imagenet":
+        return {"weights": Path(weights).name}
+    terms = license_of(spec)
+    return {"weights": spec.tagged_name, **({"license": terms} if terms else {})}
+
+
+def license_of(spec: BackboneSpec) -> str | None:
+    """The licence of a backbone's published weights, as timm has it."""
+    config = timm.get_pretrained_cfg(spec.tagged_name) if spec.weights_tag else None
+    return getattr(config, "license", None)
+
+
+def tell_license(start: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Say so where the licence of what ``describe_start`` describes forbids commercial use, by its name."""
+    name = start.get("license", "").lower()
+    if "-nc" in name or "noncommercial" in name or name in ("apple-amlr", "seer-license"):
+        say(f"Warning: {start['weights']} has the licence {start['license']}, which forbids commercial use.")

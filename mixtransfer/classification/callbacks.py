@@ -10,10 +10,10 @@ import lightning as L
 import psutil
 from lightning.pytorch.callbacks import Callback
 
-from mixtransfer.classification.metrics import log_loss
 from mixtransfer.classification.model import model_bytes
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.selection import judge
+from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
 
@@ -25,8 +25,7 @@ class KeptModel(Callback):
 
     By default the last epoch's weights are kept: the learning rate has come to rest there, and which of many epochs
     does best on a few validation images is mostly chance. Better is what ``selection.judge`` says.
-    The callback stands before weight averaging in the list, so that it sees the averaged weights, which are the ones
-    that were validated.
+    Where weights are averaged, those are the averages, which were validated (see ``WeightAverage``).
 
     Attributes:
         epoch: The epoch whose weights are kept; 0 is the fitted head.
@@ -38,17 +37,14 @@ class KeptModel(Callback):
         self.epoch = 0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, Classifier)
-        predictions = module.take_predictions()
-        top1 = float((predictions.predicted == predictions.labels).mean())
-        loss = judge(predictions, module.class_weights).loss
-        module.log_dict({"val_top1": top1, "val_loss": log_loss(predictions)}, prog_bar=True)
+        assert isinstance(module, ImageClassifier)
+        loss = judge(module.take_predictions(), module.class_weights).loss
         module.log(JUDGED, loss)
         if trainer.state.fn == "fit" and self.best_only and loss >= self.loss:
             return
         if trainer.state.fn == "fit":  # not the fitted head alone
             self.loss, self.epoch = loss, trainer.current_epoch + 1
-        if self.run and trainer.is_global_zero:
+        if self.run:
             write_atomic(self.run.weights, model_bytes(module.model))
 
     def state_dict(self) -> dict:
@@ -66,6 +62,7 @@ class History(Callback):
     main process).
 
     Args:
+        run: None in all processes but the first.
         images: Number of those that are trained on.
         validates: Whether those to validate on are not among them: otherwise ``val_loss`` and ``val_top1`` are empty.
     """
@@ -106,7 +103,7 @@ class History(Callback):
         row["rss_mb"] = psutil.Process().memory_info().rss / 2**20
         self.rows.append(row)
         self.say(_in_words(row, trainer.max_epochs))
-        if self.run and trainer.is_global_zero:
+        if self.run:
             text = io.StringIO()
             writer = csv.DictWriter(text, list(self.rows[-1]), lineterminator="\n")
             writer.writeheader()
@@ -115,6 +112,13 @@ class History(Callback):
                 for row in self.rows
             )
             write_atomic(self.run.folder / "metrics.csv", text.getvalue())
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["epoch"] >= (trainer.max_epochs or 0):
+            raise UserError(
+                f"The run has trained {checkpoint['epoch'] + 1} epochs already, more than the {trainer.max_epochs} "
+                "that its config.yaml says: change that back."
+            )
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}

@@ -8,7 +8,7 @@ from rich.table import Table
 from mixtransfer.classification.evaluate import evaluate as evaluate_run
 from mixtransfer.classification.metrics import SCORE_NAMES
 from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
-from mixtransfer.classification.predict import ImageClassifier, print_predictions
+from mixtransfer.classification.predict import Classifier, print_predictions
 from mixtransfer.classification.predict import predict as predict_images
 from mixtransfer.classification.train import train as train_run
 from mixtransfer.console import print_table
@@ -51,7 +51,7 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def predict(options: PredictOptions, classifier: ImageClassifier | None = None) -> int:
+def predict(options: PredictOptions, classifier: Classifier | None = None) -> int:
     """Classify with the run that the options name, or with another classifier."""
     form = "json" if options.json else options.format
     if not print_predictions(predict_images(options, classifier), form):

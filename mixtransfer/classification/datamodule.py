@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.data.augment import Augment
+from mixtransfer.data.augment import View, as_augment
 from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.load import load_dataset
 from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.errors import UserError
 
 
 def batch_of(options: TrainOptions) -> int:
@@ -20,11 +23,12 @@ def batch_of(options: TrainOptions) -> int:
     return 32 if options.batch_size == "auto" else options.batch_size
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
+class EpochBatches(DistributedSampler):
     """Batches of (position, seed of its augmentation) for one process of a data-parallel training.
 
     Each epoch is a fresh permutation that depends on the seed and the epoch's number only, cut into batches of
-    nearly equal size, so that no image is dropped and no batch is so small that batch norm fails.
+    nearly equal size, so that no image is dropped and no batch is so small that batch norm fails. It is a
+    ``DistributedSampler`` so that a Trainer with ``use_distributed_sampler`` leaves it in its place.
 
     Args:
         length: Number of examples.
@@ -33,32 +37,44 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
-        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
-        self.epoch = 0
-        self.sampler = self  # Lightning announces a new epoch to `batch_sampler.sampler`
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        super().__init__(range(length), world, rank, seed=seed)  # type: ignore[arg-type]
+        self.length, self.batch_size = length, batch_size
 
     def __len__(self) -> int:
         # As many in every process, whose shares differ by one image; none is empty where each has an image.
-        wanted = math.ceil(self.length / (self.batch_size * self.world))
-        return max(1, min(wanted, self.length // self.world))
+        wanted = math.ceil(self.length / (self.batch_size * self.num_replicas))
+        return max(1, min(wanted, self.length // self.num_replicas))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order, seeds = epoch_order(self.length, self.seed, self.epoch)
-        for batch in np.array_split(order[self.rank :: self.world], len(self)):
+        for batch in np.array_split(order[self.rank :: self.num_replicas], len(self)):
             yield [(int(i), int(seeds[i])) for i in batch]
 
 
-class TrainingViews(Dataset):
-    """Augmented views; an item is asked for by (position, seed)."""
+class Share(DistributedSampler):
+    """The positions that one process evaluates, in order, none of them twice; see ``EpochBatches``."""
 
-    def __init__(self, examples: Examples, augment: Augment):
+    def __init__(self, length: int, rank: int = 0, world: int = 1):
+        super().__init__(range(length), world, rank, shuffle=False)  # type: ignore[arg-type]
+        self.own = range(rank, length, world)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.own)
+
+
+class TrainingViews(Dataset):
+    """Augmented views; a batch is asked for by a list of (position, seed)."""
+
+    def __init__(self, examples: Examples, augment: View):
         self.examples, self.augment = examples, augment
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
-        index, seed = key
+    def __getitem__(self, keys: list[tuple[int, int]]) -> list[tuple[np.ndarray, int]]:
+        return [self._view(*key) for key in keys]
+
+    def _view(self, index: int, seed: int) -> tuple[np.ndarray, int]:
         image = self.examples.image(index, self.augment.min_side)
         return self.augment(np.asarray(image), seed), int(self.examples.labels[index])
 
@@ -93,7 +109,7 @@ class EvaluationData(L.LightningDataModule):
         tested: The examples that ``trainer.test`` sees.
     """
 
-    def __init__(self, preprocessing: Preprocessing, batch_size: int = 32, workers: int | None = None):
+    def __init__(self, preprocessing: Preprocessing | None = None, batch_size: int = 32, workers: int | None = None):
         super().__init__()
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.workers = default_workers() if workers is None else workers
@@ -108,10 +124,10 @@ class EvaluationData(L.LightningDataModule):
 
     def evaluation_loader(self, examples: Examples, keep: bool = False) -> DataLoader:
         """Central views of ``examples``, in order, this process's share of them."""
-        rank, world = self._place()
-        shares = range(rank, len(examples), world)
+        assert self.preprocessing
+        sampler = Share(len(examples), *self._place())
         views = CentralViews(examples, self.preprocessing)
-        return self._loader(views, sampler=shares, batch_size=2 * self.batch_size, keep=keep)
+        return self._loader(views, sampler=sampler, batch_size=2 * self.batch_size, keep=keep)
 
     def _loader(self, views: Dataset, keep: bool, **kwargs) -> DataLoader:
         return DataLoader(
@@ -124,32 +140,57 @@ class EvaluationData(L.LightningDataModule):
         )
 
 
-class ClassificationData(EvaluationData):
-    """The loaders of a training."""
+class ImageDataModule(EvaluationData):
+    """The loaders of a training, for any ``lightning.Trainer``, whether it distributes samplers or not.
+
+    Training batches are (images, labels): uint8 (n, 3, size, size) and int64 (n,). Those for evaluation have the
+    positions of the images as well, int64 (n,). Order and augmentation follow from the seed and the epoch alone.
+
+    Args:
+        dataset: What ``load_dataset`` gives, or its argument: a folder, a CSV manifest or a name.
+        preprocessing: What the network wants to see; by default what ``ImageClassifier`` under the same Trainer says.
+        augment: A policy of ``mixtransfer.data.augment.POLICIES``, a file or object that ``as_augment`` takes.
+        batch_size: Images a step and device; twice as many in evaluation.
+        workers: Loading processes; by default by the machine.
+        seed: Of order and augmentation.
+    """
 
     def __init__(
         self,
-        dataset: ImageDataset,
-        preprocessing: Preprocessing,
-        augment: Augment,
+        dataset: ImageDataset | str,
+        preprocessing: Preprocessing | None = None,
+        augment: Any = "standard",
         batch_size: int = 32,
         workers: int | None = None,
         seed: int = 0,
     ):
         super().__init__(preprocessing, batch_size, workers)
-        self.dataset, self.augment, self.seed = dataset, augment, seed
+        self.dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
+        self.augment, self.seed = augment, seed
 
     @classmethod
-    def of(cls, dataset: ImageDataset, preprocessing: Preprocessing, options: TrainOptions) -> "ClassificationData":
-        """The loaders that options ask for."""
-        augment = Augment(
-            options.augment, preprocessing.size, options.min_crop, preprocessing.interpolation, preprocessing.crop_mode
-        )
+    def of(
+        cls, dataset: ImageDataset, preprocessing: Preprocessing, options: TrainOptions, augment: Any = None
+    ) -> "ImageDataModule":
+        """The loaders that options ask for, with another augmentation if one is given."""
+        augment = as_augment(augment or options.augment, preprocessing, options.min_crop)
         return cls(dataset, preprocessing, augment, batch_of(options), options.workers, options.seed)
 
+    def setup(self, stage: str) -> None:
+        if self.preprocessing is None:
+            assert self.trainer
+            self.preprocessing = getattr(self.trainer.lightning_module, "preprocessing", None)
+        if self.preprocessing is None:
+            raise UserError("ImageDataModule needs preprocessing: its network is no ImageClassifier, which has one.")
+
     def train_dataloader(self) -> DataLoader:
+        assert self.preprocessing
+        views = TrainingViews(self.dataset.train, as_augment(self.augment, self.preprocessing))
         batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
-        return self._loader(TrainingViews(self.dataset.train, self.augment), batch_sampler=batches, keep=True)
+        return self._loader(views, sampler=batches, batch_size=None, keep=True)
 
     def val_dataloader(self) -> DataLoader:
         return self.evaluation_loader(self.dataset.val, keep=True)
+
+    def test_dataloader(self) -> DataLoader:
+        return self.evaluation_loader(self.dataset.test if self.tested is None else self.tested)

@@ -13,6 +13,7 @@ from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import processes
 from mixtransfer.console import silent
+from mixtransfer.data.augment import POLICIES, check_policy
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
@@ -133,6 +134,7 @@ def check(options: TrainOptions) -> None:
         **dict.fromkeys(("layer_decay", "label_smoothing", "dropout"), SHARE),
         image_size=(16, 2048),
     )
+    check_policy(options.augment, POLICIES)
     for name, value in (("lr", options.lr), ("min-crop", options.min_crop)):
         if isinstance(value, int | float) and not value > 0:
             raise UserError(f"--{name} is {value}; it must be more than 0.")

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
-from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+from mixtransfer.classification.trainer import make_trainer, predict_examples
 from mixtransfer.console import silent
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.division import counted
@@ -25,6 +25,7 @@ from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.names import same_data
 from mixtransfer.data.packed import unpacked
 from mixtransfer.errors import UserError
+from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 from mixtransfer.run_data import images_of_run, read_split
@@ -53,7 +54,7 @@ class Evaluation:
         }
 
 
-def evaluate(options: EvaluateOptions, say: Callable[[str], None] = print) -> Evaluation | None:
+def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Evaluation | None:
     """Score a run's model; of several processes only the first speaks and returns the result.
 
     Args:
@@ -63,12 +64,11 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = print) -> Ev
         UserError: The run or the data cannot be used, or the data has a class that the model does not know.
     """
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, devices=AT_LEAST_1, num_nodes=AT_LEAST_1)
-    prepare_process()
     trained = open_classifier(options.run)
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     examples, classes = _chosen_examples(options, Run.open(options.run), say if main else silent)
     examples = with_labels_of(examples, classes, trained.classes)
-    module = Classifier(trained.model, trained.preprocessing)
+    module = ImageClassifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
     trainer = make_trainer(options, enable_checkpointing=False)
     predictions = predict_examples(trainer, module, data, examples)

@@ -84,7 +84,7 @@ class LinearHead:
         classifier.bias.copy_(torch.from_numpy(self.bias))
 
 
-def fit_head(features: Features, strength: float, balanced: bool = False) -> LinearHead:
+def fit_linear_head(features: Features, strength: float, balanced: bool = False) -> LinearHead:
     """The logistic regression of labelled features.
 
     Args:
@@ -118,7 +118,7 @@ def out_of_fold(features: Features, folds: np.ndarray, strength: float, balanced
     logits = np.empty((len(features.labels), len(np.unique(features.labels))), dtype=np.float32)
     for fold in range(folds.max() + 1):
         judged = folds == fold
-        logits[judged] = fit_head(features[~judged], strength, balanced).logits(features.x[judged])
+        logits[judged] = fit_linear_head(features[~judged], strength, balanced).logits(features.x[judged])
     return Predictions.from_logits(logits[folds >= 0], features.labels[folds >= 0])
 
 

@@ -8,7 +8,6 @@ discrepancy", NeurIPS 2019). It costs 8/7 squared as much, so the data must show
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import nn
 
 from mixtransfer.backbones import BackboneSpec
@@ -20,6 +19,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import balancing, deal, judge, places_in_class
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.device import best_device
 
 WORTH = 0.03  # the share of the log loss that the larger size must save
 MOST_IMAGES = 2000
@@ -42,7 +42,7 @@ def choose_image_size(
     if folds.max() < 0:
         return native
     weights = balancing(dataset) if options.class_weights == "balanced" else None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     losses = {}
     for size in (native, larger):
         preprocessing = Preprocessing.of(model, size)

@@ -11,7 +11,8 @@ from torch import nn
 from mixtransfer.backbones import create_backbone
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 
 @dataclass(frozen=True)

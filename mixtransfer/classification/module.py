@@ -1,6 +1,8 @@
-"""The classifier that Lightning trains: loss, optimizer, and results gathered over processes."""
+"""The classifier that Lightning trains: loss, metrics, optimizer, and results gathered over processes."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning as L
@@ -9,114 +11,185 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from timm.optim import param_groups_layer_decay
 from torch import nn
-from torchvision.transforms import v2
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification.metrics import Predictions
-from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
+from mixtransfer.schedule import cosine
 
 
-class Classifier(L.LightningModule):
-    """A network with its preprocessing; images go in as uint8 (n, 3, height, width), logits come out.
+class ImageClassifier(L.LightningModule):
+    """A network with its preprocessing and the recipe by which it is trained, for any ``lightning.Trainer``.
+
+    Images go in as uint8 (n, 3, height, width) of the network's size, logits (n, classes) come out. A training batch is
+    (images, labels), with labels of shape (n,); one for evaluation may hold the images' positions in the data set too,
+    shape (n,), which ``take_predictions`` goes by.
+
+    It logs ``train_loss``, ``train_top1``, ``val_loss``, ``val_top1``, ``test_loss`` and ``test_top1``, means over all
+    images of an epoch and all processes. The learning rate follows the Trainer's number of steps, the gradient is
+    clipped as the recipe says; its moving average of the weights is a callback (``Recipe.callbacks``).
 
     Args:
-        model: A timm classifier.
-        preprocessing: What the network wants to see.
-        options: Resolved options; only needed to train.
+        model: A timm classifier; it is made quicker to train, its answers stay the same.
+        preprocessing: What the network wants to see; by default what its own configuration says.
+        recipe: How it is trained.
         class_weight: Weight of each class in the loss, shape (classes,); of mean 1 over the training images.
-        total_steps: Optimizer steps of the whole training, for the schedule.
     """
 
     class_weight: torch.Tensor | None
+    model: Any
 
     def __init__(
         self,
-        model: Any,
-        preprocessing: Preprocessing,
-        options: TrainOptions | None = None,
-        class_weight: torch.Tensor | None = None,
-        total_steps: int = 1,
+        model: nn.Module,
+        preprocessing: Preprocessing | None = None,
+        recipe: Recipe | None = None,
+        class_weight: Sequence[float] | torch.Tensor | None = None,
     ):
         super().__init__()
-        if not torch.cuda.is_available():
+        if best_device().type == "cpu":
             make_quicker(model)
         fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
-        self.normalize = Normalize(preprocessing)
-        self.options, self.total_steps = options, total_steps
-        self.lr: Any = options.lr if options else None
-        self.register_buffer("class_weight", class_weight, persistent=False)
-        self.mix = mixing(options, model.num_classes) if options else None
+        self.preprocessing = preprocessing or Preprocessing.of(model)
+        self.normalize = Normalize(self.preprocessing)
+        weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self.recipe = recipe or Recipe()
+        self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
         self._results: list[tuple[torch.Tensor, ...]] = []
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(self.normalize(images))
+    def _new_metrics(self) -> nn.ModuleDict:
+        """Empty ones, which look at no value while they gather: that would wait for a GPU."""
+        top1 = MulticlassAccuracy(int(self.model.num_classes), average="micro", validate_args=False)
+        return nn.ModuleDict({"loss": MeanMetric(nan_strategy="disable"), "top1": top1})
 
-    def train(self, mode: bool = True) -> "Classifier":
-        super().train(mode)
-        if mode and self.options and self.options.batch_norm == "frozen":
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
+    @property
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    @recipe.setter
+    def recipe(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.mix = recipe.mixing(int(self.model.num_classes))
+
+    @property
+    def lr(self) -> float:
+        """The recipe's peak rate, under the name by which Lightning's range test sets it."""
+        return self.recipe.lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self.recipe = replace(self.recipe, lr=lr)
 
     @property
     def class_weights(self) -> np.ndarray | None:
         """``class_weight`` for what is no tensor, shape (classes,)."""
         return None if self.class_weight is None else self.class_weight.cpu().numpy()
 
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(self.normalize(images))
+
+    def train(self, mode: bool = True) -> "ImageClassifier":
+        super().train(mode)
+        if mode and self.recipe.batch_norm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1:
             # The head was fitted by the first process only.
             self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.options and checkpoint["epoch"] >= (self.options.epochs or 0):
-            raise UserError(
-                f"The run has trained {checkpoint['epoch'] + 1} epochs already, more than the {self.options.epochs} "
-                "that its config.yaml says: change that back."
-            )
+    def on_fit_start(self) -> None:
+        for logger in self.loggers:
+            logger.log_hyperparams({"recipe": asdict(self.recipe)})
 
     def on_train_epoch_start(self) -> None:
         # What is drawn in an epoch must not depend on whether the training was interrupted before it.
-        assert self.options
-        torch.manual_seed(hash((self.options.seed, self.current_epoch, self.global_rank)) % 2**31)
+        torch.manual_seed(hash((self.recipe.seed, self.current_epoch, self.global_rank)) % 2**31)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The training loss of a batch, a scalar; mixes the images if the options ask for it."""
+        """The training loss of a batch, a scalar; mixes the images if the recipe says so."""
+        return self._answer(images, labels)[0]
+
+    def _answer(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The training loss, the logits, and the labels or, of mixed images, the shares of the classes."""
         inputs = self.normalize(images)
         if self.mix is not None:
             inputs, labels = self.mix(inputs, labels)
-        assert self.options
-        losses = F.cross_entropy(
-            self.model(inputs), labels, label_smoothing=self.options.label_smoothing, reduction="none"
-        )
+        logits = self.model(inputs)
+        losses = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="none")
         if self.class_weight is not None:
             losses = losses * _weights(labels, self.class_weight)
-        return losses.mean()
+        return losses.mean(), logits, labels
 
-    def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
-        images, labels = batch
-        loss = self.loss(images, labels)
+    def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        images, labels = batch[:2]
+        loss, logits, targets = self._answer(images, labels)
         self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+        if self.loggers:
+            self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        self._note("train", loss.detach(), logits.detach(), labels)
+        self._log("train", on_step=False, on_epoch=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
+        self._begin("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._begin("test")
+
+    def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
+        self._evaluate("val", *batch)
+
+    def test_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
+        self._evaluate("test", *batch)
+
+    def on_validation_epoch_end(self) -> None:  # in every process alike, whether it had a share of the images or not
+        self._log("val", prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test")
+
+    def predict_step(self, batch: Sequence[torch.Tensor] | torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Probabilities, shape (n, classes)."""
+        return self(batch if isinstance(batch, torch.Tensor) else batch[0]).float().softmax(dim=1)
+
+    def _evaluate(
+        self, part: str, images: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor | None = None
+    ) -> None:
+        logits = self(images).float()
+        self._note(part, F.cross_entropy(logits, labels), logits, labels)
+        if positions is None:
+            before = sum(len(result[1]) for result in self._results)
+            positions = (before + torch.arange(len(labels))) * self.trainer.world_size + self.global_rank
+        self._results.append((logits.cpu(), labels.cpu(), positions.cpu()))
+
+    def _begin(self, part: str) -> None:
         self._results.clear()  # nobody may have taken those of the last time
+        metrics: Any = self.metrics[f"{part}_metrics"]
+        for metric in metrics.values():  # its numbers may have been made in inference mode, by `Trainer.validate`
+            metric.reset()
 
-    on_test_epoch_start = on_validation_epoch_start
+    def _note(self, part: str, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        metrics: Any = self.metrics[f"{part}_metrics"]
+        metrics["loss"].update(loss, len(labels))
+        metrics["top1"].update(logits, labels)
 
-    def validation_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> None:
-        images, labels, positions = batch
-        self._results.append((self(images).float().cpu(), labels.cpu(), positions.cpu()))
-
-    test_step = validation_step
+    def _log(self, part: str, **how: Any) -> None:
+        metrics: Any = self.metrics[f"{part}_metrics"]
+        self.log_dict({f"{part}_{name}": metric for name, metric in metrics.items()}, **how)
 
     def take_predictions(self) -> Predictions:
         """The predictions of the evaluation that has just run, of all processes, in the order of the examples.
@@ -136,30 +209,26 @@ class Classifier(L.LightningModule):
             logits, labels, positions = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
         if not np.isfinite(logits).all():
             raise UserError("The training diverged, the network's answers are no numbers any more: lower --lr.")
-        order = np.argsort(positions)
+        _, order = np.unique(positions, return_index=True)  # a foreign sampler may give images twice
         return Predictions.from_logits(logits[order], labels[order])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        options = self.options
-        assert options and options.epochs and options.layer_decay is not None
-        undecayed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
-        groups = param_groups_layer_decay(self.model, options.weight_decay, undecayed, layer_decay=options.layer_decay)
-        for group in groups:
-            group["lr"] = self.lr * group["lr_scale"]
-        # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.
-        fused: dict[str, Any] = {"fused": True} if self.device.type == "cpu" else {}
-        if options.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
-        else:
-            optimizer = torch.optim.AdamW(groups, self.lr, **fused)
-        warmup = options.warmup_epochs * self.total_steps / options.epochs
-
-        def share_of_peak(step: int) -> float:
-            rise = min(1.0, (step + 1) / (warmup + 1))
-            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
+        optimizer = self.recipe.optimizer_for(self.model)
+        steps = self.trainer.estimated_stepping_batches
+        epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        warmup = self.recipe.warmup_epochs * (math.ceil(epoch) if math.isfinite(epoch) else 0)
+        schedule = cosine(optimizer, steps, min(warmup, steps / 2))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        limit = self.recipe.clip_grad if gradient_clip_val is None else gradient_clip_val
+        if limit:
+            self.clip_gradients(optimizer, limit, gradient_clip_algorithm)
 
 
 def _weights(labels: torch.Tensor, class_weight: torch.Tensor) -> torch.Tensor:
@@ -175,13 +244,3 @@ def _weights(labels: torch.Tensor, class_weight: torch.Tensor) -> torch.Tensor:
         class_weight: Shape (classes,).
     """
     return class_weight[labels] if labels.ndim == 1 else (labels * class_weight).sum(dim=1)
-
-
-def mixing(options: TrainOptions, classes: int) -> nn.Module | None:
-    """What mixes the images (n, 3, height, width) and labels of a batch as the options ask for, if they do."""
-    ways = []
-    if options.mixup:
-        ways.append(v2.MixUp(alpha=options.mixup, num_classes=classes))
-    if options.cutmix:
-        ways.append(v2.CutMix(alpha=options.cutmix, num_classes=classes))
-    return v2.RandomChoice(ways) if ways else None

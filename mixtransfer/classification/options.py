@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from mixtransfer.data import FolderLayout
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
-MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision")
+MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "precision", "logger")
 
 
 class HardwareOptions(Protocol):
@@ -25,7 +25,7 @@ class TrainOptions:
 
     Args:
         data: A folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
-        backbone: A name of `mixtransfer models` or of timm, or a backbone file.
+        backbone: A name of `mixtransfer models` or timm, or a backbone file.
         weights: Start: imagenet (published), none (from scratch), or a file.
         output: The run's folder; by default a new one under runs/.
         resume: An interrupted run to go on with, by its own configuration.
@@ -43,7 +43,7 @@ class TrainOptions:
         fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
         batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning
             on fewer than 5,000 images.
-        augment: none, crop (for writing and digits), crop-flip (the paper's), standard, strong.
+        augment: none, crop (writing, digits), crop-flip (the paper's), standard, strong, or albumentations' YAML.
         min_crop: The smallest share of an image's area that a random crop keeps.
         label_smoothing: Probability spread over all classes in the targets.
         mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
@@ -56,7 +56,7 @@ class TrainOptions:
         val_fraction: About this share of each class validates, if the data has no val.
         test_fraction: About this share of each class is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test set.
-        group_by: A regular expression over paths: images for which it matches the same stay in one part.
+        group_by: A regular expression: images whose paths it matches alike stay in one part.
         fold: Test on this part of data that is not split, such as 2/5.
         layout: How a folder is read: parts, then classes (split), or classes at the top (class) or below (nested).
         seed: Seed of the initialization, the order and the augmentation.
@@ -64,6 +64,7 @@ class TrainOptions:
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
         devices: GPUs to use (or processes, on the CPU).
         num_nodes: Machines to use.
+        logger: tensorboard, csv, wandb, mlflow, comet, with commas between.
     """
 
     data: str | None = None
@@ -83,7 +84,7 @@ class TrainOptions:
     warmup_epochs: float = 1.0
     fit_head: bool | None = None
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
-    augment: Literal["none", "crop", "crop-flip", "standard", "strong"] = "standard"
+    augment: str = "standard"
     min_crop: float = 0.3
     label_smoothing: float = 0.1
     mixup: float | None = None
@@ -104,6 +105,7 @@ class TrainOptions:
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     devices: int | Literal["auto"] = "auto"
     num_nodes: int = 1
+    logger: str | None = None
 
 
 @dataclass

@@ -18,7 +18,7 @@ from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.device import choose_device, keep_freed_memory
+from mixtransfer.device import choose_device
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
@@ -37,7 +37,7 @@ class Prediction:
     error: str | None = None
 
 
-class ImageClassifier(Protocol):
+class Classifier(Protocol):
     """What classifies: a run's network, or an exported file."""
 
     classes: list[str]
@@ -48,14 +48,13 @@ class ImageClassifier(Protocol):
 
 
 class RunClassifier:
-    """A run's network, ready for images; an ``ImageClassifier``.
+    """A run's network, ready for images; a ``Classifier``.
 
     Raises:
         UserError: The run or the device cannot be used.
     """
 
     def __init__(self, run: str, device: str = "auto"):
-        keep_freed_memory()
         trained = open_classifier(run)
         self.device = choose_device(device)
         self.model = for_inference(trained.model, self.device)
@@ -68,7 +67,7 @@ class RunClassifier:
         return self.model(self.normalize(images)).float().softmax(dim=1).cpu().numpy()
 
 
-def predict(options: PredictOptions, classifier: ImageClassifier | None = None) -> Iterator[Prediction]:
+def predict(options: PredictOptions, classifier: Classifier | None = None) -> Iterator[Prediction]:
     """Classify images, batch by batch; unusable files come out with their reason.
 
     Args:

@@ -10,17 +10,18 @@ import torch
 
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.capability import check_classifier
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.defaults import check, resolve
-from mixtransfer.classification.module import mixing
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
 from mixtransfer.run import reopen
 from mixtransfer.run_data import training_images
 
 
-def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = print) -> Path:
+def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = tell) -> Path:
     """Write the first batches of a training as its network would see them, without training anything.
 
     Args:
@@ -40,8 +41,8 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     model = create_backbone(spec, "none", num_classes=len(dataset.classes), image_size=options.image_size)
     options = resolve(options, dataset, model, say)
     preprocessing = Preprocessing.of(model, options.image_size)
-    data = ClassificationData.of(dataset, preprocessing, replace(options, workers=0))
-    mix = mixing(options, len(dataset.classes))
+    data = ImageDataModule.of(dataset, preprocessing, replace(options, workers=0))
+    mix = Recipe.of(options).mixing(len(dataset.classes))
     torch.manual_seed(options.seed)
     batches = []
     for images, labels in islice(data.train_dataloader(), BATCHES):

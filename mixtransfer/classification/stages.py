@@ -1,167 +1,171 @@
-"""The stages of a training around the body's: the head before it, what folds say of it, and what is kept of it."""
+"""The stages of a training, in order: fit the head, judge in folds, tune the body, select, test."""
 
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
-
-from mixtransfer.classification.blend import State, mixture
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.backbones.answer import divide_answer
+from mixtransfer.checkpoint import load_checkpoint
+from mixtransfer.classification.blend import Start, State, mixture
+from mixtransfer.classification.defaults import has_many_of_a_class
 from mixtransfer.classification.evidence import Evidence
-from mixtransfer.classification.head import Features, LinearHead, choose_strength, fit_head, pooled_features
-from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.selection import (
-    FEW,
-    FOLDS,
-    HEAD,
-    SHARES,
-    TOLERANCE,
-    Judgement,
-    balancing,
-    head_folds,
-    largest_share,
+from mixtransfer.classification.folds import (
+    Choice,
+    FittedHead,
+    choose,
+    images_an_epoch,
+    judge_fine_tuning,
+    mirrors,
+    refitted,
+    set_head,
 )
-from mixtransfer.classification.trainer import fit_aside, predict_examples, processes
-from mixtransfer.data.dataset import Examples, ImageDataset
-from mixtransfer.data.preprocessing import Normalize
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.model import model_bytes, read_state
+from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
+from mixtransfer.classification.trainer import predict_examples, steps_of
+from mixtransfer.classification.training import Training
+from mixtransfer.console import in_minutes
+from mixtransfer.data.division import counted
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+
+
+def fit_head(training: Training) -> FittedHead | None:
+    """Set the head to the logistic regression on frozen features, and keep what it was chosen by.
+
+    Returns:
+        None where no head is fitted: here, or by this process.
+    """
+    run, module, options = training.run, training.module, training.options
+    if training.earlier or not options.fit_head:
+        return None
+    head = None
+    if run:
+        head = set_head(module, training.data, training.trainer.strategy.root_device, mirrors(options))
+        if run.evidence.exists() and (kept := Evidence.read(run.evidence)).is_like(head.evidence):
+            head = replace(head, evidence=kept)
+        head.evidence.write(run.evidence)
+        Start.save(run.start, module.model, refitted(head, module))
+        judged = head.evidence.predictions[HEAD]
+        right = (judged.predicted == judged.labels).mean()
+        rest = ""
+        if options.epochs:
+            # A step takes about three times what the network's answer takes, there and back.
+            seconds = 3 * head.seconds * options.epochs * images_an_epoch(options, training.dataset)
+            rest = f" Fine-tuning takes about {in_minutes(seconds)}; --epochs 0 ends here."
+        training.say(
+            f"The head has {100 * right:.1f} % of {len(judged.labels)} images right that it was not fitted on.{rest}"
+        )
+    training.trainer.validate(module, training.data, verbose=False)
+    return head
+
+
+def judge_in_folds(training: Training, head: FittedHead | None) -> Choice | None:
+    """What folds say is to be kept; the head is then the one that is fitted on all images, which they judged.
+
+    Args:
+        head: None in a training that goes on with its body.
+
+    Returns:
+        None where there are no folds, so that the images to validate on decide.
+    """
+    run, module = training.run, training.module
+    if run is None or not training.folded:
+        return None
+    if head:
+        evidence = head.evidence
+        training.say(f"Fine-tuning is judged out of fold first: {len(evidence.numbers)} trainings on other images.")
+        judge_fine_tuning(module, training.data, training.options, head, lambda: evidence.write(run.evidence))
+        refitted(head, module).copy_to(module.model.get_classifier())
+    else:
+        evidence = Evidence.read(run.evidence)
+    judged = judge_all(evidence.predictions, module.class_weights)
+    choice = choose(judged, tolerance=0.0)  # they are evidence enough
+    if head:
+        tuned, alone = judged[choice.share or SHARES[-1]].loss, judged[HEAD].loss
+        verdict = f"{100 * choice.share:.0f} % of it is kept" if choice.share else "the head stays as it is"
+        training.say(f"Out of fold the log loss is {tuned:.3f} with fine-tuning, {alone:.3f} without: {verdict}.")
+    return choice
+
+
+def tune(training: Training) -> None:
+    """Fine-tune the whole network, or go on with it; afterwards the run holds the weights of the kept epoch."""
+    earlier, options = training.earlier, training.options
+    if earlier and earlier.tuned.exists():  # interrupted after the last epoch
+        try:
+            states = load_checkpoint(earlier.checkpoint)["callbacks"]
+            for callback in (training.history, training.kept):
+                callback.load_state_dict(states[callback.state_key])
+        except (FileNotFoundError, KeyError, TypeError) as error:
+            raise UserError(f"{earlier.checkpoint} is missing or not of this training: train anew.") from error
+        return
+    assert options.epochs
+    each = counted(steps_of(options, len(training.tuning.dataset.train)) // options.epochs, "step")
+    training.say(f"Training {options.backbone} for {counted(options.epochs, 'epoch')} of {each}.")
+    training.module.train()  # Lightning leaves it as it is: in evaluation mode after the head, but not after --resume
+    path = str(earlier.checkpoint) if earlier else None
+    training.trainer.fit(training.module, training.tuning, ckpt_path=path, weights_only=True)
 
 
 @dataclass(frozen=True)
-class FittedHead:
-    """A head on frozen features, and what it was chosen by.
-
-    Attributes:
-        features: Of the images to train on, then of those to validate on.
-        strength: Of its regularization.
-        evidence: What heads of that strength say of images that they were not fitted on.
-        seconds: How long an image takes through the network.
-    """
-
-    features: Features
-    strength: float
-    evidence: Evidence
-    seconds: float
-
-
-def class_weight(options: TrainOptions, dataset: ImageDataset) -> torch.Tensor | None:
-    """Weight of each class in the loss, shape (classes,), where the options ask for it."""
-    return None if options.class_weights == "none" else torch.tensor(balancing(dataset), dtype=torch.float32)
-
-
-def set_head(module: Classifier, data: ClassificationData, device: torch.device) -> FittedHead:
-    """Set a classifier's head to the logistic regression on its frozen features of the images to train on.
-
-    Args:
-        module: With its resolved options; it is moved to ``device``.
-    """
-    options = module.options
-    assert options
-    module = module.to(device)
-    both = data.dataset.train.joined(data.dataset.val)
-    flip = options.augment not in ("none", "crop")
-    begin = time.perf_counter()
-    features = pooled_features(
-        module.model,
-        module.normalize,
-        data.evaluation_loader(both),
-        device,
-        flip=flip,
-        title=f"Features of {len(both)} images",
-    )
-    seconds = (time.perf_counter() - begin) / len(both) / (1 + flip)
-    folds = head_folds(data.dataset)
-    weights = module.class_weights
-    chosen = choose_strength(features, folds, weights)
-    train = features[np.arange(len(data.dataset.train))]
-    fit_head(train, chosen.value, weights is not None).copy_to(module.model.get_classifier())
-    evidence = Evidence(features.labels, folds, validated=len(data.dataset.val))
-    evidence.add(HEAD, chosen.judged)
-    return FittedHead(features, chosen.value, evidence, seconds)
-
-
-def refitted(head: FittedHead, module: Classifier) -> LinearHead:
-    """The head of the same strength, fitted on the images to validate on too."""
-    return fit_head(head.features, head.strength, module.class_weights is not None)
-
-
-def is_folded(options: TrainOptions, dataset: ImageDataset) -> bool:
-    """Whether fine-tuning is judged out of fold, and in the end trained on all images that it was judged by.
-
-    So few images make it cheap, and those to validate on alone would be no evidence. When to stop early cannot be told
-    so.
-    """
-    few = len(dataset.train) + len(dataset.val) <= FEW
-    return few and bool(options.fit_head and options.epochs and not options.patience) and processes(options) == 1
-
-
-def images_an_epoch(options: TrainOptions, dataset: ImageDataset) -> int:
-    """Images that an epoch of a whole training takes, that of its folds with it."""
-    if is_folded(options, dataset):  # all but a fold each, and all in the end
-        return FOLDS * (len(dataset.train) + len(dataset.val))
-    return len(dataset.train)
-
-
-def with_parts(data: ClassificationData, train: Examples, val: Examples) -> ClassificationData:
-    """The same loaders with other images to train and to validate on."""
-    dataset = replace(data.dataset, train=train, val=val)
-    return ClassificationData(dataset, data.preprocessing, data.augment, data.batch_size, data.workers, data.seed)
-
-
-def judge_fine_tuning(module: Classifier, data: ClassificationData, head: FittedHead, keep: Callable[[], None]) -> None:
-    """Fine-tune on all folds but one, for each of them, and note what mixtures with the start say of that one.
-
-    Args:
-        module: As ``set_head`` left it, and as it is left.
-        head: Its evidence is added to; what is there already is not done again.
-        keep: Called after each fold.
-    """
-    assert module.options
-    evidence, classifier = head.evidence, module.model.get_classifier()
-    both = data.dataset.train.joined(data.dataset.val)
-    begin = state_of(module)
-    for fold in evidence.numbers:
-        if evidence.has(SHARES[-1], fold):
-            continue
-        began = time.perf_counter()
-        judged = evidence.folds == fold
-        others, own = (both.subset(np.flatnonzero(chosen)) for chosen in (~judged, judged))
-        aside = with_parts(data, others, own)
-        module.model.load_state_dict(begin)
-        fit_head(head.features[~judged], head.strength, module.class_weights is not None).copy_to(classifier)
-        start = state_of(module)
-        trainer = fit_aside(module, aside, module.options)
-        tuned = state_of(module)
-        for share in SHARES[1:]:
-            module.model.load_state_dict(mixture(start, tuned, share))
-            evidence.add(share, predict_examples(trainer, module, aside, own), fold)
-        evidence.seconds += time.perf_counter() - began
-        keep()
-    module.model.load_state_dict(begin)
-    module.normalize = Normalize(data.preprocessing)  # averaging changes it by rounding errors
-
-
-def state_of(module: Classifier) -> State:
-    """A copy of the network's weights."""
-    return {name: value.detach().cpu().clone() for name, value in module.model.state_dict().items()}
-
-
-@dataclass(frozen=True)
-class Choice:
+class Selected:
     """What is kept of a training.
 
     Attributes:
-        share: Of the fine-tuned weights; 0 is the head on frozen features.
-        temperature: That calibrates it.
+        choice: The share of the fine-tuned weights, and the temperature.
+        validated: What the network says of the images to validate on; where it was fitted on them too, what was said
+            out of fold, which only the first process knows.
     """
 
-    share: float
-    temperature: float
+    choice: Choice
+    validated: Predictions | None
 
 
-def choose(judged: Mapping[float, Judgement], tolerance: float = TOLERANCE) -> Choice:
-    """Choose by how good mixtures were on images that were not trained on; see ``largest_share``."""
-    share = largest_share(judged, tolerance)
-    return Choice(share, judged[share].temperature)
+def select(training: Training, choice: Choice | None) -> Selected:
+    """Set the module to the mixture of start and fine-tuned weights that is chosen, calibrated, and write it.
+
+    Args:
+        choice: What folds chose; None to choose on the images to validate on.
+    """
+    run, module, trainer, data = training.run, training.module, training.trainer, training.data
+    start = Start.load(run.start, module.model) if run and run.start.exists() else None
+    tuned: State = {}
+    if run and run.checkpoint.exists():
+        if not run.tuned.exists():  # else the weights may be the final ones already
+            write_atomic(run.tuned, run.weights.read_bytes())
+        tuned = read_state(run.tuned, module.model)
+    begin: State = start.judged if start else {}
+
+    def load(share: float) -> None:
+        state = mixture(begin, tuned, share) if begin and tuned else begin or tuned
+        if trainer.world_size > 1:
+            state = trainer.strategy.broadcast(state)
+        module.model.load_state_dict(state)
+
+    validated: dict[float, Predictions] = {}
+    chosen_here = choice is None
+    if choice is None:
+        tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(training.dataset) else TOLERANCE
+        for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
+            load(share)
+            validated[share] = predict_examples(trainer, module, data, data.dataset.val)
+        choice = choose(judge_all(validated, module.class_weights), tolerance)
+    if run and start and (training.folded or choice.share == HEAD):
+        evidence = Evidence.read(run.evidence)
+        temperature = judge(evidence.predictions[choice.share], module.class_weights).temperature
+        choice = replace(choice, temperature=temperature)
+        # The images to validate on that other backbones would be compared on, where these chose.
+        validated = evidence.validation if chosen_here else evidence.predictions
+        begin = start.alone
+    choice = trainer.strategy.broadcast(choice)
+    load(choice.share)
+    if not divide_answer(module.model, choice.temperature, module.preprocessing.size):
+        training.say("How sure this network is cannot be corrected: its last layer does more than weigh features.")
+        choice = replace(choice, temperature=1.0)
+    if run:
+        write_atomic(run.weights, model_bytes(module.model))
+    said = validated.get(choice.share)
+    return Selected(choice, said and said.at_temperature(choice.temperature))
+
+
+def test(training: Training) -> Predictions:
+    """What the selected network says of the test images, which nothing has looked at before."""
+    return predict_examples(training.trainer, training.module, training.data, training.dataset.test)

@@ -1,28 +1,24 @@
 """How Lightning's Trainer is set up, for training and evaluation alike."""
 
-import contextlib
-import logging
+import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from mixtransfer.averaging import moving_average
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
-from mixtransfer.classification.datamodule import ClassificationData, EpochBatches, EvaluationData
+from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, ImageDataModule
 from mixtransfer.classification.metrics import Predictions
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.dataset import Examples
-from mixtransfer.data.preprocessing import Normalize
-from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
 
 PARTS = {"state_dict": dict, "callbacks": dict, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
@@ -51,10 +47,9 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         strategy="ddp" if processes(options) > 1 else "auto",
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        logger=False,
         plugins=[_Checkpoints()],
         enable_model_summary=False,
-        **settings,
+        **{"logger": False, **settings},
     )
 
 
@@ -79,9 +74,15 @@ class _Checkpoints(TorchCheckpointIO):
         return checkpoint
 
 
-def averaging(steps: int) -> WeightAveraging:
-    """The callback that evaluates and keeps a moving average of the weights over a training of so many steps."""
-    return WeightAveraging(multi_avg_fn=moving_average(min(0.15 * steps, 5000)))
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that train together, before there is a Trainer.
+
+    Lightning starts those of a machine itself, and sees by NODE_RANK which machine it is; torchrun and SLURM say the
+    rank.
+    """
+    rank = getattr(rank_zero_only, "rank", None)
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank in (None, 0) and ("RANK" in os.environ or "SLURM_PROCID" in os.environ or node in ("", "0"))
 
 
 def steps_of(options: TrainOptions, images: int) -> int:
@@ -90,7 +91,7 @@ def steps_of(options: TrainOptions, images: int) -> int:
     return len(EpochBatches(images, options.batch_size, 0, world=processes(options))) * options.epochs
 
 
-def fit_aside(module: Classifier, data: ClassificationData, options: TrainOptions) -> L.Trainer:
+def fit_aside(module: ImageClassifier, data: ImageDataModule, options: TrainOptions) -> L.Trainer:
     """Train on the way, from the weights that the module has, without writing anything or looking at validation.
 
     Args:
@@ -99,14 +100,11 @@ def fit_aside(module: Classifier, data: ClassificationData, options: TrainOption
     Returns:
         The trainer, to predict with.
     """
-    module.normalize = Normalize(data.preprocessing)  # averaging changes it by rounding errors
-    module.options, module.lr = options, options.lr
-    module.total_steps = steps_of(options, len(data.dataset.train))
+    module.recipe = Recipe.of(options)
     trainer = make_trainer(
         options,
-        [averaging(module.total_steps)] if options.ema else [],
+        module.recipe.callbacks(),
         max_epochs=options.epochs,
-        gradient_clip_val=options.clip_grad or None,
         enable_checkpointing=False,
         limit_val_batches=0,
     )
@@ -115,37 +113,16 @@ def fit_aside(module: Classifier, data: ClassificationData, options: TrainOption
     return trainer
 
 
-@contextlib.contextmanager
-def rates_by_layer() -> Iterator[None]:
-    """Keep each layer's rate at its share of the head's in Lightning's range test, which knows only one for all."""
-
-    def scale(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] *= group["lr_scale"]
-
-    handle = register_optimizer_step_pre_hook(scale)  # the range test takes all callbacks away
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def processes(options: HardwareOptions) -> int:
     """Number of processes that train together, on all machines."""
     devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
     return devices * options.num_nodes
 
 
-def predict_examples(trainer: L.Trainer, module: Classifier, data: EvaluationData, examples: Examples) -> Predictions:
+def predict_examples(
+    trainer: L.Trainer, module: ImageClassifier, data: EvaluationData, examples: Examples
+) -> Predictions:
     """What the module says of labelled examples, in their order, whatever the number of processes."""
     data.tested = examples
     trainer.test(module, data, verbose=False)
     return module.take_predictions()
-
-
-def prepare_process() -> None:
-    """Silence Lightning's advice (what a user needs to know, this package says), and keep freed memory."""
-    keep_freed_memory()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")

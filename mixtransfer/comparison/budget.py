@@ -14,9 +14,10 @@ from filelock import FileLock
 
 from mixtransfer.classification.datamodule import batch_of
 from mixtransfer.comparison.workers import ENDED, reason_of, threads_each
-from mixtransfer.device import keep_freed_memory
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.process import prepare_process
 from mixtransfer.run_data import training_images
 
 STEPS = 5  # timed, after two that are not
@@ -101,7 +102,7 @@ def _measured(task: str, trainings: Mapping[str, Any], at_once: int) -> dict[str
 
 def _measure_in_child(_: int, threads: int, task: str, trainings: Mapping[str, Any], results, barrier) -> None:
     """Time the steps of all, while the other processes take the same steps."""
-    keep_freed_memory()
+    prepare_process()
     torch.set_num_threads(threads)
     for name, options in trainings.items():
         step, images, once = {"classify": _classification, "detect": _detection}[task](options)
@@ -113,8 +114,9 @@ def _classification(options) -> tuple[Callable[[], None], int, int]:
     """A training step, the number of images that an epoch takes, and of those to train on."""
     from mixtransfer.backbones import create_backbone
     from mixtransfer.classification.defaults import resolve
-    from mixtransfer.classification.module import Classifier
-    from mixtransfer.classification.stages import images_an_epoch
+    from mixtransfer.classification.folds import images_an_epoch
+    from mixtransfer.classification.module import ImageClassifier
+    from mixtransfer.classification.recipe import Recipe
     from mixtransfer.data.preprocessing import Preprocessing
 
     dataset = training_images(options, check=False)
@@ -122,12 +124,12 @@ def _classification(options) -> tuple[Callable[[], None], int, int]:
         options.backbone, weights="none", num_classes=len(dataset.classes), image_size=options.image_size
     )
     resolved = resolve(options, dataset, model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = Classifier(model, Preprocessing.of(model, options.image_size), resolved).train().to(device)
+    device = best_device()
+    module = ImageClassifier(model, Preprocessing.of(model, options.image_size), Recipe.of(resolved)).train().to(device)
     size = (batch_of(options), 3, options.image_size, options.image_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     labels = torch.randint(0, len(dataset.classes), size[:1], device=device)
-    optimizer = module.configure_optimizers()["optimizer"]
+    optimizer = module.recipe.optimizer_for(module.model)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -145,7 +147,7 @@ def _detection(options) -> tuple[Callable[[], None], int, int]:
     model = build_detector(options.backbone, "none", 20, options.tap, options.loss).train()
     from detectron2.structures import Boxes, Instances  # after what prepares detectron2
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     model.to(device)
     side = options.image_size
     truth = Instances((side, side), gt_boxes=Boxes([[0, 0, side / 2, side / 2]]), gt_classes=torch.tensor([0]))

@@ -12,7 +12,6 @@ from mixtransfer.backbones import count_macs, count_parameters
 from mixtransfer.deploy.latency import Duration, measure
 from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.runtimes import installed_runtimes, prepare
-from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
@@ -54,7 +53,6 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
         task: "classify" or "detect". Detectors run in PyTorch only, from pixels to boxes.
         rounds: Measurements of each latency; 0 leaves latency and memory out.
     """
-    keep_freed_memory()
     costs: dict[str, Cost] = {}
     calls: dict[tuple[str, str, int], Callable[[], object]] = {}
     for name, run in runs.items():

@@ -17,6 +17,7 @@ from filelock import FileLock
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.messages import tell
 from mixtransfer.signals import interruptible
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def sweep(options, file: Path, name: str, split: Split) -> None:
                 continue
             losses = _losses(trial, lr, epochs)
             said = "diverged" if losses is None else f"validation log loss {losses.mean():.4f}"
-            print(f"Learning rate {lr:.2g}: {said} after {epochs} epochs.")
+            tell(f"Learning rate {lr:.2g}: {said} after {epochs} epochs.")
             with _entry(file, name) as entry:
                 entry.setdefault("tried", []).append(
                     {
@@ -117,7 +118,7 @@ def sweep(options, file: Path, name: str, split: Split) -> None:
             start = time.perf_counter()
     with _entry(file, name) as entry:
         entry["chosen"] = best_rate({one["lr"]: np.array(one["losses"] or [np.inf]) for one in entry["tried"]})
-    print(f"Learning rate {entry['chosen']:.2g} is chosen.")
+    tell(f"Learning rate {entry['chosen']:.2g} is chosen.")
 
 
 def _losses(trial: "Trial", lr: float, epochs: int) -> np.ndarray | None:

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from typing import final
+from typing import Any, final
 
 from mixtransfer.backbones.weights import LITE0_PACKAGE
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost, measure_costs, training_cost
-from mixtransfer.comparison.outcomes import OUTCOMES, Outcome, whole
+from mixtransfer.comparison.detection_outcome import DetectionOutcome
+from mixtransfer.comparison.outcomes import ClassificationOutcome, Outcome, whole
 from mixtransfer.comparison.statistics import McNemar
 from mixtransfer.comparison.verdict import Claim, choose, claims_of, criterion
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
+OUTCOMES: dict[str, Any] = {"classify": ClassificationOutcome, "detect": DetectionOutcome}
 SCORES = {"classify": "top1", "detect": "AP"}
 
 

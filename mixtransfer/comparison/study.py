@@ -17,6 +17,7 @@ from mixtransfer.comparison.workers import Job, Say, Workers
 from mixtransfer.data.names import data_name
 from mixtransfer.data.splits import Fold
 from mixtransfer.errors import UserError
+from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
 from mixtransfer.run_data import training_images
@@ -29,7 +30,7 @@ FREE = (
 POLL = 5  # seconds between looks at what other machines do
 
 
-def run_study(options: CompareOptions, say: Say = print) -> tuple[Path, list[Job]]:
+def run_study(options: CompareOptions, say: Say = tell) -> tuple[Path, list[Job]]:
     """Train all that is not trained yet.
 
     Several processes and machines can work on a study in the same folder: each training is claimed by a lock that

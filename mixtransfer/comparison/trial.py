@@ -5,17 +5,18 @@ from dataclasses import replace
 
 import lightning as L
 import numpy as np
-import torch
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.classification.datamodule import ClassificationData, batch_of
+from mixtransfer.classification.datamodule import ImageDataModule, batch_of
 from mixtransfer.classification.defaults import resolve
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.folds import class_weight, mirrors, set_head
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.selection import judge
-from mixtransfer.classification.stages import class_weight, set_head
-from mixtransfer.classification.trainer import fit_aside, predict_examples, prepare_process
+from mixtransfer.classification.trainer import fit_aside, predict_examples
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
+from mixtransfer.device import best_device
 from mixtransfer.run_data import training_images
 
 
@@ -35,7 +36,6 @@ class Trial:
     """
 
     def __init__(self, options, split: Split):
-        prepare_process()
         self.dataset = dataset = training_images(options, split=split)
         L.seed_everything(options.seed, verbose=False)
         model = create_backbone(
@@ -48,10 +48,11 @@ class Trial:
         options = resolve(replace(options, batch_size=batch_of(options), devices=1, num_nodes=1), dataset, model)
         self.options, self.usual, self.epochs = options, float(options.lr), options.epochs
         self.preprocessing = Preprocessing.of(model, options.image_size)
-        self.data = ClassificationData.of(dataset, self.preprocessing, options)
-        self.module = Classifier(model, self.preprocessing, options, class_weight(options, dataset))
+        self.data = ImageDataModule.of(dataset, self.preprocessing, options)
+        self.module = ImageClassifier(model, self.preprocessing, Recipe.of(options), class_weight(options, dataset))
         if options.fit_head:
-            set_head(self.module, self.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+            device = best_device()
+            set_head(self.module, self.data, device, mirrors(options))
         self.start = copy.deepcopy(self.module.model.state_dict())
 
     def losses(self, lr: float, epochs: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import Fold
 from mixtransfer.errors import Interrupted
 from mixtransfer.files import write_atomic
+from mixtransfer.process import prepare_process
 from mixtransfer.run import Run
 from mixtransfer.run_data import kept_split, training_boxes, training_images
 
@@ -237,6 +238,7 @@ def _parts(options, file: Path, load: Callable) -> Split:
 
 @contextlib.contextmanager
 def _prepared(threads: int, log: str | None) -> Iterator[None]:
+    prepare_process()
     torch.set_num_threads(threads)
     with contextlib.ExitStack() as stack:
         if log:

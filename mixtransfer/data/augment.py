@@ -2,6 +2,8 @@
 
 import math
 import random
+from pathlib import Path
+from typing import Any, Protocol
 
 import albumentations as A
 import cv2
@@ -10,9 +12,63 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from mixtransfer.data.own_augment import FILES, OBJECT, OwnAugment, read_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard", "strong")
+
+
+class View(Protocol):
+    """What makes views of images.
+
+    Attributes:
+        min_side: The shorter side from which decoding at a reduced scale loses nothing that a view would show; None:
+            decode at full size.
+    """
+
+    @property
+    def min_side(self) -> int | None: ...
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """A view of ``image``, uint8 (height, width, 3), as uint8 (size, size, 3): the same for the same seed."""
+
+
+def as_augment(augment: Any, preprocessing: Preprocessing, min_area: float = 0.3) -> View:
+    """What makes views for training; the one door for whatever augmentation there is.
+
+    Args:
+        augment: One of ``POLICIES``; a file that ``albumentations.save`` wrote; a transform of albumentations, or a
+            callable, see ``OwnAugment``; or an ``Augment`` or ``OwnAugment``, which is taken as it is.
+        preprocessing: What the network wants to see.
+        min_area: See ``Augment``.
+
+    Raises:
+        UserError: It is none of these, or the file cannot be used.
+    """
+    if isinstance(augment, Augment | OwnAugment):
+        return augment
+    if isinstance(augment, str | Path):
+        check_policy(str(augment), POLICIES)
+        if str(augment) in POLICIES:
+            how = preprocessing.interpolation, preprocessing.crop_mode
+            return Augment(str(augment), preprocessing.size, min_area, *how)
+        augment = read_pipeline(Path(augment))
+    if not callable(augment):
+        raise UserError(f"The augmentation is a {type(augment).__name__}, which makes no views of images.")
+    return OwnAugment(augment, preprocessing)
+
+
+def check_policy(augment: str, policies: tuple[str, ...]) -> None:
+    """See that an option names a policy or a file.
+
+    Raises:
+        UserError: It does not.
+    """
+    if augment not in (*policies, OBJECT) and Path(augment).suffix.lower() not in FILES:
+        raise UserError(
+            f"--augment {augment!r} is not one of {', '.join(policies)}, nor a .yaml or .json file of albumentations."
+        )
 
 
 class Augment:

@@ -2,7 +2,7 @@
 
 import errno
 import glob
-import warnings
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -38,11 +38,6 @@ FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", 
 if find_spec("PIL.AvifImagePlugin"):
     FORMATS += ("AVIF",)
 
-# Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Odd metadata (a broken EXIF block, a palette with byte transparency) says nothing about the pixels.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
-
 
 def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
     """Decode one image file to 8-bit RGB, upright.
@@ -64,6 +59,8 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
         ValueError: The file is not a usable image; the message is a short reason without the path.
     """
     try:
+        if not _is_plain(path):  # it would be waited for
+            raise ValueError("is a pipe or a device, no file")
         with Image.open(path, formats=FORMATS) as image:
             if min_side:
                 image.draft(None, (min_side, min_side))
@@ -71,6 +68,11 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
             return _upright_rgb(image, min_side)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(_reason(path, error)) from error
+
+
+def _is_plain(path: Path | str) -> bool:
+    mode = Path(path).stat().st_mode
+    return not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode))
 
 
 def _upright_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
@@ -118,8 +120,10 @@ def _reason(path: Path | str, error: Exception) -> str:
         return "may not be read (permission denied)"
     if path.is_dir():
         return "is a folder"
-    if path.stat().st_size == 0:
+    if _is_plain(path) and path.stat().st_size == 0:
         return "is empty (0 bytes)"
+    if not _is_plain(path):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):

@@ -10,7 +10,6 @@ import io
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from mixtransfer.data.names import PACKED
 from mixtransfer.data.parts import part_of_file
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.messages import remark
 
 FOLDERS = {"train": "train", "val": "val", "test": "test", "all": "images"}
 LABELS = ("label", "cls", "class", "category")  # columns that hold the class, if none is declared to
@@ -60,7 +60,7 @@ def unpacked(data: str, data_root: Path | str) -> str:
             shutil.rmtree(partial, ignore_errors=True)  # of an interrupt
             _write(source, partial)
             partial.rename(folder)
-            print(f"{data} is written out to {folder}; remove that folder to have it read anew.", file=sys.stderr)
+            remark(f"{data} is written out to {folder}; remove that folder to have it read anew.")
     return str(folder)
 
 
@@ -123,7 +123,7 @@ def _write(source: Source, folder: Path) -> None:
     write_atomic(folder / "metadata.jsonl", "\n".join(rows) + "\n")
     for count, what in ((unreadable, "are no images of a format that is read"), (unlabelled, "have no label")):
         if count:
-            print(f"Of {PACKED}{source.name} {count} rows {what}.", file=sys.stderr)
+            remark(f"Of {PACKED}{source.name} {count} rows {what}.")
 
 
 def _load(source: Source) -> Any:
@@ -170,7 +170,7 @@ def _parts(packed: Any, source: Source) -> dict[str, Any]:
     if "train" not in parts:
         raise UserError(f"{PACKED}{source.name} has no training part, only {some(list(packed))}.")
     if others:
-        print(f"Left out of {PACKED}{source.name}: the splits {some(others)}.", file=sys.stderr)
+        remark(f"Left out of {PACKED}{source.name}: the splits {some(others)}.")
     return parts
 
 

@@ -22,7 +22,6 @@ from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
 from mixtransfer.deploy.runtimes import prepare
 from mixtransfer.deploy.source import Source, open_source
-from mixtransfer.device import keep_freed_memory
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
@@ -100,7 +99,6 @@ def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmar
     batches = _numbers(options.batches, "batches")
     threads = _numbers(options.threads or f"1,{torch.get_num_threads()}", "threads")
     check_ranges(options, rounds=AT_LEAST_1)
-    keep_freed_memory()
     unavailable: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         if is_exported(options.model):

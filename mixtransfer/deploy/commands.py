@@ -1,10 +1,11 @@
 """The verbs of deployment as the command line runs them: call, then print."""
 
 import json
+from pathlib import Path
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
 from mixtransfer.console import silent
-from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
+from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions, PushOptions
 from mixtransfer.detection.options import PredictOptions as DetectOptions
 from mixtransfer.errors import UserError
 
@@ -49,6 +50,22 @@ def benchmark(options: BenchmarkOptions) -> int:
         print(f"{LABELS[runtime]}: {reason}")
     print(f"Report: {page}")
     return 0
+
+
+def push(options: PushOptions) -> None:
+    from mixtransfer import hub
+    from mixtransfer.files import is_unused
+
+    said = {"license": options.license, "data_license": options.data_license, "intended_use": options.intended_use}
+    if options.output is None:
+        print(f"Published: {hub.push(options.run, options.name, private=options.private, **said)}")
+        return
+    folder = Path(options.output)
+    if not is_unused(folder):
+        raise UserError(f"{folder} exists and is not empty: choose another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    hub.write_folder(options.run, options.name, folder, **said)
+    print(f"Written: {folder}")
 
 
 def classify(options: ClassifyOptions) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
-from mixtransfer.run import package_versions
+from mixtransfer.machine import package_versions
 
 KEY = "mixtransfer"
 OUTPUTS = {

@@ -61,3 +61,29 @@ class BenchmarkOptions:
     rounds: int = 30
     output: str | None = None
     json: bool = False
+
+
+@dataclass
+class PushOptions:
+    """Publish a run's model on the Hugging Face hub, with a model card.
+
+    The weights, their description and the scores are published; no images, no paths, nothing pickled. The token is that
+    of `hf auth login`, or of HF_TOKEN.
+
+    Args:
+        run: The run.
+        name: The repository, as USER/NAME; it is made if it does not exist.
+        private: Make it visible to its owner alone.
+        license: Of the model, such as apache-2.0; by default that of the weights that it started from.
+        data_license: Of the images that it was trained on, in words.
+        intended_use: What it is for, and what it is not, in words.
+        output: Write the files to this folder instead, and publish nothing.
+    """
+
+    run: str
+    name: str
+    private: bool = False
+    license: str | None = None
+    data_license: str | None = None
+    intended_use: str | None = None
+    output: str | None = None

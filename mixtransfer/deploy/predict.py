@@ -12,14 +12,14 @@ from mixtransfer.errors import UserError
 
 
 class ExportedClassifier:
-    """An exported file as an ``ImageClassifier``.
+    """An exported file as a ``Classifier``.
 
     Raises:
         UserError: The file cannot be used, or is a detector.
     """
 
-    def __init__(self, path: str):
-        self.exported = _open(path, "classification")
+    def __init__(self, file: str | Exported):
+        self.exported = _open(file, "classification")
         self.classes, self.preprocessing = self.exported.classes, self.exported.preprocessing
 
     def probabilities(self, views: np.ndarray) -> np.ndarray:
@@ -30,15 +30,15 @@ class ExportedDetector:
     """An exported file as a ``Detector``.
 
     Args:
-        path: The file.
+        file: Its path, or as it was opened.
         threshold: The smallest score to return.
 
     Raises:
         UserError: The file cannot be used, or is a classifier.
     """
 
-    def __init__(self, path: str, threshold: float):
-        self.exported, self.threshold = _open(path, "detection"), threshold
+    def __init__(self, file: str | Exported, threshold: float):
+        self.exported, self.threshold = _open(file, "detection"), threshold
         self.classes, self.size = self.exported.classes, self.exported.preprocessing.size
         self.category_ids = self.exported.metadata.details["category_ids"]
         self.most = int(self.exported.metadata.details.get("limit", 100))
@@ -65,8 +65,8 @@ def finish(raw: dict[str, np.ndarray], size: int, details: dict) -> dict[str, np
     return dict(zip(("boxes", "scores", "labels"), (part.numpy() for part in found), strict=True))
 
 
-def _open(path: str, task: str) -> Exported:
-    exported = open_exported(path)
+def _open(file: str | Exported, task: str) -> Exported:
+    exported = file if isinstance(file, Exported) else open_exported(file)
     if exported.metadata.task != task:
-        raise UserError(f"{path} holds a {exported.metadata.task} model, not one for {task}.")
+        raise UserError(f"{exported.path} holds a {exported.metadata.task} model, not one for {task}.")
     return exported

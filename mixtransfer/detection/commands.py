@@ -44,10 +44,10 @@ def evaluate(options: EvaluateOptions) -> int:
 
 def predict(options: PredictOptions, detector=None) -> int:
     """Detect with the run that the options name, or with another ``Detector``."""
-    from mixtransfer.detection.predict import Predictor, print_found
+    from mixtransfer.detection.predict import RunDetector, print_found
     from mixtransfer.detection.predict import predict as predict_run
 
-    detector = detector or Predictor(options.run, options.device, options.threshold, options.max_detections)
+    detector = detector or RunDetector(options.run, options.device, options.threshold, options.max_detections)
     form = "json" if options.json else options.format
 
     def say(sentence: str) -> None:

@@ -1,13 +1,14 @@
 """detectron2 as it is installed: the only file that knows its versions.
 
-``tools/install_detectron2.py`` installs the official source, which compiles its operators, or where GitHub cannot be
+``mixtransfer install-detectron2`` installs the official source, which compiles its operators, or where GitHub cannot be
 reached the Python files of v0.6 alone. SSDLite needs none of the operators, so both serve.
 """
 
+import contextlib
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from types import ModuleType
 
 from mixtransfer.errors import UserError
 
-HOW_TO_INSTALL = "install it with `python tools/install_detectron2.py`"
+HOW_TO_INSTALL = "install it with `mixtransfer install-detectron2`"
 
 
 def prepare_detectron2() -> None:
@@ -31,8 +32,9 @@ def prepare_detectron2() -> None:
             _complete_python_files()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # it still calls torch.jit.script
-            for module in ("config", "data", "engine", "evaluation", "modeling"):
-                import_module(f"detectron2.{module}")
+            with _former_names():
+                for module in ("config", "data", "engine", "evaluation", "modeling"):
+                    import_module(f"detectron2.{module}")
     except ModuleNotFoundError as error:
         raise UserError(f"detectron2 needs the package {error.name}, which is missing: {HOW_TO_INSTALL}.") from error
     except (ImportError, AttributeError) as error:
@@ -85,16 +87,29 @@ def _compiled() -> bool:
     return (find_spec("detectron2._C") if operators is None else operators.__spec__) is not None
 
 
-def _complete_python_files() -> None:
-    """Give the Python files of v0.6 what they import or use and no longer, or never, find."""
+@contextlib.contextmanager
+def _former_names() -> Iterator[None]:
+    """Names of Pillow and NumPy that v0.6 uses and that are gone, for its modules alone that are imported meanwhile."""
     import numpy
     from PIL import Image
 
-    if not hasattr(Image, "LINEAR"):  # removed in Pillow 10
+    added = not hasattr(Image, "LINEAR")  # until Pillow 10
+    if added:
         vars(Image)["LINEAR"] = Image.Resampling.BILINEAR
-    for alias in (bool, float, int):  # removed in NumPy 1.24
-        if alias.__name__ not in vars(numpy):
-            setattr(numpy, alias.__name__, alias)
+    try:
+        yield
+    finally:
+        if added:
+            del vars(Image)["LINEAR"]
+    former = ModuleType("numpy", "NumPy as it was before 1.24.")
+    vars(former).update({"float": float, "int": int, **vars(numpy)})
+    for name, module in list(sys.modules.items()):
+        if name.startswith("detectron2.") and vars(module).get("np") is numpy:
+            vars(module)["np"] = former
+
+
+def _complete_python_files() -> None:
+    """Give the Python files of v0.6 what they import or use and no longer, or never, find."""
     # Deformable convolutions and rotated boxes import the operators, which only they use.
     sys.modules.setdefault("detectron2._C", ModuleType("detectron2._C", "Stands in for the compiled operators."))
     # The evaluator wants the compiled COCOeval; pycocotools' own gives the same numbers.

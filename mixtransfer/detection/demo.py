@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mixtransfer.data.detection.demo import write_digits_on_photos
 from mixtransfer.detection.options import DemoOptions, PredictOptions, TrainOptions
-from mixtransfer.detection.predict import Predictor, predict
+from mixtransfer.detection.predict import RunDetector, predict
 from mixtransfer.detection.train import train
 from mixtransfer.run import Run
 
@@ -36,7 +36,7 @@ def run_demo(options: DemoOptions) -> Run:
     assert run  # one process
     images = [str(path) for path in sorted((data / "test").glob("*.jpg"))[:SHOWN]]
     drawn = run.folder / "detections"
-    for _ in predict(PredictOptions(str(run.folder), images, str(drawn)), Predictor(str(run.folder))):
+    for _ in predict(PredictOptions(str(run.folder), images, str(drawn)), RunDetector(str(run.folder))):
         pass
     print(f"Pictures: {drawn}")
     return run

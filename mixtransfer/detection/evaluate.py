@@ -13,7 +13,7 @@ from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import LARGEST_MOST, TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.scores import CocoScores, coco_scores
-from mixtransfer.device import choose_device, keep_freed_memory
+from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
@@ -27,7 +27,6 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
         UserError: The run or the data cannot be used, or the data has a class that the detector does not know.
     """
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, max_detections=(1, LARGEST_MOST))
-    keep_freed_memory()
     trained = open_detector(options.run)
     dataset = _dataset(options, Run.open(options.run))
     for note in dataset.notes:

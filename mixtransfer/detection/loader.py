@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.augment import BoxView
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances
@@ -60,7 +60,7 @@ class TrainingLoader:
     def __init__(
         self,
         records: Sequence[Record],
-        augment: DetectionAugment,
+        augment: BoxView,
         batch_size: int,
         seed: int = 0,
         workers: int | None = None,

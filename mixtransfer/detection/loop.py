@@ -3,9 +3,10 @@
 import contextlib
 import csv
 import io
-import logging
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -13,6 +14,7 @@ import torch
 from detectron2.engine import TrainerBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import TensorboardXWriter
+from lightning.pytorch.loggers import Logger
 from safetensors.torch import save as to_safetensors
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -21,26 +23,38 @@ from tqdm import tqdm
 from mixtransfer.averaging import moving_average
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
-from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.lookup import some
+from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
 from mixtransfer.detection.model import build_detector, load_detector_weights
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.loggers import open_loggers
+from mixtransfer.messages import tell
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
+from mixtransfer.schedule import cosine
 
 CHECKPOINT_EVERY = 200  # iterations
 
 
-def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
-    """Train to the end, from the run's checkpoint if it has one."""
-    # It shows the traceback of every exception that it raises, of those that become a sentence too.
-    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
-    trainer = DetectionTrainer(run, options, dataset)
+def train_in_process(
+    run: Run, options: TrainOptions, dataset: DetectionDataset, augment: Any = None, more: Sequence[hooks.HookBase] = ()
+) -> list[Logger]:
+    """Train to the end, from the run's checkpoint if it has one; returns the loggers, which are open.
+
+    Args:
+        augment: An object in the place of what the options say; see ``as_detection_augment``.
+        more: Hooks of detectron2 beside our own.
+    """
+    trainer = DetectionTrainer(run, options, dataset, augment)
+    trainer.register_hooks(more)
     with contextlib.suppress(FileNotFoundError):
         state = load_checkpoint(run.checkpoint)
         try:
@@ -50,17 +64,21 @@ def train_in_process(run: Run, options: TrainOptions, dataset: DetectionDataset)
                 f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
             ) from error
     trainer.train(trainer.next_iteration, options.iterations)
+    return trainer.loggers
 
 
 class DetectionTrainer(TrainerBase):
     """Optimizer steps over a dataset; a hook evaluates, keeps the best weights and the checkpoint."""
 
-    def __init__(self, run: Run, options: TrainOptions, dataset: DetectionDataset):
+    def __init__(self, run: Run, options: TrainOptions, dataset: DetectionDataset, augment: Any = None):
         super().__init__()
+        self.augment = as_detection_augment(
+            kept_pipeline(run.augment, options.augment if augment is None else augment), options.image_size
+        )
         self.run, self.options, self.dataset = run, options, dataset
         self.rank, self.world = comm.get_rank(), comm.get_world_size()
         self.next_iteration = 0
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = best_device()
         assert options.iterations
         torch.manual_seed(options.seed)
         self.model = _start(run, options, dataset).to(device)
@@ -69,18 +87,21 @@ class DetectionTrainer(TrainerBase):
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = _optimizer(self.model, options)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, _share_of_peak(options))
+        self.scheduler = cosine(self.optimizer, options.iterations, options.warmup)
         self.dtype = _dtype(options.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
         writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
+        self.loggers = open_loggers(options.logger, run.folder) if self.rank == 0 else []
+        for logger in self.loggers:
+            logger.log_hyperparams(asdict(options))
         self.register_hooks([Keeper(run, options), hooks.PeriodicWriter(writers, period=20) if writers else None])
 
     def before_train(self) -> None:
         options = self.options
         loader = TrainingLoader(
             self.dataset.train,
-            DetectionAugment(options.augment, options.image_size),
+            self.augment,
             max(1, options.batch_size // self.world),
             options.seed,
             options.workers,
@@ -206,6 +227,9 @@ class Keeper(hooks.HookBase):
             "rss_mb": psutil.Process().memory_info().rss / 2**20,
         }
         self.rows.append(row)
+        for logger in self.trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "iteration" and v is not None}, done)
+            logger.save()
         tqdm.write(
             f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
             f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
@@ -236,12 +260,12 @@ def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Mod
     backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
     model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss, options.image_size)
     model.find_at_most(options.max_detections)
-    if not torch.cuda.is_available():
+    if best_device().type == "cpu":
         make_quicker(model)
     if from_run and not resumes:
         known = load_detector_weights(model, options.weights, dataset.classes, options.loss)
         if comm.is_main_process():
-            print(_started(options.weights, known, dataset.classes))
+            tell(_started(options.weights, known, dataset.classes))
     return model
 
 
@@ -267,16 +291,6 @@ def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, options.lr, momentum=0.9)
     return torch.optim.AdamW(groups, options.lr)
-
-
-def _share_of_peak(options: TrainOptions):
-    iterations = options.iterations or 1
-
-    def share(step: int) -> float:
-        rise = min(1.0, (step + 1) / (options.warmup + 1))
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / iterations)))
-
-    return share
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype | None:

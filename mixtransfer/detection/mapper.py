@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mixtransfer.data.detection.augment import DetectionAugment, warp
+from mixtransfer.data.detection.augment import BoxView, warp
 from mixtransfer.data.detection.dataset import Record
 
 
@@ -18,7 +18,7 @@ class TrainingMapper:
     ``labels`` (int64, (n,)). Crowd is no target.
     """
 
-    def __init__(self, augment: DetectionAugment):
+    def __init__(self, augment: BoxView):
         self.augment = augment
 
     def __call__(self, record: Record, seed: int) -> dict[str, Any]:

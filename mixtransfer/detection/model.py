@@ -14,7 +14,8 @@ from mixtransfer.data.preprocessing import LARGEST
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.head import SSDLiteHead
@@ -65,9 +66,11 @@ def detector_card(
     classes: list[str],
     category_ids: list[int],
     max_detections: int = USUAL_MOST,
+    start: dict[str, str] | None = None,
 ) -> ModelCard:
-    """What ``open_detector`` needs beside the weights."""
+    """What ``open_detector`` needs beside the weights, and what they started from."""
     details = {"tap": tap, "loss": loss, "category_ids": category_ids, "max_detections": max_detections}
+    details |= {"start": start} if start else {}
     return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
 

@@ -33,7 +33,7 @@ class TrainOptions:
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
         warmup: Iterations of linear warm-up before the cosine decay.
-        augment: none, crop (for writing and digits), crop-flip, or standard, which zooms out and varies colours too.
+        augment: none, crop (writing, digits), crop-flip, standard (zoom, colour), or albumentations' YAML.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
@@ -41,8 +41,7 @@ class TrainOptions:
         val_fraction: Share of the training images set aside for validation, where the data has no such part.
         test_fraction: Share of the images set aside for the test, where the data is not split.
         split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
-        group_by: Images of one group stay in one part of the split: a regular expression over their paths, whose first
-            group (or whole match) names the group, as "film[0-9]+".
+        group_by: A regular expression over paths: images for which it matches the same stay in one part.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -50,6 +49,7 @@ class TrainOptions:
         num_nodes: Machines to use, each of which runs the command.
         machine_rank: Number of this machine, from 0.
         dist_url: Where the machines meet, as tcp://HOST:PORT.
+        logger: tensorboard, csv, wandb, mlflow, comet, with commas between.
     """
 
     data: str | None = None
@@ -69,7 +69,7 @@ class TrainOptions:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float | None = None
     warmup: int = 100
-    augment: Literal["none", "crop", "crop-flip", "standard"] = "standard"
+    augment: str = "standard"
     ema: bool = True
     clip_grad: float = 5.0
     eval_every: int | None = None
@@ -85,6 +85,7 @@ class TrainOptions:
     num_nodes: int = 1
     machine_rank: int = 0
     dist_url: str = "auto"
+    logger: str | None = None
 
 
 @dataclass

@@ -24,7 +24,7 @@ from mixtransfer.detection.mapper import square_view
 from mixtransfer.detection.model import LARGEST_MOST, open_detector
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.scores import Detections, coco_results
-from mixtransfer.device import choose_device, keep_freed_memory
+from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.ranges import AT_LEAST_1, check_ranges
@@ -66,7 +66,7 @@ class Detector(Protocol):
         """
 
 
-class Predictor:
+class RunDetector:
     """A run's detector, ready for images; a ``Detector``.
 
     Args:
@@ -81,7 +81,6 @@ class Predictor:
 
     def __init__(self, run: str, device: str = "auto", threshold: float = 0.4, max_detections: int | None = None):
         check_threshold(threshold)
-        keep_freed_memory()
         trained = open_detector(run)
         self.model = for_inference(trained.model, choose_device(device))
         self.model.score_threshold = threshold

@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mixtransfer.data.detection.augment import DetectionAugment
+from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import MACHINE_OPTIONS, check
+from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
 from mixtransfer.run import reopen
 from mixtransfer.run_data import training_boxes
 
 
-def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = print) -> Path:
+def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = tell) -> Path:
     """Write the first batches of a training as its network would see them, without training anything.
 
     Args:
@@ -35,7 +36,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     check(options)
     dataset = training_boxes(options, run)
     say(dataset.reading)
-    mapper = TrainingMapper(DetectionAugment(options.augment, options.image_size))
+    mapper = TrainingMapper(as_detection_augment(options.augment, options.image_size))
     drawn = []
     for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
         views = [mapper(dataset.train[index], seed) for index, seed in batch[:IMAGES]]

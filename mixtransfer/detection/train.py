@@ -3,18 +3,23 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
 
 from mixtransfer.backbones.registry import backbone_spec
+from mixtransfer.backbones.weights import describe_start, tell_license
+from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, statistics
 from mixtransfer.data.division import counted
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.names import settled
+from mixtransfer.data.own_augment import OBJECT, keep_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
@@ -23,16 +28,19 @@ from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import LARGEST_MOST, detector_card, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
-from mixtransfer.device import keep_freed_memory
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
+from mixtransfer.loggers import log_results, logger_names, open_loggers
+from mixtransfer.messages import tell
+from mixtransfer.process import prepare_process
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_boxes
 from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
-MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision")
+MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision", "logger")
 
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
@@ -40,23 +48,37 @@ WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 Say = Callable[[str], None]
 
 
-def train(options: TrainOptions, say: Say = print, split: Split | None = None) -> Run | None:
+def train(
+    options: TrainOptions,
+    say: Say = tell,
+    split: Split | None = None,
+    augment: Any = None,
+    hooks: Sequence[Any] = (),
+) -> Run | None:
     """Train a detector as ``options`` say and return the finished run; None on all machines but the first.
 
     Args:
         say: Where sentences for the user go.
         split: The parts of a new training, if they are settled.
+        augment: An object in the place of what the options say; see ``as_detection_augment``.
+        hooks: Of detectron2, beside our own.
 
     Raises:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
     with contextlib.ExitStack() as claims:
-        return _train(options, say, split, claims)
+        return _train(options, say, split, claims, augment, hooks)
 
 
-def _train(options: TrainOptions, say: Say, split: Split | None, claims: contextlib.ExitStack) -> Run | None:
-    keep_freed_memory()
+def _train(
+    options: TrainOptions,
+    say: Say,
+    split: Split | None,
+    claims: contextlib.ExitStack,
+    augment: Any,
+    hooks: Sequence[Any],
+) -> Run | None:
     prepare_detectron2()
     run = None
     if options.resume:
@@ -68,6 +90,8 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
             return run
     elif options.data is None:
         raise UserError("Say what to train on: mixtransfer detect train DATA (a folder, a JSON file or coco).")
+    if augment is not None:
+        options = replace(options, augment=OBJECT)
     check(options)
     options = replace(options, data=settled(str(options.data), ("coco",)))
     dataset = training_boxes(options, run, split)
@@ -79,10 +103,13 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
         run = Run.create(folder, options)
+        keep_pipeline(options.augment if augment is None else augment, run.augment)
     if not options.machine_rank and not run.split.exists():
         dataset.split().write(run.split)
     if not options.machine_rank and not run.model.exists():
         backbone = backbone_spec(options.backbone)
+        start = describe_start(backbone, options.weights)
+        tell_license(start, say)
         detector_card(
             backbone,
             options.tap,
@@ -91,11 +118,12 @@ def _train(options: TrainOptions, say: Say, split: Split | None, claims: context
             dataset.classes,
             dataset.category_ids,
             options.max_detections,
+            start,
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
-        _launch(run, options, dataset)
-        return None if options.machine_rank else _finish(run, options, dataset)
+        loggers = _launch(run, options, dataset, augment, hooks)
+        return None if options.machine_rank else _finish(run, options, dataset, loggers)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
@@ -132,19 +160,22 @@ def check(options: TrainOptions) -> None:
     if options.num_nodes > 1 and (not gpus or options.dist_url == "auto"):
         lacks = "GPUs" if not gpus else "--dist-url tcp://HOST:PORT of the first machine"
         raise UserError(f"--num-nodes {options.num_nodes} needs {lacks}.")
-    if options.augment not in POLICIES:
-        raise UserError(f"--augment {options.augment!r} is not one of {', '.join(POLICIES)}.")
+    check_policy(options.augment, POLICIES)
+    logger_names(options.logger)
 
 
-def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
-    """Train in one process, or in one for each GPU of all machines, or in several on the CPU of one."""
+def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: Any) -> list[Logger]:
+    """Train in one process, or in one for each GPU of all machines, or in several on the CPU of one.
+
+    Returns:
+        The loggers, open.
+    """
     devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
-    args = (run, options, dataset)
+    args = (run, options, dataset, *more)
     if devices * options.num_nodes == 1:
-        _train_in_process(*args)
-        return
+        return _train_in_process(*args)
     try:
-        launch(_train_in_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
+        launch(_train_in_new_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
     except torch.multiprocessing.ProcessRaisedException as error:
         # It has the other process's whole traceback in its text.
         last = str(error).strip().splitlines()[-1]
@@ -152,22 +183,28 @@ def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset) -> None:
         if last.startswith(kind):
             raise UserError(last.removeprefix(kind)) from error
         raise
+    return open_loggers(options.logger, run.folder)  # those of the other processes ended with them
 
 
-def _train_in_process(*args) -> None:
+def _train_in_new_process(*args) -> None:
+    prepare_process()
+    _train_in_process(*args)
+
+
+def _train_in_process(*args) -> list[Logger]:
     """Importable in a new process, where detectron2 has to be prepared first."""
     prepare_detectron2()
     from mixtransfer.detection.loop import train_in_process
 
-    train_in_process(*args)
+    return train_in_process(*args)
 
 
-def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
+def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger]) -> Run:
     """Score the best weights on the test part, once, and write what came of it."""
     from mixtransfer.detection.report import write_report
 
     trained = open_detector(run.folder)
-    model = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = trained.model.to(best_device())
     scores, found = {}, {}
     for part, records in (("validation", dataset.val), ("test", dataset.test)):
         found[part] = detect(model, records, trained.size, options.batch_size, options.workers)
@@ -175,6 +212,8 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset) -> Run:
     coverage = anchor_coverage(model, dataset.train, trained.size)
     write_report(run, options, dataset, found["test"], scores["test"], run.read_history(), coverage)
     write_atomic(run.test_detections, json.dumps(coco_results(found["test"], dataset.category_ids)))
+    values = {name: value for name, value in scores["test"].ap.items() if value is not None}
+    log_results(loggers, values, run.figures, options.iterations or 0)
     run.write_metrics(**{part: score.to_dict() for part, score in scores.items()})
     return run
 

@@ -122,7 +122,8 @@ class Copies:
         return findings
 
     def _share(self, count: int, part: str) -> str:
-        return f"{100 * count / len(self.listing.members(part)):.2g} % of the part"
+        share = 100 * count / len(self.listing.members(part))
+        return f"{share:.0f} % of the part" if share >= 10 else f"{share:.2g} % of the part"
 
     def _left(self) -> str:
         return f" {self.near.left:,} more pairs with like hashes were not compared." if self.near.left else ""

@@ -16,7 +16,8 @@ from mixtransfer.doctor.listing import Listing, list_data
 from mixtransfer.doctor.looking import Look, look_through
 from mixtransfer.doctor.options import DoctorOptions
 from mixtransfer.errors import UserError
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 TASKS = {"classification": "classify", "detection": "detect"}
 MEMORY = "looks.sqlite"

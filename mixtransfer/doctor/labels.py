@@ -93,18 +93,17 @@ def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
     from mixtransfer.classification.head import choose_strength, pooled_features
     from mixtransfer.classification.metrics import Predictions
     from mixtransfer.classification.model import open_classifier
-    from mixtransfer.classification.module import Classifier
+    from mixtransfer.classification.module import ImageClassifier
     from mixtransfer.classification.options import EvaluateOptions
     from mixtransfer.classification.selection import deal
-    from mixtransfer.classification.trainer import make_trainer, predict_examples, prepare_process
+    from mixtransfer.classification.trainer import make_trainer, predict_examples
     from mixtransfer.data.load import load_dataset
     from mixtransfer.run_data import images_of_run
 
-    prepare_process()
     trained = open_classifier(run.folder)
     dataset = images_of_run(run, data_root) if _is_of(run, data) else load_dataset(data, data_root)
     trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
-    module = Classifier(trained.model, trained.preprocessing)
+    module = ImageClassifier(trained.model, trained.preprocessing)
     loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
 
     def group(kind: str, caution: str, examples: Examples, said: Predictions) -> Group:

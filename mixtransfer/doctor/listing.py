@@ -14,8 +14,9 @@ from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS, named_folder
-from mixtransfer.data.names import relative_name
+from mixtransfer.data.names import data_name, relative_name
 from mixtransfer.data.packed import unpacked
+from mixtransfer.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _classification(data: str, data_root: Path, group_by: str | None, layout: An
         root, groups, notes = data_root, {}, []  # type: tuple[Path, dict[Path, str], list[str]]
     else:
         listed = list_images(str(folder or data), layout)
-        name, source, classes, parts = listed.name, listed.source, listed.classes, listed.parts
+        name, source = listed.name or data_name(listed.root), listed.source
+        classes, parts = listed.classes, listed.parts
         root, groups, notes = listed.root, listed.groups, listed.notes
     images = [image for images, _ in parts.values() for image in images]
     return Listing(
@@ -136,8 +138,10 @@ def _detection(data: str, data_root: Path, group_by: str | None, layout: str) ->
     faults: list[str] = []
     listed = list_boxes(data, data_root, faults, layout)
     images = [file for part in listed.parts.values() for file in part.files]
+    if not images:
+        raise UserError(f"{listed.source} lists no images.")
     return Listing(
-        listed.name,
+        listed.name or data_name(listed.root),
         "detect",
         listed.source,
         listed.classes,

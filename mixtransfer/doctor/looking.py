@@ -134,7 +134,7 @@ class _Memory:
         found = {}
         for path in paths:
             try:
-                row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (str(path),)).fetchone()
+                row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (_key(path),)).fetchone()
             except sqlite3.DatabaseError as error:
                 raise UserError(f"{self._path} is damaged ({error}): remove it.") from error
             if row is not None and row[1:3] == _state(path) and _is_look(row[3:]):
@@ -142,7 +142,7 @@ class _Memory:
         return found
 
     def add(self, looks: dict[Path, Look]) -> None:
-        rows = [(str(path), *_state(path), *astuple(look)) for path, look in looks.items()]
+        rows = [(_key(path), *_state(path), *astuple(look)) for path, look in looks.items()]
         if not rows:
             return
         places = ", ".join("?" * len(rows[0]))
@@ -167,3 +167,12 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return state.st_size, state.st_mtime_ns
+
+
+def _key(path: Path) -> str | bytes:
+    """Its name; one that is no text as the bytes that it is."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from mixtransfer.machine import machine, package_versions
 from mixtransfer.report.page import Page
-from mixtransfer.run import machine, package_versions
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -11,8 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 from rich.table import Table
 
-from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.trainer import prepare_process
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.console import print_table, silent
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
@@ -24,6 +23,7 @@ from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
+from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import join_folder
 from mixtransfer.search.options import SearchOptions
@@ -51,7 +51,7 @@ def search(options: SearchOptions) -> int:
     return 0
 
 
-def run_search(options: SearchOptions, say: Say = print) -> Path:
+def run_search(options: SearchOptions, say: Say = tell) -> Path:
     """Search as ``options`` say and return the folder with what was found.
 
     Raises:
@@ -59,7 +59,6 @@ def run_search(options: SearchOptions, say: Say = print) -> Path:
         KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
     """
     _check(options)
-    prepare_process()
     options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
     folder = Path(options.output or Path("runs") / f"search-{data_name(str(options.data))}")
     split = Split.read(folder / SPLIT_FILE) if (folder / SPLIT_FILE).exists() else None
@@ -134,7 +133,7 @@ def _supernet(
     if not weights.exists():
         say(f"Training the supernet: {len(dataset.train)} images, {options.epochs} epochs.")
         augment = Augment(options.augment, options.image_size)
-        data = ClassificationData(dataset, preprocessing, augment, options.batch_size, options.workers, options.seed)
+        data = ImageDataModule(dataset, preprocessing, augment, options.batch_size, options.workers, options.seed)
         train_supernet(supernet, data, options, weights, say)
     load_supernet(supernet, weights)
     return supernet

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from safetensors import SafetensorError
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.trainer import make_trainer
@@ -23,6 +23,7 @@ from mixtransfer.console import in_minutes
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.schedule import cosine
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.space import Decisions
 from mixtransfer.search.supernet import Supernet
@@ -35,9 +36,7 @@ WARMUP = 0.05  # share of the steps
 CLIP = 1.0
 
 
-def train_supernet(
-    supernet: Supernet, data: ClassificationData, options: SearchOptions, weights: Path, say: Say
-) -> None:
+def train_supernet(supernet: Supernet, data: ImageDataModule, options: SearchOptions, weights: Path, say: Say) -> None:
     """Train a supernet and write its weights; a checkpoint beside them, of the last whole epoch, resumes it.
 
     Raises:
@@ -74,9 +73,10 @@ def load_supernet(supernet: Supernet, weights: Path) -> None:
 class _SinglePaths(L.LightningModule):
     """What Lightning trains: the supernet, a fair sample of a network each step."""
 
-    def __init__(self, supernet: Supernet, data: ClassificationData, options: SearchOptions, steps: int, say: Say):
+    def __init__(self, supernet: Supernet, data: ImageDataModule, options: SearchOptions, steps: int, say: Say):
         super().__init__()
         self.supernet, self.options, self.steps, self.say = supernet, options, steps, say
+        assert data.preprocessing
         self.normalize = Normalize(data.preprocessing)
         self.samples: Iterator[Decisions]
         self.began: tuple[float, int] | None = None
@@ -112,11 +112,5 @@ class _SinglePaths(L.LightningModule):
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
         fused: dict[str, Any] = {"fused": True} if self.device.type == "cpu" else {}
         optimizer = torch.optim.AdamW(groups, self.options.lr, **fused)
-        warmup = WARMUP * self.steps
-
-        def share_of_peak(step: int) -> float:
-            rise = min(1.0, (step + 1) / (warmup + 1))
-            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
+        schedule = cosine(optimizer, self.steps, WARMUP * self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -49,7 +49,7 @@ def classifiers(runs) -> list[Model]:
 
 @pytest.fixture(scope="session")
 def detector_run(tmp_path_factory) -> Path:
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     return detector(tmp_path_factory.mktemp("detectors") / "boxes", NAMES)
 
 

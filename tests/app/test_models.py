@@ -26,12 +26,12 @@ def test_same_probabilities_as_classify_predict(runs, classifiers, images):
 
 def test_same_boxes_as_detect_predict(detector_run, images):
     from mixtransfer.detection.options import PredictOptions
-    from mixtransfer.detection.predict import Predictor, predict
+    from mixtransfer.detection.predict import RunDetector, predict
 
     models = open_models([str(detector_run)], "cpu")
     seen = [image.answers[0].seen for image in look(images, models, 9, 9, _nothing).images]
     threshold = float(np.median(seen[0].scores))
-    predictor = Predictor(str(detector_run), "cpu", threshold)
+    predictor = RunDetector(str(detector_run), "cpu", threshold)
     for found, one in zip(
         predict(PredictOptions(str(detector_run), [*map(str, images)]), predictor), seen, strict=True
     ):

@@ -12,8 +12,8 @@ from torch import nn
 from mixtransfer.backbones import create_backbone
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import GroupedPointwise, make_quicker
-from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 
 CLASSES = 5
@@ -61,19 +61,17 @@ def test_twenty_steps_lose_what_plain_timm_loses(batch_norm):
     model = first_stages(create_backbone("mixnet_s", weights="none"))
     model.load_state_dict(plain.state_dict())
     preprocessing = Preprocessing.of(model, SIZE)
-    options = TrainOptions(weights="none", lr=1e-3, epochs=1, layer_decay=1.0, batch_norm=batch_norm, warmup_epochs=0)
-    module = Classifier(model, preprocessing, options).double().train()
+    recipe = Recipe(lr=1e-3, layer_decay=1.0, batch_norm=batch_norm)
+    module = ImageClassifier(model, preprocessing, recipe).double().train()
     if batch_norm == "frozen":
         for layer in plain.modules():
             layer.train(not isinstance(layer, nn.BatchNorm2d))
     decayed = [{"params": [p], "weight_decay": 0.05 * (p.ndim > 1)} for p in plain.parameters()]
-    optimizers = [torch.optim.AdamW(decayed, 1e-3), module.configure_optimizers()["optimizer"]]
-    for group in optimizers[1].param_groups:
-        group["lr"] = 1e-3
+    optimizers = [torch.optim.AdamW(decayed, 1e-3), recipe.optimizer_for(module.model)]
     normalize = Normalize(preprocessing).double()
     for inputs, targets in zip(images, labels, strict=True):
         losses = [
-            F.cross_entropy(plain(normalize(inputs)), targets, label_smoothing=options.label_smoothing),
+            F.cross_entropy(plain(normalize(inputs)), targets, label_smoothing=recipe.label_smoothing),
             module.loss(inputs, targets),
         ]
         assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)

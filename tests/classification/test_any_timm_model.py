@@ -12,7 +12,8 @@ from mixtransfer.backbones import backbone_spec, capability, create_backbone
 from mixtransfer.backbones.answer import divide_answer, takes_linear_head
 from mixtransfer.backbones.capability import check_classifier, native_size, refusal
 from mixtransfer.classification.defaults import resolve
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.train import train
 from mixtransfer.cli import main
 from mixtransfer.data.dataset import Examples, ImageDataset
@@ -46,8 +47,8 @@ def test_two_steps(name):
     examples = Examples(np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % CLASSES)
     dataset = ImageDataset("any", ["a", "b", "c"], examples, examples, examples)
     options = tiny("", "", backbone=name, image_size=size, layer_decay=0.8, lr=1e-3, batch_size=2, devices=1)
-    module = Classifier(model, Preprocessing.of(model, size), resolve(options, dataset, model), total_steps=2)
-    optimizer = module.train().configure_optimizers()["optimizer"]
+    module = ImageClassifier(model, Preprocessing.of(model, size), Recipe.of(resolve(options, dataset, model)))
+    optimizer = module.recipe.optimizer_for(module.train().model)
     given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert {id(p) for p in given} == {id(p) for p in model.parameters() if p.requires_grad}
     for _ in range(2):
@@ -76,10 +77,10 @@ def test_the_head_is_fitted_only_where_it_is_linear(name, takes):
 def test_no_weight_decay_of_the_network_is_honoured():
     model = create_backbone("test_vit", "none", CLASSES)
     options = tiny("", "", backbone="test_vit", layer_decay=0.8, batch_norm="train", devices=1)
-    module = Classifier(model, Preprocessing.of(model), options)
+    module = ImageClassifier(model, Preprocessing.of(model), Recipe.of(options))
     free = {id(parameter) for name, parameter in model.named_parameters() if name in model.no_weight_decay()}
     assert free
-    for group in module.configure_optimizers()["optimizer"].param_groups:
+    for group in module.recipe.optimizer_for(model).param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == 0 or id(parameter) not in free
 

@@ -6,7 +6,7 @@ import torch
 from folders import make_folder
 from PIL import Image
 
-from mixtransfer.classification.datamodule import ClassificationData, EpochBatches
+from mixtransfer.classification.datamodule import EpochBatches, ImageDataModule
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
@@ -43,9 +43,9 @@ def dataset(tmp_path):
 
 
 def epoch_of(dataset, workers, epoch, seed=0):
-    data = ClassificationData(dataset, Preprocessing(size=32), Augment("standard", 32), 8, workers, seed)
+    data = ImageDataModule(dataset, Preprocessing(size=32), Augment("standard", 32), 8, workers, seed)
     loader = data.train_dataloader()
-    loader.batch_sampler.set_epoch(epoch)
+    loader.sampler.set_epoch(epoch)
     return torch.cat([images for images, _ in loader])
 
 
@@ -66,7 +66,7 @@ def test_no_two_workers_or_epochs_draw_the_same_views(tmp_path):
 
 
 def test_images_arrive_in_channels_last_order(dataset):
-    data = ClassificationData(dataset, Preprocessing(size=32), Augment("none", 32), 8, workers=0)
+    data = ImageDataModule(dataset, Preprocessing(size=32), Augment("none", 32), 8, workers=0)
     images, labels = next(iter(data.train_dataloader()))
     assert images.dtype == torch.uint8 and images.is_contiguous(memory_format=torch.channels_last)
     images, labels, positions = next(iter(data.val_dataloader()))
@@ -84,7 +84,7 @@ def test_no_process_has_an_empty_batch_and_all_have_as_many(length, batch_size, 
 def test_training_sees_images_as_they_are_seen_afterwards(dataset):
     """Filter and crop of the network's own, where nothing is augmented."""
     preprocessing = Preprocessing(24, 1.0, "bilinear", crop_mode="squash")
-    data = ClassificationData.of(dataset, preprocessing, TrainOptions(augment="none", batch_size="auto", workers=0))
+    data = ImageDataModule.of(dataset, preprocessing, TrainOptions(augment="none", batch_size="auto", workers=0))
     assert data.batch_size == 32
     image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
     assert np.array_equal(data.augment(image, 0), preprocessing.central_view(Image.fromarray(image)))

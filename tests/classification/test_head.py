@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from mixtransfer.classification.head import (
     Features,
     choose_strength,
-    fit_head,
+    fit_linear_head,
     out_of_fold,
     pooled_features,
 )
@@ -28,7 +28,7 @@ def blobs(classes: int, images: int, spread: float, seed: int = 0) -> Features:
 @pytest.mark.parametrize("balanced", [False, True])
 def test_head_on_raw_features_predicts_as_the_regression_on_scaled_ones(classes, balanced):
     features = blobs(classes, 200, spread=20)
-    head = fit_head(features, 0.1, balanced)
+    head = fit_linear_head(features, 0.1, balanced)
     scaled = (features.x - features.x.mean(axis=0)) / features.x.std()
     regression = LogisticRegression(C=0.1, max_iter=200, class_weight="balanced" if balanced else None)
     expected = regression.fit(scaled, features.labels).predict_proba(scaled)
@@ -50,7 +50,7 @@ def test_strength_is_the_one_that_does_best_out_of_fold():
 def test_no_image_is_judged_by_a_head_that_was_fitted_on_it():
     """Labels that are drawn at random are learnt by heart, and out of fold only one in four is right."""
     features = Features(np.random.default_rng(0).normal(size=(200, 400)).astype(np.float32), np.arange(200) % 4)
-    head = fit_head(features, 3.0)
+    head = fit_linear_head(features, 3.0)
     assert (head.logits(features.x).argmax(axis=1) == features.labels).all()
     judged = out_of_fold(features, np.arange(200) // 4 % 3, 3.0)
     assert (judged.predicted == judged.labels).mean() < 0.4
@@ -74,9 +74,9 @@ def test_mirrored_features_are_fitted_on():
     mirrored = blobs(3, 90, spread=20, seed=5)
     mirrored = Features(mirrored.x[np.argsort(mirrored.labels, kind="stable")], plain.labels)
     both = Features(np.concatenate([plain.x, mirrored.x]), np.concatenate([plain.labels, plain.labels]))
-    head, expected = fit_head(Features(plain.x, plain.labels, mirrored.x), 0.1), fit_head(both, 0.1)
+    head, expected = fit_linear_head(Features(plain.x, plain.labels, mirrored.x), 0.1), fit_linear_head(both, 0.1)
     np.testing.assert_allclose(head.weight, expected.weight, rtol=1e-4, atol=1e-6)
-    assert not np.allclose(head.weight, fit_head(plain, 0.1).weight, rtol=0.05)
+    assert not np.allclose(head.weight, fit_linear_head(plain, 0.1).weight, rtol=0.05)
     half = Features(plain.x, plain.labels, mirrored.x)[np.arange(45)]
     assert half.mirrored is not None and (half.mirrored == mirrored.x[:45]).all()
 

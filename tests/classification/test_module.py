@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from mixtransfer.classification.module import Classifier
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.schedule import cosine
 
 PLAIN = Preprocessing(size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -37,13 +40,11 @@ class Pixels(nn.Linear):
         return super().forward(images.mean(dim=(2, 3)))
 
 
-def classifier(model: nn.Module, class_weight=None, **options) -> Classifier:
-    given = TrainOptions(**{"lr": 1e-3, "epochs": 1, "layer_decay": 1.0, "warmup_epochs": 0.0, **options})
-    weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
-    return Classifier(model, PLAIN, given, weight)
+def classifier(model: nn.Module, class_weight=None, **options) -> ImageClassifier:
+    return ImageClassifier(model, PLAIN, Recipe(**{"lr": 1e-3, "layer_decay": 1.0, **options}), class_weight)
 
 
-def minimize(module: Classifier, images: torch.Tensor, labels: torch.Tensor, batches: int = 1) -> None:
+def minimize(module: ImageClassifier, images: torch.Tensor, labels: torch.Tensor, batches: int = 1) -> None:
     """Bring the mean loss over batches to its minimum."""
     parts = [(images[i::batches], labels[i::batches]) for i in range(batches)]
     optimizer = torch.optim.LBFGS(module.parameters(), max_iter=200, line_search_fn="strong_wolfe")
@@ -105,3 +106,77 @@ def test_batch_norm_is_frozen_or_follows_the_batches(batch_norm, moves):
     module.loss(torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])).backward()
     assert bool((model[0].running_mean != 0).any()) is moves
     assert not module.eval().model[0].training
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_optimizer_is_what_the_recipe_says(name):
+    """Nesterov's momentum of 0.9, or AdamW; no decay of biases and norms; each layer at its share of the rate."""
+    model = create_backbone("mobilenetv3_small_050", "none", num_classes=2)
+    recipe = Recipe(lr=0.1, optimizer=name, weight_decay=0.03, layer_decay=0.5)
+    optimizer = recipe.optimizer_for(model)
+    if name == "sgd":
+        assert isinstance(optimizer, torch.optim.SGD)
+        assert optimizer.defaults["momentum"] == 0.9 and optimizer.defaults["nesterov"]
+    else:
+        assert isinstance(optimizer, torch.optim.AdamW)
+    assert all(group["weight_decay"] == (0.03 if p.ndim > 1 else 0.0) for group in optimizer.param_groups
+               for p in group["params"])  # fmt: skip
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert all(group["lr"] == 0.1 * group["lr_scale"] for group in optimizer.param_groups)
+    assert rates[id(model.classifier.weight)] == rates[id(model.classifier.bias)] == 0.1
+    assert rates[id(model.conv_stem.weight)] == min(rates.values()) < 0.1 * 0.5**3
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.7), (0.3, 0.7)])
+def test_what_mixes_images(mixup, cutmix):
+    mix = Recipe(mixup=mixup, cutmix=cutmix).mixing(3)
+    ways = [] if mix is None else [(type(way).__name__, way.alpha) for way in mix.transforms]
+    assert ways == [(name, alpha) for name, alpha in (("MixUp", mixup), ("CutMix", cutmix)) if alpha]
+
+
+def test_the_rate_rises_over_the_warmup_and_falls_to_nothing():
+    """Loshchilov & Hutter's half cosine over all steps, times a linear rise."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 2.0)
+    schedule = cosine(optimizer, 20, 4)
+    rates = []
+    for _ in range(21):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    steps = np.arange(21)
+    expected = 2.0 * np.minimum(1, (steps + 1) / 5) * 0.5 * (1 + np.cos(np.pi * steps / 20))
+    np.testing.assert_allclose(rates, expected, atol=1e-12)
+    assert cosine(optimizer, np.inf, 0).get_last_lr() == [2.0]
+
+
+def test_options_settle_a_recipe():
+    options = TrainOptions(lr=3e-4, optimizer="sgd", layer_decay=0.7, batch_norm="train", mixup=0.2, cutmix=0.0, seed=5)
+    assert Recipe.of(options) == Recipe(
+        lr=3e-4, optimizer="sgd", layer_decay=0.7, batch_norm="train", mixup=0.2, cutmix=0.0, seed=5
+    )
+    assert Recipe.of(TrainOptions(lr="find", layer_decay=0.7)).lr == Recipe().lr
+
+
+def test_a_module_says_what_it_wants_to_see_and_answers_in_shares():
+    model = create_backbone("mobilenetv3_small_050", "none", num_classes=3)
+    module = ImageClassifier(model).eval()
+    assert module.preprocessing == Preprocessing.of(model) and module.recipe == Recipe()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        shares = module.predict_step((images, torch.zeros(2)), 0)
+        assert torch.equal(shares, module.predict_step(images, 0))
+        torch.testing.assert_close(shares, module(images).softmax(1))
+    module.lr = 0.5
+    assert module.recipe == Recipe(lr=0.5)
+
+
+@pytest.mark.parametrize(("own", "limit"), [(None, 1.0), (0.25, 0.25)])
+def test_the_gradient_is_clipped_by_the_recipe_unless_the_trainer_says_otherwise(own, limit):
+    clipped = []
+    module = classifier(Constant(2))
+    module.clip_gradients = lambda optimizer, value, algorithm: clipped.append(value)
+    module.configure_gradient_clipping(None, own, None)
+    assert clipped == [limit]
+    module.recipe = Recipe(clip_grad=0.0)
+    module.configure_gradient_clipping(None, None, None)
+    assert clipped == [limit]

@@ -9,7 +9,7 @@ from folders import make_folder
 from PIL import Image
 from tiny import tiny
 
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.preview import write_preview
 from mixtransfer.classification.train import train
@@ -28,7 +28,7 @@ def test_the_page_has_the_first_batches_of_the_training(tmp_path):
     options = tiny(data, tmp_path / "r", augment="strong", mixup=0.0, cutmix=0.0)
     page = write_preview(options).read_text()
     dataset = load_dataset(str(data))
-    loaders = ClassificationData.of(dataset, Preprocessing(32), options)
+    loaders = ImageDataModule.of(dataset, Preprocessing(32), options)
     images, labels = next(iter(loaders.train_dataloader()))
     shown = pictures(page)
     assert len(shown) == 3 * len(images) + len(dataset.val)

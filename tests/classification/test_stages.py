@@ -15,24 +15,25 @@ from processes import Command, words_of
 from tiny import tiny
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.classification import stages
-from mixtransfer.classification import train as train_module
-from mixtransfer.classification.datamodule import ClassificationData
+from mixtransfer.classification import folds, stages, training
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.evaluate import evaluate
-from mixtransfer.classification.head import STRENGTHS, choose_strength, fit_head, pooled_features
-from mixtransfer.classification.metrics import Predictions
-from mixtransfer.classification.model import open_classifier
-from mixtransfer.classification.module import Classifier
-from mixtransfer.classification.options import EvaluateOptions, TrainOptions
-from mixtransfer.classification.selection import HEAD, SHARES, head_folds, judge
-from mixtransfer.classification.stages import (
+from mixtransfer.classification.folds import (
     Choice,
     images_an_epoch,
     is_folded,
     judge_fine_tuning,
+    mirrors,
     set_head,
     with_parts,
 )
+from mixtransfer.classification.head import STRENGTHS, choose_strength, fit_linear_head, pooled_features
+from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.recipe import Recipe
+from mixtransfer.classification.selection import HEAD, SHARES, head_folds, judge
 from mixtransfer.classification.train import train
 from mixtransfer.classification.trainer import fit_aside, predict_examples
 from mixtransfer.data.augment import Augment
@@ -53,16 +54,18 @@ def head_alone(colours, finished, tmp_path_factory):
 def test_no_epochs_leave_the_regression_on_all_images_at_the_temperature_of_folds(head_alone):
     """The head is scikit-learn's on training and validation images, divided by what calibrates it out of fold."""
     trained, dataset = open_classifier(head_alone.folder), images_of_run(head_alone)
-    module = Classifier(trained.model, trained.preprocessing)
+    module = ImageClassifier(trained.model, trained.preprocessing)
     both = dataset.train.joined(dataset.val)
-    loader = ClassificationData(dataset, trained.preprocessing, None, workers=0).evaluation_loader(both)
+    loader = ImageDataModule(dataset, trained.preprocessing, None, workers=0).evaluation_loader(both)
     features = pooled_features(module.model, module.normalize, loader, CPU, flip=False, title="")
     found = trained.model.get_classifier().weight.detach().numpy()
     chosen = choose_strength(features, head_folds(dataset))
-    expected = fit_head(features, chosen.value).weight / judge(chosen.judged).temperature
+    expected = fit_linear_head(features, chosen.value).weight / judge(chosen.judged).temperature
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
-    alone = fit_head(features[np.arange(len(dataset.train))], chosen.value).weight
-    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(alone - fit_head(features, chosen.value).weight)
+    alone = fit_linear_head(features[np.arange(len(dataset.train))], chosen.value).weight
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(
+        alone - fit_linear_head(features, chosen.value).weight
+    )
     metrics = head_alone.read_metrics()
     right = (chosen.judged.predicted == chosen.judged.labels).mean()
     assert metrics["validation"]["top1"] == {"value": right, "low": None, "high": None, "selected_on": True}
@@ -74,8 +77,8 @@ def test_no_epochs_from_scratch_are_refused(colours, tmp_path):
         train(tiny(colours, tmp_path / "r", epochs=0))
 
 
-def session(dataset: ImageDataset, **changes) -> tuple[Classifier, ClassificationData]:
-    """A network of random weights and its loaders, ready for ``set_head``."""
+def session(dataset: ImageDataset, **changes) -> tuple[ImageClassifier, ImageDataModule, TrainOptions]:
+    """A network of random weights, its loaders and options, ready for ``set_head``."""
     from mixtransfer.classification.defaults import resolve
 
     torch.manual_seed(0)
@@ -84,8 +87,8 @@ def session(dataset: ImageDataset, **changes) -> tuple[Classifier, Classificatio
     options = resolve(options, dataset, model)
     preprocessing = Preprocessing.of(model, options.image_size)
     augment = Augment(options.augment, preprocessing.size)
-    data = ClassificationData(dataset, preprocessing, augment, options.batch_size, 0, 0)
-    return Classifier(model, preprocessing, options), data
+    data = ImageDataModule(dataset, preprocessing, augment, options.batch_size, 0, 0)
+    return ImageClassifier(model, preprocessing, Recipe.of(options)), data, options
 
 
 def quilts(images: int, seed: int = 0) -> Examples:
@@ -96,30 +99,30 @@ def quilts(images: int, seed: int = 0) -> Examples:
 
 def test_the_head_is_fitted_on_mirror_images_where_training_sees_them():
     dataset = ImageDataset("quilts", ["a", "b"], quilts(12), quilts(4, 1), quilts(4, 2))
-    module, data = session(dataset, augment="crop-flip")
-    head = set_head(module, data, CPU)
+    module, data, options = session(dataset, augment="crop-flip")
+    head = set_head(module, data, CPU, mirrors(options))
     both = dataset.train.joined(dataset.val)
     mirror = Examples(np.ascontiguousarray(both.images[:, :, ::-1]), both.labels)
     expected = pooled_features(module.model, module.normalize, data.evaluation_loader(mirror), CPU, False, "")
     np.testing.assert_allclose(head.features.mirrored, expected.x, atol=1e-3)
-    module, data = session(dataset, augment="crop")
-    assert set_head(module, data, CPU).features.mirrored is None
+    module, data, options = session(dataset, augment="crop")
+    assert set_head(module, data, CPU, mirrors(options)).features.mirrored is None
 
 
 def test_no_image_is_judged_by_a_network_that_was_trained_on_it():
     """Labels that mean nothing can be learnt by heart only: who saw them knows them, who judges them does not."""
     dataset = ImageDataset("quilts", ["a", "b"], quilts(40), quilts(8, 1), quilts(4, 2))
-    module, data = session(dataset, epochs=40, lr=2e-3, layer_decay=1.0, ema=False, label_smoothing=0.0)
-    head = set_head(module, data, CPU)
+    module, data, options = session(dataset, epochs=40, lr=2e-3, layer_decay=1.0, ema=False, label_smoothing=0.0)
+    head = set_head(module, data, CPU, mirrors(options))
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
-    judge_fine_tuning(module, data, head, keep=lambda: None)
+    judge_fine_tuning(module, data, options, head, keep=lambda: None)
     said = head.evidence.predictions
     assert sorted(said) == list(SHARES)
     assert all((predictions.labels == said[0.0].labels).all() for predictions in said.values())
     assert all((predictions.predicted == predictions.labels).mean() < 0.7 for predictions in said.values())
     assert all(torch.equal(value, before[name]) for name, value in module.model.state_dict().items())
     both = dataset.train.joined(dataset.val)
-    trainer = fit_aside(module, with_parts(data, both, dataset.val), module.options)
+    trainer = fit_aside(module, with_parts(data, both, dataset.val), options)
     seen = predict_examples(trainer, module, data, both)
     assert (seen.predicted == seen.labels).mean() > 0.85
 
@@ -127,9 +130,9 @@ def test_no_image_is_judged_by_a_network_that_was_trained_on_it():
 def test_folds_begin_with_their_own_heads():
     """Fine-tuning that does nothing leaves what the heads say out of fold."""
     dataset = ImageDataset("quilts", ["a", "b"], quilts(20), quilts(4, 1), quilts(4, 2))
-    module, data = session(dataset, epochs=1, lr=1e-12, ema=False, batch_norm="frozen")
-    head = set_head(module, data, CPU)
-    judge_fine_tuning(module, data, head, keep=lambda: None)
+    module, data, options = session(dataset, epochs=1, lr=1e-12, ema=False, batch_norm="frozen")
+    head = set_head(module, data, CPU, mirrors(options))
+    judge_fine_tuning(module, data, options, head, keep=lambda: None)
     said = head.evidence.predictions
     for share in SHARES:
         np.testing.assert_allclose(said[share].probabilities, said[0.0].probabilities, atol=2e-3)
@@ -138,15 +141,15 @@ def test_folds_begin_with_their_own_heads():
 def test_an_epoch_counts_the_images_of_its_folds(monkeypatch):
     """What a training takes, for those who divide up an hour, is what its folds and its end are trained on."""
     dataset = ImageDataset("quilts", ["a", "b"], quilts(26), quilts(4, 1), quilts(4, 2))
-    module, data = session(dataset, epochs=1, lr=1e-12, ema=False)
+    module, data, options = session(dataset, epochs=1, lr=1e-12, ema=False)
     trained = []
-    monkeypatch.setattr(stages, "fit_aside", lambda module, data, options: trained.append(len(data.dataset.train)))
-    monkeypatch.setattr(stages, "predict_examples", lambda trainer, module, data, own: Predictions(
+    monkeypatch.setattr(folds, "fit_aside", lambda module, data, options: trained.append(len(data.dataset.train)))
+    monkeypatch.setattr(folds, "predict_examples", lambda trainer, module, data, own: Predictions(
         np.full((len(own), 2), 0.5), own.labels
     ))  # fmt: skip
-    judge_fine_tuning(module, data, set_head(module, data, CPU), keep=lambda: None)
-    assert images_an_epoch(module.options, dataset) == sum(trained) + 30
-    assert images_an_epoch(replace(module.options, patience=1), dataset) == 26
+    judge_fine_tuning(module, data, options, set_head(module, data, CPU, mirrors(options)), keep=lambda: None)
+    assert images_an_epoch(options, dataset) == sum(trained) + 30
+    assert images_an_epoch(replace(options, patience=1), dataset) == 26
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +214,8 @@ def test_folds_that_are_done_are_not_done_again():
     dataset = ImageDataset("quilts", ["a", "b"], quilts(26), quilts(4, 1), quilts(4, 2))
 
     def judged(interrupted: bool) -> tuple[dict, int]:
-        module, data = session(dataset, epochs=2, lr=1e-3)
-        head = set_head(module, data, CPU)
+        module, data, options = session(dataset, epochs=2, lr=1e-3)
+        head = set_head(module, data, CPU, mirrors(options))
         kept, trainings = [], []
 
         def keep() -> None:
@@ -221,13 +224,13 @@ def test_folds_that_are_done_are_not_done_again():
                 raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stages, "fit_aside", lambda *args: trainings.append(None) or fit_aside(*args))
+            patch.setattr(folds, "fit_aside", lambda *args: trainings.append(None) or fit_aside(*args))
             if interrupted:
                 with pytest.raises(KeyboardInterrupt):
-                    judge_fine_tuning(module, data, head, keep)
-                module, data = session(dataset, epochs=2, lr=1e-3)
-                head = replace(set_head(module, data, CPU), evidence=head.evidence)
-            judge_fine_tuning(module, data, head, keep)
+                    judge_fine_tuning(module, data, options, head, keep)
+                module, data, options = session(dataset, epochs=2, lr=1e-3)
+                head = replace(set_head(module, data, CPU, mirrors(options)), evidence=head.evidence)
+            judge_fine_tuning(module, data, options, head, keep)
         assert head.evidence.is_of_fine_tuning and head.evidence.seconds > 0
         return head.evidence.predictions, len(trainings)
 
@@ -248,10 +251,10 @@ def begun(stripes, finished, tmp_path, monkeypatch):
             if sentence.startswith("Epoch 2/"):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(stages, "FEW", few_before)
+        monkeypatch.setattr(folds, "FEW", few_before)
         with pytest.raises(Interrupted):
             train(options, say=interrupt)
-        monkeypatch.setattr(stages, "FEW", few_after)
+        monkeypatch.setattr(folds, "FEW", few_after)
         return train(TrainOptions(resume=options.output, **changes), say=lambda _: None)
 
     return begin
@@ -272,14 +275,14 @@ def test_what_was_validated_stays_unseen(begun):
 
 
 def test_several_processes_do_not_go_on_with_folds(begun, monkeypatch):
-    monkeypatch.setattr(train_module, "processes", lambda options: 2)
+    monkeypatch.setattr(training, "processes", lambda options: 2)
     with pytest.raises(UserError, match="go on with --devices 1"):
         begun(300, 300)
 
 
 def test_a_head_that_stays_is_validated_on_the_same_images_as_others(colours, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "FEW", 10)
-    monkeypatch.setattr(train_module, "choose", lambda *_: Choice(HEAD, 1.0))
+    monkeypatch.setattr(folds, "FEW", 10)
+    monkeypatch.setattr(stages, "choose", lambda *_: Choice(HEAD, 1.0))
     options = tiny(colours, tmp_path / "r", weights=str(finished.weights), epochs=1)
     run = train(options, say=lambda _: None)
     metrics = run.read_metrics()["training"]

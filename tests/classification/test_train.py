@@ -26,13 +26,14 @@ from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.classification.train import train
 from mixtransfer.cli import main
 from mixtransfer.errors import UserError
+from mixtransfer.run import Run
 
 
 def test_run_holds_all_that_later_commands_need(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names == {
         "config.yaml", "model.safetensors", "model.json", "last.ckpt", "metrics.csv", "metrics.json",
-        "split.csv", "test_predictions.csv", "report.html", "figures",
+        "split.csv", "test_predictions.csv", "report.html", "figures", "config.json",
     }  # fmt: skip
     config = yaml.safe_load(finished.config.read_text())
     assert (
@@ -247,3 +248,44 @@ def test_file_that_breaks_while_training_is_named(colours, tmp_path):
         path.write_text("gone")
     assert command.end() == 2
     assert "is not an image" in command.errors.strip().splitlines()[-1] and str(folder) in command.errors
+
+
+def test_a_resumed_training_of_two_processes_writes_one_report(colours, finished, tmp_path):
+    """Only the first process writes: the other one would read files that the first has removed."""
+    options = tiny(colours, tmp_path / "r", weights=str(finished.weights), devices=2, epochs=3)
+    begin = [sys.executable, "-m", "mixtransfer", "classify", "train", *words_of(options)]
+    with subprocess.Popen(begin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert any(line.startswith("Epoch 2/3") for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert (tmp_path / "r" / "last.ckpt").exists() and "test" not in Run(tmp_path / "r").read_metrics()
+    words = [sys.executable, "-m", "mixtransfer", "classify", "train", "--resume", str(tmp_path / "r")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert out.count("Epoch 3/3") == 1 and "Traceback" not in errors
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    again = evaluate(EvaluateOptions(str(tmp_path / "r"), workers=0))
+    assert again.scores["top1"].to_dict() == pytest.approx(metrics["test"]["top1"])
+
+
+def test_two_machines_as_lightning_starts_them(colours, tmp_path):
+    """Two processes of one machine stand for two machines: only the first makes the run."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = tiny(colours, tmp_path / "r", epochs=1, devices=1, num_nodes=2)
+    words = [sys.executable, "-m", "mixtransfer", "classify", "train", *words_of(options)]
+    machines = []
+    for rank in range(2):
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(rank)}
+        environment = {**os.environ, **where}
+        machines.append(
+            subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    said = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert "Epoch 1/1" in said[0][0] and "Epoch" not in said[1][0]
+    assert "test" in json.loads((tmp_path / "r" / "metrics.json").read_text())

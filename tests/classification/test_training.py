@@ -13,8 +13,8 @@ from tiny import tiny
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.classification.datamodule import ClassificationData
-from mixtransfer.classification.module import Classifier
+from mixtransfer.classification.datamodule import ImageDataModule
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.train import train
 from mixtransfer.classification.trainer import make_trainer
 from mixtransfer.data.load import load_dataset
@@ -44,7 +44,7 @@ class Steps:
 @pytest.fixture
 def steps(monkeypatch) -> Iterator[Steps]:
     seen = Steps()
-    training_step = Classifier.training_step
+    training_step = ImageClassifier.training_step
 
     def see_batch(module, batch, index):
         passed = []
@@ -57,7 +57,7 @@ def steps(monkeypatch) -> Iterator[Steps]:
         seen.batches.append((images, inputs.detach(), logits.detach(), labels, loss.detach()))
         return loss
 
-    monkeypatch.setattr(Classifier, "training_step", see_batch)
+    monkeypatch.setattr(ImageClassifier, "training_step", see_batch)
     handle = register_optimizer_step_post_hook(seen.see)
     yield seen
     handle.remove()
@@ -156,8 +156,8 @@ def test_an_evaluation_whose_results_nobody_took_is_forgotten(uneven):
     """Lightning's tuner validates where no callback of ours is there."""
     dataset = load_dataset(str(uneven))
     model = create_backbone("mobilenetv3_small_050", "none", num_classes=3)
-    data = ClassificationData(dataset, Preprocessing.of(model, 32), None, workers=0)
-    module, trainer = Classifier(model, data.preprocessing), make_trainer(tiny("", ""), enable_checkpointing=False)
+    data = ImageDataModule(dataset, Preprocessing.of(model, 32), None, workers=0)
+    module, trainer = ImageClassifier(model, data.preprocessing), make_trainer(tiny("", ""), enable_checkpointing=False)
     data.tested = dataset.test
     for _ in range(2):
         trainer.test(module, data, verbose=False)

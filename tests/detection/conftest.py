@@ -16,7 +16,7 @@ def digits(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(digits, tmp_path_factory) -> Run:
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     from mixtransfer.detection.train import train
 
     return train(tiny(digits, tmp_path_factory.mktemp("runs") / "finished"))

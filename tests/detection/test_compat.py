@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_without_detectron2(monkeypatch):
     monkeypatch.setitem(sys.modules, "detectron2", None)  # as if it were not there
-    with pytest.raises(UserError, match="needs detectron2, .*`python tools/install_detectron2.py`"):
+    with pytest.raises(UserError, match="needs detectron2, .*`mixtransfer install-detectron2`"):
         prepare_detectron2()
 
 
@@ -22,7 +22,7 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 
 def test_a_missing_dependency():
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     code = "import sys; sys.modules['fvcore'] = None; import mixtransfer.detection.ssdlite"
     assert "mixtransfer.errors.UserError: detectron2 needs the package" in python(code).stderr
 
@@ -34,7 +34,7 @@ def test_the_rest_is_usable_without_it():
 
 def test_the_official_source_is_told_apart(tmp_path):
     """A file in the place of the compiled operators, which the official source imports by itself."""
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     (tmp_path / "_C.py").touch()
     code = (
         f"import detectron2; detectron2.__path__.append({str(tmp_path)!r})\n"
@@ -47,7 +47,7 @@ def test_the_official_source_is_told_apart(tmp_path):
 
 def test_what_is_installed_works():
     """The parts of detectron2 that training and evaluation use, whichever of its versions this is."""
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     name = describe_detectron2()
     assert name.endswith(("Python files only", "official source, compiled"))
     print("detectron2", name)

@@ -1,8 +1,7 @@
-"""tools/install_detectron2.py against a package registry on this machine."""
+"""`mixtransfer install-detectron2` against a package registry on this machine."""
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import subprocess
@@ -14,15 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from mixtransfer.cli import main
+from mixtransfer.detection import install as tool
+from mixtransfer.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location("install_detectron2", ROOT / "tools" / "install_detectron2.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -92,37 +87,35 @@ def page(kind: str) -> tuple[bytes, str]:
 
 
 @pytest.mark.parametrize("registry", ["html", "json"], indirect=True)
-def test_fetching_from_the_registry_that_pip_uses(tool, registry, sdist, monkeypatch):
+def test_fetching_from_the_registry_that_pip_uses(registry, sdist, monkeypatch):
     monkeypatch.setattr(tool, "SHA256", hashlib.sha256(sdist).hexdigest())
     assert tool.fetch_sdist() == sdist
 
 
-def test_another_file_than_the_tested_one(tool, registry):
-    with pytest.raises(tool.InstallError, match=r"0.6.tar.gz is not the file that was tested"):
+def test_another_file_than_the_tested_one(registry):
+    with pytest.raises(UserError, match=r"0.6.tar.gz is not the file that was tested"):
         tool.fetch_sdist()
 
 
-def test_a_registry_that_cannot_be_reached(tool, monkeypatch, capsys):
+def test_a_registry_that_cannot_be_reached(monkeypatch, capsys):
     monkeypatch.setenv("PIP_INDEX_URL", "http://me:secret@127.0.0.1:9/simple")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(sys, "argv", ["install_detectron2.py"])
     monkeypatch.setattr(tool, "installed", lambda explain=False: None)
     monkeypatch.setattr(tool, "github_answers", lambda: False)
     monkeypatch.setattr(tool, "pip_settings", lambda: {"index-url": "http://me:secret@127.0.0.1:9/simple"})
-    assert tool.main() == 2
+    assert main(["install-detectron2"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: pb1-detectron2-0.6.tar.gz could not be fetched: http://127.0.0.1:9/simple/")
     assert "secret" not in message
 
 
-def test_nothing_is_done_twice(tool, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["install_detectron2.py"])
+def test_nothing_is_done_twice(monkeypatch, capsys):
     monkeypatch.setattr(tool, "installed", lambda explain=False: "0.6, Python files only")
-    assert tool.main() == 0
+    assert main(["install-detectron2"]) == 0
     assert "installed already" in capsys.readouterr().out
 
 
-def test_pip_lists_and_removes_the_wheel(tool, sdist, tmp_path):
+def test_pip_lists_and_removes_the_wheel(sdist, tmp_path):
     wheel = tool.write_wheel(sdist, tmp_path)
     target = tmp_path / "environment"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -135,7 +128,7 @@ def test_pip_lists_and_removes_the_wheel(tool, sdist, tmp_path):
     assert all(name in record for name in [*files, "detectron2-0.6.dist-info/licenses/LICENSE"])
 
 
-def test_the_extra_names_the_same_packages(tool):
+def test_the_extra_names_the_same_packages():
     tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"]["detection"] == tool.REQUIREMENTS

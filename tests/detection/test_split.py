@@ -121,9 +121,9 @@ def test_a_resumed_training_never_sees_a_test_image(made, copy, change, monkeypa
     seen = {}
     launch = train_module._launch
 
-    def look(run, options, dataset):
+    def look(run, options, dataset, *more):
         seen.update({part: pixels(records) for part, records in dataset.parts.items()})
-        launch(run, options, dataset)
+        return launch(run, options, dataset, *more)
 
     monkeypatch.setattr(train_module, "_launch", look)
     code, out, err = answer(capsys, "detect", "train", "--resume", copy / "begun")

@@ -93,7 +93,7 @@ def test_a_sentence_of_another_process_reaches_the_user(digits, tmp_path, monkey
 def test_weights_of_the_best_evaluation_are_kept(tmp_path):
     network = torch.nn.Linear(1, 1, bias=False)
     keeper = Keeper(Run(tmp_path), TrainOptions(iterations=3))
-    keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1)
+    keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1, loggers=[])
     keeper._since = 0.0
     for done, ap in enumerate((5.0, 3.0, 7.0), 1):
         torch.nn.init.constant_(network.weight, ap)

@@ -107,7 +107,7 @@ def test_boxes_are_held_against_the_anchors(tmp_path):
 
 
 def test_default_anchors_are_the_detectors(tmp_path):
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     import torch
 
     from mixtransfer.detection.coverage import default_anchors
@@ -121,7 +121,7 @@ def test_default_anchors_are_the_detectors(tmp_path):
 
 
 def test_tiny_boxes_are_said_to_be_out_of_reach(tmp_path, capsys):
-    pytest.importorskip("detectron2", reason="detectron2 is not installed: python tools/install_detectron2.py")
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     root = make_coco(tmp_path / "set", edited([3, 3, 2, 2]), train=1)
     _, answer = doctor(capsys, tmp_path, root, "--task", "detect")
     assert "1 of 2" in answer["kinds"]["box_uncovered"]["what"]

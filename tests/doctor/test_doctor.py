@@ -251,3 +251,32 @@ def test_noise_has_no_copies(tmp_path, capsys):
         pixels = np.random.default_rng(i).integers(0, 256, (48, 48, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "set" / "a" / f"{i}.png")
     assert "copies_before_split" not in kinds(doctor(capsys, tmp_path, tmp_path / "set")[1])
+
+
+def test_names_that_are_no_text_are_remembered_too(tmp_path, capsys):
+    data = make_folder(tmp_path / "set", {"cat": 3, "dog": 3})
+    try:
+        (data / "cat" / "000.jpg").rename(os.fsdecode(os.fsencode(data / "cat") + b"/\xff\xfe.jpg"))
+    except OSError:
+        pytest.skip("file names are text here")
+    for _ in range(2):
+        assert main(["doctor", str(data), "--output", str(tmp_path / "out")]) in (0, 1)
+        assert "set: 6 images" in capsys.readouterr().out
+
+
+def test_data_is_named_after_its_folder_and_shares_are_readable(tmp_path, capsys, monkeypatch):
+    data = make_folder(tmp_path / "set" / "train", {"cat": 3, "dog": 3}).parent
+    shutil.copytree(data / "train", data / "test")
+    monkeypatch.chdir(data)
+    main(["doctor", ".", "--output", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert out.startswith("set: 12 images") and "(100 % of the part)" in out
+
+
+def test_boxes_of_no_images_are_one_sentence(tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "annotations.json").write_text(
+        '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}'
+    )
+    assert main(["doctor", str(tmp_path / "none"), "--task", "detect", "--output", str(tmp_path / "out")]) == 2
+    assert "lists no images" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from mixtransfer.data.images import load_image
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.doctor.labels import suspicious_boxes, suspicious_classes
-from mixtransfer.run import ModelCard, Run
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
 
 pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install 'mixtransfer[doctor]'")
 
@@ -68,6 +69,8 @@ def trained(tmp_path, monkeypatch) -> tuple[Run, Path]:
         seen = np.array([_colour(examples.image(i)) for i in range(len(examples))])
         best = np.abs(seen[:, None] - colours).sum(axis=-1).argmin(axis=1)
         return Predictions(0.06 + 0.88 * np.eye(2)[best], examples.labels)
+
+    import mixtransfer.classification.evaluate  # noqa: F401  else it would import, and keep, what stands in here
 
     monkeypatch.setattr("mixtransfer.classification.trainer.predict_examples", answers)
     run = Run.create(tmp_path / "run", tiny(data, tmp_path / "run"))

@@ -2,10 +2,16 @@
 
 import math
 import random
+from pathlib import Path
+from typing import Any, Protocol
 
 import albumentations as A
 import cv2
 import numpy as np
+
+from mixtransfer.data.augment import check_policy
+from mixtransfer.data.own_augment import composed, read_pipeline, seeded, to_pixels, with_boxes
+from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard")
 CANVAS = (124, 116, 104)  # ImageNet's mean colour, RGB
@@ -22,6 +28,42 @@ def warp(image: np.ndarray, width: int, height: int) -> np.ndarray:
     if shrunk != (width, height):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return image
+
+
+class BoxView(Protocol):
+    """What makes views of images with their boxes, as ``DetectionAugment``; ``min_side`` None: decode at full size."""
+
+    @property
+    def min_side(self) -> int | None: ...
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See ``DetectionAugment``."""
+
+
+def as_detection_augment(augment: Any, size: int) -> BoxView:
+    """What makes views for training; the one door for whatever augmentation there is.
+
+    Args:
+        augment: One of ``POLICIES``; a file that ``albumentations.save`` wrote; a transform of albumentations, whose
+            ``bbox_params`` do not matter, or of torchvision.transforms.v2, which is called with a dict of image, boxes
+            and labels; or what makes such views already.
+        size: Side of the square output in pixels; a transform's own output is warped to it.
+
+    Raises:
+        UserError: It is none of these, or the file cannot be used.
+    """
+    if isinstance(augment, DetectionAugment | OwnDetectionAugment):
+        return augment
+    if isinstance(augment, str | Path):
+        check_policy(str(augment), POLICIES)
+        if str(augment) in POLICIES:
+            return DetectionAugment(str(augment), size)
+        augment = read_pipeline(Path(augment))
+    if not callable(augment):
+        raise UserError(f"The augmentation is a {type(augment).__name__}, which makes no views of images.")
+    return OwnDetectionAugment(augment, size)
 
 
 class DetectionAugment:
@@ -41,12 +83,7 @@ class DetectionAugment:
         if policy not in POLICIES:
             raise ValueError(f"augment {policy!r} is not one of {', '.join(POLICIES)}")
         self.min_side = size if policy == "none" else math.ceil(size / LEAST_SIDE)
-        self._compose = A.Compose(
-            _transforms(policy, size),
-            bbox_params=A.BboxParams(
-                "albumentations", ["labels"], min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True
-            ),
-        )
+        self._compose = A.Compose(_transforms(policy, size), bbox_params=_in_shares())
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
@@ -68,6 +105,43 @@ class DetectionAugment:
         size = view["image"].shape[0]
         boxes = np.asarray(view["bboxes"], dtype=np.float32).reshape(-1, 4) * size
         return view["image"], boxes, np.asarray(view["labels"], dtype=np.int64)
+
+
+class OwnDetectionAugment:
+    """What a user's own transform makes of an image with its boxes, in a square; see ``as_detection_augment``."""
+
+    min_side = None
+
+    def __init__(self, transform: Any, size: int):
+        self.size, self.transform = size, transform
+        albumentations = isinstance(transform, A.BaseCompose | A.BasicTransform)
+        self._compose = None
+        if albumentations:
+            self._compose = A.Compose(composed(transform).transforms, bbox_params=_in_shares())
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See ``DetectionAugment``.
+
+        Raises:
+            UserError: The transform gives something else than an image.
+        """
+        if self._compose is not None:
+            self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+            made = self._compose(image=image, bboxes=boxes.astype(np.float32), labels=labels.astype(np.int64))
+            pixels = to_pixels(made["image"])
+            boxes, labels = np.asarray(made["bboxes"], dtype=np.float32).reshape(-1, 4), np.asarray(made["labels"])
+        else:
+            with seeded(seed):
+                pixels, boxes, labels = with_boxes(self.transform, image, boxes, labels)
+        boxes = np.clip(boxes, 0, 1) * self.size
+        kept = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1
+        return warp(pixels, self.size, self.size), boxes[kept].astype(np.float32), labels[kept].astype(np.int64)
+
+
+def _in_shares() -> A.BboxParams:
+    return A.BboxParams("albumentations", ["labels"], min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True)
 
 
 def _transforms(policy: str, size: int) -> list[A.BasicTransform]:

@@ -1,6 +1,4 @@
-"""Install detectron2 into the environment of the Python that runs this.
-
-    .venv/bin/python tools/install_detectron2.py
+"""`install-detectron2`: install detectron2 into the environment of the Python that runs this.
 
 The official source is taken where GitHub can be reached; pip compiles it against the installed torch, which takes a
 compiler and a few minutes. Elsewhere, or if that fails, the Python files of v0.6 are taken from the package registry:
@@ -9,7 +7,6 @@ versions of pip refuse to download it. The files are fetched from the registry t
 made into a wheel, and installed as ``detectron2 0.6``; ``pip uninstall detectron2`` removes them.
 """
 
-import argparse
 import ast
 import base64
 import hashlib
@@ -26,9 +23,10 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from mixtransfer.errors import UserError
 
 GITHUB = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # main of 2026-06-06; the tag v0.6 no longer compiles
@@ -53,39 +51,43 @@ REQUIREMENTS = [
 ]
 
 
-class InstallError(Exception):
-    """One sentence for the user."""
+@dataclass
+class InstallOptions:
+    """Install detectron2, which no package registry has, beside mixtransfer.
+
+    The official source is compiled where GitHub can be reached, which takes a compiler and a few minutes. Elsewhere the
+    Python files of v0.6 are taken from the package registry: detection needs none of the compiled operators.
+    """
 
 
-def main() -> int:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def install(options: InstallOptions) -> None:
+    """Install it, unless it works already.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     if found := installed():
         print(f"detectron2 {found} is installed already.")
-        return 0
-    try:
-        if not (github_answers() and install_official()):
-            install_python_files()
-        found = installed(explain=True)
-    except InstallError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"Installed detectron2 {found}.")
-    return 0
+        return
+    if not (github_answers() and install_official()):
+        install_python_files()
+    print(f"Installed detectron2 {installed(explain=True)}.")
 
 
 def installed(explain: bool = False) -> str | None:
     """What ``mixtransfer.detection.compat`` says of detectron2; None if it does not work.
 
     Raises:
-        InstallError: It does not work, with ``explain``.
+        UserError: It does not work, with ``explain``.
     """
     code = "from mixtransfer.detection.compat import describe_detectron2; print(describe_detectron2())"
     # Another process, because this one may have looked for the package before it was there.
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if answer.returncode == 0:
         return answer.stdout.strip().splitlines()[-1]
     if explain:
-        raise InstallError(f"detectron2 was installed but does not work: {last_line(answer.stderr)}")
+        raise UserError(f"detectron2 was installed but does not work: {last_line(answer.stderr)}")
     return None
 
 
@@ -117,14 +119,14 @@ def install_python_files() -> None:
         wheel = ["--force-reinstall", "--no-deps", str(write_wheel(archive, Path(folder)))]
         for arguments in (REQUIREMENTS, wheel):
             if subprocess.run([sys.executable, "-m", "pip", "install", *arguments]).returncode:
-                raise InstallError("pip could not install detectron2's Python files and what they need; see above.")
+                raise UserError("pip could not install detectron2's Python files and what they need; see above.")
 
 
 def fetch_sdist() -> bytes:
     """The sdist, from the first of pip's registries that has it.
 
     Raises:
-        InstallError: None has it, or it is another file than the one that was tested.
+        UserError: None has it, or it is another file than the one that was tested.
     """
     settings = pip_settings()
     indexes = [settings.get("index-url") or "https://pypi.org/simple", *settings.get("extra-index-url", "").split()]
@@ -142,9 +144,9 @@ def fetch_sdist() -> bytes:
             problems.append(f"{page}: {error}")
             continue
         if hashlib.sha256(archive).hexdigest() != SHA256:
-            raise InstallError(f"{address} is not the file that was tested (its SHA-256 differs): not installed.")
+            raise UserError(f"{address} is not the file that was tested (its SHA-256 differs): not installed.")
         return archive
-    raise InstallError(f"{SDIST} could not be fetched: {'; '.join(problems)}.")
+    raise UserError(f"{SDIST} could not be fetched: {'; '.join(problems)}.")
 
 
 def pip_settings() -> dict[str, str]:
@@ -268,8 +270,3 @@ def digest(content: bytes) -> str:
 
 def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no message"])[-1]
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-    sys.exit(main())

@@ -1,0 +1,84 @@
+"""How a classifier is trained: what ``ImageClassifier`` needs to know of it, under whatever Trainer."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from timm.optim import param_groups_layer_decay
+from torch import nn
+from torchvision.transforms import v2
+
+from mixtransfer.classification.averaging import WeightAverage
+from mixtransfer.classification.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained; the defaults are those of fine-tuning on some hundred to 5,000 images.
+
+    The number of epochs is the Trainer's, that of images a step the data module's.
+
+    Attributes:
+        lr: Peak learning rate of the head.
+        optimizer: "adamw", or "sgd" with Nesterov's momentum of 0.9.
+        weight_decay: Of all weights but biases and normalizations; decoupled for adamw.
+        layer_decay: A layer's rate as a share of the next one's.
+        warmup_epochs: Epochs of linear warm-up, at most half of all, before the cosine decay to 0.
+        batch_norm: "frozen" keeps batch norm's statistics, "train" updates them.
+        label_smoothing: Probability spread over all classes in the targets.
+        mixup, cutmix: Strength (alpha) of each; 0 is off.
+        ema: Whether an exponential moving average of the weights is validated and kept.
+        clip_grad: Largest norm of the gradient, unless the Trainer has one of its own; 0 is none.
+        seed: Of what is drawn in the training steps.
+    """
+
+    lr: float = 2e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.05
+    layer_decay: float = 0.8
+    warmup_epochs: float = 1.0
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: bool = True
+    clip_grad: float = 1.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> "Recipe":
+        """What resolved options say; where their rate is still to be found, with the default one."""
+        open_ones = {name: value for name in cls.__dataclass_fields__ if (value := getattr(options, name)) is not None}
+        if not isinstance(options.lr, float):
+            open_ones.pop("lr", None)
+        return cls(**open_ones)
+
+    def callbacks(self) -> list[Callback]:
+        """What a Trainer needs for it, in any order among others."""
+        return [WeightAverage()] if self.ema else []
+
+    def optimizer_for(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of a timm network, each layer at its rate; a group's ``lr_scale`` is its share of the head's.
+
+        The network is where it will be trained.
+        """
+        undecayed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # type: ignore[operator]
+        groups = param_groups_layer_decay(model, self.weight_decay, undecayed, layer_decay=self.layer_decay)
+        for group in groups:
+            group["lr"] = self.lr * group["lr_scale"]
+        # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        fused: dict[str, Any] = {"fused": True} if on_cpu else {}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
+        return torch.optim.AdamW(groups, self.lr, **fused)
+
+    def mixing(self, classes: int) -> nn.Module | None:
+        """What mixes images (n, 3, height, width) and labels of a batch, if anything does."""
+        ways = []
+        if self.mixup:
+            ways.append(v2.MixUp(alpha=self.mixup, num_classes=classes))
+        if self.cutmix:
+            ways.append(v2.CutMix(alpha=self.cutmix, num_classes=classes))
+        return v2.RandomChoice(ways) if ways else None

@@ -1,0 +1,200 @@
+"""The Hugging Face hub, by its conventions: a run's folder as a repository that timm opens too."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from mixtransfer import __version__
+from mixtransfer.api import path_of
+from mixtransfer.classification.metrics import SCORE_NAMES
+from mixtransfer.classification.timm_config import timm_config, write_timm_config
+from mixtransfer.data.names import data_name
+from mixtransfer.data.split_file import Split
+from mixtransfer.deploy.latency import measure
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+from mixtransfer.machine import machine
+from mixtransfer.model_card import ModelCard
+from mixtransfer.prediction import load
+from mixtransfer.run import Run
+
+HUB = "hf-hub:"
+# What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.
+PUBLISHED = ("model.safetensors", "model.json", "config.json", "config.yaml", "metrics.json", "README.md")
+
+
+def fetched(source: str) -> Path:
+    """The folder of a repository of the hub, downloaded or from the cache.
+
+    Args:
+        source: "hf-hub:USER/NAME", with "@REVISION" behind it if another one than main is wanted.
+
+    Raises:
+        UserError: It does not exist, or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = source.removeprefix(HUB).partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PUBLISHED)))
+    except Exception as error:  # of the network, the hub, or a name that is none
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {reason}).") from error
+
+
+def push(
+    run: "str | Path | Run",
+    name: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    data_license: str | None = None,
+    intended_use: str | None = None,
+) -> str:
+    """Publish a run's model on the Hugging Face hub with a model card, as `mixtransfer push` does.
+
+    ``model.safetensors``, its descriptions and scores are published, no images and nothing pickled. The token is that
+    of `hf auth login`, or of HF_TOKEN.
+
+    Args:
+        run: The run, or its folder.
+        name: The repository, as "USER/NAME"; it is made if it does not exist.
+        private: Whether only its owner can see a repository that is made.
+        license: Of the model, such as "apache-2.0"; by default that of the weights that it started from.
+        data_license: Of the images that it was trained on, in words.
+        intended_use: What it is for, and what it is not, in words.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UserError: The run is not finished, or the hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    run = finished(run)
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        write_repository(run, Path(folder), model_page(run, name, license, data_license, intended_use))
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=name, folder_path=folder, commit_message=f"{run.folder.name}, by mixtransfer {__version__}"
+            )
+        except Exception as error:  # of the network, the hub, or a name that is none
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{name} cannot be pushed to ({type(error).__name__}: {reason}).") from error
+    return f"{api.endpoint}/{name}"
+
+
+def write_folder(
+    run: "str | Path | Run",
+    name: str,
+    folder: Path,
+    license: str | None = None,
+    data_license: str | None = None,
+    intended_use: str | None = None,
+) -> None:
+    """Write what ``push`` would publish to an empty folder.
+
+    Raises:
+        UserError: The run is not finished.
+    """
+    run = finished(run)
+    write_repository(run, folder, model_page(run, name, license, data_license, intended_use))
+
+
+def finished(run: "str | Path | Run") -> Run:
+    """A run that has its scores.
+
+    Raises:
+        UserError: It has none, or is no run.
+    """
+    run = Run.open(path_of(run))
+    if "test" not in run.read_metrics():
+        raise UserError(f"{run.folder} is not finished: go on with it by --resume first.")
+    return run
+
+
+def write_repository(run: Run, folder: Path, page: str) -> None:
+    """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
+    config = run.read_config()
+    for name in ("data", "data_root", "output", "resume"):
+        if config.get(name):
+            config[name] = data_name(str(config[name]))
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    for path in (run.weights, run.model, run.metrics):
+        write_atomic(folder / path.name, path.read_bytes())
+    write_timm_config(run, folder)
+    write_atomic(folder / "README.md", page)
+
+
+def model_page(
+    run: Run, name: str, license: str | None = None, data_license: str | None = None, intended_use: str | None = None
+) -> str:
+    """The model card of a run, in Markdown with the hub's metadata.
+
+    Args:
+        name: The repository.
+        license, data_license, intended_use: See ``push``.
+    """
+    card, metrics, config = ModelCard.read(run.model), run.read_metrics(), run.read_config()
+    classifier = card.task == "classification"
+    start = card.details.get("start", {})
+    terms = license or start.get("license")
+    metadata: dict[str, Any] = {
+        "library_name": "timm" if timm_config(card) else "mixtransfer",
+        "pipeline_tag": "image-classification" if classifier else "object-detection",
+        "tags": ["mixtransfer", card.task, card.backbone],
+        **({"license": terms} if terms else {}),
+    }
+    head = yaml.safe_dump(metadata, sort_keys=False)
+    environment = Environment(loader=PackageLoader("mixtransfer", "."), trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("hub.md.jinja").render(
+        head=head,
+        name=name,
+        card=card,
+        classifier=classifier,
+        data=data_name(str(config["data"])),
+        config=config,
+        start=start,
+        scores=_scores(metrics["test"], classifier),
+        tested=_tested(run),
+        latency=_latency(run),
+        terms=terms,
+        data_license=data_license,
+        intended_use=intended_use,
+        timm=timm_config(card) is not None,
+        version=__version__,
+    )
+
+
+def _scores(test: dict[str, Any], classifier: bool) -> list[tuple[str, str]]:
+    """Names and values, with 95 % intervals where there are any."""
+    if classifier:
+        shown = []
+        for name, score in test.items():
+            between = "" if score["low"] is None else f" ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+            shown.append((SCORE_NAMES.get(name, name), f"{100 * score['value']:.2f}{between}"))
+        return shown
+    return [(name, f"{value:.1f}") for name, value in test.items() if isinstance(value, int | float)]
+
+
+def _tested(run: Run) -> int | None:
+    """The number of test images, where the run keeps its split."""
+    return list(Split.read(run.split).parts).count("test") if run.split.exists() else None
+
+
+def _latency(run: Run) -> str:
+    """A sentence on how long one image takes, measured here."""
+    model, image = load(run, "cpu"), Image.new("RGB", (640, 480), "grey")
+    median = 1000 * measure({0: lambda: model.predict(image)}, 10)[0].median
+    where = machine()
+    return (
+        f"One image of 640 × 480 pixels takes {median:.0f} ms in PyTorch, from pixels to the answer, on the CPU of the "
+        f"machine that published this ({where['processor']}, {where['cores']} cores)."
+    )

@@ -1,0 +1,231 @@
+"""A trained model, ready for images in memory or in files: what ``mixtransfer.load`` gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mixtransfer.classification.predict import Classifier, RunClassifier
+from mixtransfer.deploy.exported import is_exported, open_exported
+from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
+from mixtransfer.detection.mapper import square_view
+from mixtransfer.detection.predict import Detector, RunDetector
+from mixtransfer.errors import UserError
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
+
+Picture = str | Path | Image.Image | np.ndarray
+THRESHOLD = 0.4  # of a box's score
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says of one image.
+
+    Attributes:
+        classes: Class names.
+        probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on.
+    """
+
+    classes: list[str]
+    probabilities: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return float(self.probabilities.max())
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[i], float(self.probabilities[i])) for i in best]
+
+    def __repr__(self) -> str:
+        return f"Classification({', '.join(f'{name} {100 * p:.1f} %' for name, p in self.top(3))})"
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a detector finds in one image, the surest first.
+
+    Attributes:
+        classes: Class names.
+        boxes: x1, y1, x2, y2 in pixels of the image, float32 (n, 4).
+        scores: 0…1, float32 (n,).
+        labels: Positions in ``classes``, int64 (n,).
+    """
+
+    classes: list[str]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each box."""
+        return [self.classes[label] for label in self.labels]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        listed = (f"{name} {100 * score:.0f} %" for name, score in zip(self.names, self.scores, strict=True))
+        return f"Objects({', '.join(listed) or 'none'})"
+
+
+Answer = TypeVar("Answer")
+
+
+class _Model(Generic[Answer]):
+    """A model that is loaded.
+
+    Attributes:
+        task: "classification" or "detection".
+        backbone: Its network, and the format of an exported file.
+        classes: Class names in the order of its outputs.
+        min_side: The shorter side of an image that is enough, see ``load_image``; None: all of it.
+    """
+
+    task: str
+    min_side: int | None = None
+
+    def __init__(self, backbone: str, classes: list[str]):
+        self.backbone, self.classes = backbone, classes
+
+    def __repr__(self) -> str:
+        return f"<{self.task} by {self.backbone}, {len(self.classes)} classes>"
+
+    @overload
+    def predict(self, images: Picture) -> Answer: ...  # type: ignore[overload-overlap]  # a text is no sequence here
+
+    @overload
+    def predict(self, images: Sequence[Picture], batch_size: int = 32) -> list[Answer]: ...
+
+    def predict(self, images, batch_size: int = 32):
+        """What the model says of one image, or of each of several.
+
+        Args:
+            images: A file, a ``PIL.Image``, or an RGB or grey array, uint8 (height, width, 3) or (height, width); or a
+                list of such.
+            batch_size: Images at a time.
+
+        Raises:
+            UserError: An image cannot be used.
+        """
+        if isinstance(images, str | Path | Image.Image | np.ndarray):
+            return self._batch([to_image(images, self.min_side)])[0]
+        return list(self.stream(images, batch_size))
+
+    def stream(self, images: Any, batch_size: int = 32) -> Iterator[Answer]:
+        """As ``predict``, for any number of images, as they come."""
+        waiting: list[Image.Image] = []
+        for image in images:
+            waiting.append(to_image(image, self.min_side))
+            if len(waiting) == batch_size:
+                yield from self._batch(waiting)
+                waiting = []
+        if waiting:
+            yield from self._batch(waiting)
+
+    def _batch(self, images: list[Image.Image]) -> list[Answer]:
+        raise NotImplementedError
+
+
+class ClassificationModel(_Model[Classification]):
+    """A classifier that is loaded; see ``mixtransfer.load``."""
+
+    task = "classification"
+
+    def __init__(self, backbone: str, classifier: Classifier):
+        super().__init__(backbone, classifier.classes)
+        self.preprocessing, self._classifier = classifier.preprocessing, classifier
+        self.min_side = classifier.preprocessing.min_side
+
+    def _batch(self, images: list[Image.Image]) -> list[Classification]:
+        views = np.stack([self.preprocessing.central_view(image) for image in images])
+        return [Classification(self.classes, values) for values in self._classifier.probabilities(views)]
+
+
+class DetectionModel(_Model[Objects]):
+    """A detector that is loaded; see ``mixtransfer.load``."""
+
+    task = "detection"
+
+    def __init__(self, backbone: str, detector: Detector):
+        super().__init__(backbone, detector.classes)
+        self._detector = detector
+
+    def _batch(self, images: list[Image.Image]) -> list[Objects]:
+        views = [square_view(image, self._detector.size) for image in images]
+        found = self._detector.detect(views, [image.size for image in images])
+        return [Objects(self.classes, one.boxes, one.scores, one.labels) for one in found]
+
+
+def load(
+    source: str | Path | Run, device: str = "auto", threshold: float = THRESHOLD
+) -> ClassificationModel | DetectionModel:
+    """Load a trained model.
+
+    Args:
+        source: A run or its folder, an exported file, or "hf-hub:USER/NAME[@REVISION]" (see ``mixtransfer.push``).
+        device: "cpu", "cuda", "mps" …; "auto" takes an accelerator where there is one. Exported files run on the CPU.
+        threshold: The smallest score of a detector's boxes.
+
+    Raises:
+        UserError: It holds no usable model, or the device cannot be used.
+    """
+    path = str(source.folder) if isinstance(source, Run) else str(source)
+    if path.startswith("hf-hub:"):
+        from mixtransfer.hub import fetched
+
+        path = str(fetched(path))
+    if is_exported(path):
+        file = open_exported(path)
+        network = f"{file.metadata.backbone}, {file.format}"
+        if file.metadata.task == "classification":
+            return ClassificationModel(network, ExportedClassifier(file))
+        return DetectionModel(network, ExportedDetector(file, threshold))
+    run = Run(Path(path))
+    if not run.model.exists():
+        Run.open(path)  # says what it is not
+    card = ModelCard.read(run.model)
+    with torch.random.fork_rng(devices=[]):  # the network is built with random weights first
+        if card.task == "classification":
+            return ClassificationModel(card.backbone, RunClassifier(path, device))
+        return DetectionModel(card.backbone, RunDetector(path, device, threshold))
+
+
+def to_image(picture: Picture, min_side: int | None = None) -> Image.Image:
+    """An image in RGB.
+
+    Args:
+        min_side: See ``load_image``, of files.
+
+    Raises:
+        UserError: It is none, or cannot be used.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    if isinstance(picture, str | Path):
+        from mixtransfer.data.images import load_image
+
+        try:
+            return load_image(picture, min_side)
+        except ValueError as error:
+            raise UserError(f"{picture} {error}.") from error
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
+        if picture.ndim == 2:
+            return Image.fromarray(picture).convert("RGB")
+        if picture.ndim == 3 and picture.shape[2] == 3:
+            return Image.fromarray(picture)
+    what = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+    raise UserError(f"An image is a file, a PIL image, or uint8 of (height, width, 3) in RGB, not {what}.")

@@ -1,0 +1,318 @@
+"""mixtransfer as a library: what the commands do as functions, its Lightning classes, and what it leaves alone."""
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+
+import albumentations as A
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from folders import make_folder
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
+from tiny import TINY
+
+import mixtransfer as mt
+from mixtransfer.cli import main
+
+OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4}
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("data") / "animals", {"cat": 14, "dog": 14, "emu": 14})
+
+
+@pytest.fixture(scope="module")
+def run(animals, tmp_path_factory):
+    return mt.train(animals, output=tmp_path_factory.mktemp("runs") / "r", **OPTIONS)
+
+
+def test_train_does_what_the_command_does(animals, run, tmp_path):
+    words = ["--backbone", TINY["backbone"], "--weights", "none", "--image-size", "32", "--epochs", "3"]
+    words += ["--workers", "0", "--batch-size", "8", "--lr", "5e-4", "--output", str(tmp_path / "r")]
+    assert main(["classify", "train", str(animals), *words]) == 0
+    assert isinstance(run, mt.Run)
+    assert mt.Run.open(tmp_path / "r").read_metrics()["test"] == run.read_metrics()["test"]
+
+
+def test_options_are_checked_as_the_command_checks_them(animals, tmp_path):
+    for options, says in (
+        ({"epoch": 3}, "no option 'epoch'; did you mean 'epochs'?"),
+        ({"epochs": "many"}, "--epochs takes a whole number"),
+        ({"backbone": "mixnet_x"}, "mixnet_x"),
+        ({"logger": "neptune"}, "--logger 'neptune' is not one of tensorboard, csv"),
+    ):
+        with pytest.raises(mt.UserError, match=says):
+            mt.train(animals, output=tmp_path / "r", **{**OPTIONS, **options})
+    assert not (tmp_path / "r").exists()
+
+
+def test_predict_takes_files_and_images_and_says_what_the_command_says(animals, run, capsys):
+    model = mt.load(run)
+    files = sorted((animals / "cat").iterdir())[:3]
+    assert main(["classify", "predict", str(run.folder), *map(str, files), "--json", "--top", "3"]) == 0
+    said = [json.loads(line)["top"] for line in capsys.readouterr().out.splitlines()]
+    pixels = [np.asarray(Image.open(file)) for file in files]
+    for images in (files, [Image.open(file) for file in files], pixels):
+        found = model.predict(images)
+        for one, top in zip(found, said, strict=True):
+            assert [name for name, _ in one.top(3)] == [entry["class"] for entry in top]
+            assert [p for _, p in one.top(3)] == pytest.approx([e["probability"] for e in top], abs=1e-5)
+    alone = model.predict(str(files[0]))
+    assert (alone.name, alone.probability) == alone.top(1)[0] == found[0].top(1)[0]
+    assert alone.probabilities.shape == (3,) and alone.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert model.classes == ["cat", "dog", "emu"] and model.task == "classification"
+    assert len(model.predict(files * 15, batch_size=7)) == 45 and len(list(model.stream(iter(files)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.zeros((4, 4, 4), np.uint8), "not uint8"),
+        (np.zeros((4, 4, 3)), "not float64"),
+        ("none.jpg", "none.jpg"),
+        (3, "not int"),
+    ],
+)
+def test_what_is_no_image_is_one_sentence(run, picture, says):
+    with pytest.raises(mt.UserError, match=says):
+        mt.load(run.folder).predict([picture])
+
+
+def test_an_export_loads_like_its_run(run, animals, tmp_path):
+    written = mt.export(run, "torch", output=tmp_path / "model.pt2", check=2, images=str(animals / "cat"))
+    file = next((animals / "dog").iterdir())
+    ours, exported = (mt.load(source).predict(file).probabilities for source in (run, written.path))
+    np.testing.assert_allclose(ours, exported, atol=1e-4)
+
+
+def test_runs_are_compared(run, animals, tmp_path):
+    other = mt.train(animals, output=tmp_path / "other", **{**OPTIONS, "backbone": "mobilenetv3_small_075"})
+    compared = mt.compare([run, other.folder], output=tmp_path / "c", rounds=0)
+    assert {row.backbone for row in compared.rows} == {"mobilenetv3_small_050", "mobilenetv3_small_075"}
+    assert compared.words and (tmp_path / "c" / "report.html").exists()
+    assert len(compared.to_list()) == 2
+
+
+class Pixels:
+    """A transform of one's own: what evaluation shows, at 32 pixels."""
+
+    def __call__(self, image):
+        return image.resize((32, 32))
+
+
+STRANGER = """
+import json, sys
+import albumentations as A
+import lightning as L
+from lightning.pytorch.loggers import CSVLogger
+import mixtransfer as mt
+
+dataset = mt.load_dataset("digits")
+L.seed_everything(0)
+model = mt.create_backbone("mobilenetv3_small_050", weights="none", num_classes=10)
+recipe = mt.Recipe(lr=2e-3, layer_decay=1.0, batch_norm="train", seed=0)
+mine = A.Compose([A.RandomResizedCrop((32, 32), scale=(0.8, 1.0)), A.RandomBrightnessContrast()])
+data = mt.ImageDataModule(dataset, augment=mine, batch_size=64, workers=0, seed=0)
+module = mt.ImageClassifier(model, mt.Preprocessing.of(model, 32), recipe)
+trainer = L.Trainer(
+    max_epochs=2,
+    callbacks=recipe.callbacks(),
+    logger=CSVLogger(sys.argv[1]),
+    accelerator="cpu",
+    enable_progress_bar=False,
+    num_sanity_val_steps=0,
+    enable_checkpointing=False,
+)
+trainer.fit(module, data)
+reached = {name: float(value) for name, value in trainer.callback_metrics.items()}
+trainer.test(module, data)
+print(json.dumps(reached))
+"""
+
+
+def test_a_strangers_script_reaches_what_the_command_reaches(tmp_path):
+    """Their own Trainer, transform and logger, and the same seed: the same validation accuracy."""
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "stranger.py"), str(tmp_path / "logs")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    reached = json.loads(done.stdout.splitlines()[-1])
+    mine = A.Compose([A.RandomResizedCrop((32, 32), scale=(0.8, 1.0)), A.RandomBrightnessContrast()])
+    A.save(mine, tmp_path / "mine.yaml", data_format="yaml")
+    words = ["--backbone", "mobilenetv3_small_050", "--weights", "none", "--image-size", "32", "--epochs", "2"]
+    words += ["--lr", "2e-3", "--batch-size", "64", "--workers", "0", "--augment", str(tmp_path / "mine.yaml")]
+    assert main(["classify", "train", "digits", *words, "--output", str(tmp_path / "r")]) == 0
+    with (tmp_path / "r" / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["val_top1"]) == pytest.approx(reached["val_top1"], abs=1e-6) and reached["val_top1"] > 0.15
+    assert float(last["val_loss"]) == pytest.approx(reached["val_loss"], rel=1e-4)
+    with next((tmp_path / "logs").rglob("metrics.csv")).open() as file:
+        logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
+    assert {"train_loss", "train_top1", "val_loss", "val_top1", "test_loss", "test_top1"} <= logged
+
+
+def test_lightnings_command_line_runs_the_classes(animals, tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text(f"""
+seed_everything: 0
+trainer: {{max_epochs: 1, accelerator: cpu, logger: false, enable_checkpointing: false, enable_progress_bar: false}}
+model:
+  model:
+    class_path: mixtransfer.create_backbone
+    init_args: {{name: mobilenetv3_small_050, weights: none, num_classes: 3}}
+  preprocessing: {{size: 32}}
+  recipe: {{lr: 0.001, batch_norm: train}}
+data: {{dataset: {animals}, batch_size: 8, workers: 0}}
+""")
+    for verb in ("fit", "test"):
+        monkeypatch.setattr(sys, "argv", ["cli", verb, "--config", str(tmp_path / "config.yaml")])
+        cli = LightningCLI(mt.ImageClassifier, mt.ImageDataModule, save_config_callback=None)
+        assert f"{'val' if verb == 'fit' else 'test'}_top1" in cli.trainer.callback_metrics
+    assert cli.model.recipe.lr == 1e-3
+
+
+class Watch(Callback):
+    """Notes the epochs that ended."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.epochs.append(trainer.current_epoch)
+
+
+def test_callbacks_and_loggers_of_ones_own(animals, tmp_path):
+    watch = Watch()
+    logger = CSVLogger(tmp_path / "own")
+    mt.train(animals, output=tmp_path / "r", callbacks=[watch], logger=logger, **OPTIONS)
+    assert watch.epochs == [0, 1, 2]
+    with next((tmp_path / "own").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["val_top1"]]) == 3 and any(row["test_top1"] for row in rows)
+    assert "mobilenetv3_small_050" in next((tmp_path / "own").rglob("hparams.yaml")).read_text()
+
+
+def test_the_host_process_stays_as_it_is(animals, tmp_path):
+    """What a command does to its process, the library does not."""
+    (tmp_path / "host.py").write_text(f"""
+import ctypes, logging, os, random, sys, warnings
+called = []
+ctypes.CDLL = lambda *a, _real=ctypes.CDLL, **more: called.append(a) or _real(*a, **more)
+import mixtransfer as mt
+assert not {{"torch", "lightning", "numpy", "timm"}} & set(sys.modules), "import is not instant"
+import numpy, torch, PIL.Image, lightning
+def state():
+    return (
+        list(warnings.filters), logging.getLogger("lightning.pytorch").level, logging.root.level,
+        torch.get_num_threads(),
+        set(vars(numpy)) & {{"float", "int"}}, hasattr(PIL.Image, "LINEAR"), dict(os.environ), random.getstate(),
+        torch.get_rng_state().tolist(), str(numpy.random.get_state()),
+    )
+from mixtransfer.classification import train, options  # what these libraries do when they are imported is theirs
+from mixtransfer import prediction, hub
+before = state()
+called.clear()
+run = mt.train({str(animals)!r}, output={str(tmp_path / "r")!r}, **{OPTIONS!r})
+print(mt.load(run).predict({str(next((animals / "cat").iterdir()))!r}), file=sys.stderr)
+after = state()
+names = "filters lightning root threads numpy pillow environ random torch nprandom".split()
+changed = [name for name, a, b in zip(names, before, after) if a != b]
+assert not changed, changed
+assert not any(a == (None,) for a in called), "mallopt"
+""")
+    done = subprocess.run([sys.executable, str(tmp_path / "host.py")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "images to train on" not in done.stdout  # messages go to a logger, which nobody has asked to print
+
+
+def test_messages_go_through_logging(animals, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "mixtransfer"):
+        mt.train(animals, output=tmp_path / "r", **{**OPTIONS, "epochs": 1})
+    said = [record.getMessage() for record in caplog.records if record.name == "mixtransfer"]
+    assert any("images to train on" in sentence for sentence in said)
+    assert any(sentence.startswith("Epoch 1/1: loss") for sentence in said)
+
+
+@pytest.fixture
+def flips():
+    return A.Compose([A.HorizontalFlip(p=1.0), A.Resize(32, 32)])
+
+
+def test_an_augmentation_from_python_is_kept_for_those_who_go_on(animals, tmp_path, flips, monkeypatch):
+    run = mt.train(animals, output=tmp_path / "r", augment=flips, **{**OPTIONS, "epochs": 1})
+    assert run.read_config()["augment"] == "object"
+    assert A.load(run.augment, data_format="yaml").transforms[0].__class__.__name__ == "HorizontalFlip"
+    (run.folder / "metrics.json").unlink()
+    for name in ("model.safetensors", "last.ckpt"):
+        (run.folder / name).unlink()
+    assert mt.train(resume=run.folder).read_metrics()["test"]
+
+
+def test_a_function_augments_but_has_to_be_given_again(animals, tmp_path):
+    run = mt.train(animals, output=tmp_path / "r", augment=Pixels(), **{**OPTIONS, "epochs": 1})
+    (run.folder / "metrics.json").unlink()
+    (run.folder / "last.ckpt").unlink()
+    with pytest.raises(mt.UserError, match="is an object of Python: give it"):
+        mt.train(resume=run.folder)
+    assert mt.train(resume=run.folder, augment=Pixels()).read_metrics()["test"]
+
+
+@pytest.mark.parametrize("distributes", [True, False])
+def test_every_image_is_seen_once_whether_lightning_distributes_or_not(animals, tmp_path, distributes):
+    """Two processes: their shares of an epoch, and of an evaluation, are all images without overlap."""
+    script = f"""
+import lightning as L, torch, torch.distributed as dist
+import mixtransfer as mt
+from mixtransfer.data.preprocessing import Preprocessing
+from lightning.pytorch.callbacks import Callback
+class See(Callback):
+    def on_fit_start(self, trainer, module): self.trained = []
+    def on_train_batch_start(self, trainer, module, batch, index): self.trained += [len(batch[1])]
+    def on_test_end(self, trainer, module):
+        said = module.take_predictions()
+        every = [None, None]
+        dist.all_gather_object(every, sum(self.trained))
+        if trainer.is_global_zero:
+            with open({str(tmp_path / "seen")!r}, "w") as file:
+                print(sum(every), len(said.labels), len(data.dataset.train), len(data.dataset.test), file=file)
+L.seed_everything(0)
+data = mt.ImageDataModule({str(animals)!r}, Preprocessing(32), batch_size=4, workers=0)
+module = mt.ImageClassifier(mt.create_backbone("mobilenetv3_small_050", "none", num_classes=3), data.preprocessing)
+trainer = L.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler={distributes},
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[See(), *module.recipe.callbacks()])
+trainer.fit(module, data)
+trainer.test(module, data)
+"""
+    (tmp_path / "two.py").write_text(script)
+    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    trained, tested, train, test = map(int, (tmp_path / "seen").read_text().split())
+    assert trained == train and tested == test
+
+
+def test_a_module_without_a_recipe_trains_under_a_plain_trainer(animals):
+    """The rate follows the Trainer's own steps: it rises, and falls to nearly nothing."""
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append(max(group["lr"] for group in trainer.optimizers[0].param_groups))
+
+    model = mt.create_backbone("mobilenetv3_small_050", "none", num_classes=3)
+    data = mt.ImageDataModule(str(animals), mt.Preprocessing.of(model, 32), batch_size=8, workers=0)
+    trainer = L.Trainer(
+        max_steps=12, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, callbacks=[Rates()],
+    )  # fmt: skip
+    trainer.fit(mt.ImageClassifier(model, data.preprocessing), data)
+    assert len(rates) == 12 and max(rates) == pytest.approx(2e-3, rel=0.35)
+    assert rates.index(max(rates)) < 5 and rates[-1] < 0.1 * max(rates)
+    assert torch.isfinite(trainer.callback_metrics["val_loss"])

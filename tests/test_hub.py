@@ -1,0 +1,150 @@
+"""The hub's conventions: timm opens a run's folder, and a repository is what it says it is."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from folders import make_folder
+from huggingface_hub import HfApi
+from PIL import Image
+from tiny import TINY
+
+import mixtransfer as mt
+from mixtransfer.classification.timm_config import timm_config
+from mixtransfer.cli import main
+from mixtransfer.hub import PUBLISHED
+from mixtransfer.model_card import ModelCard
+
+OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("secret place") / "animals", {"cat": 12, "dog": 12})
+
+
+@pytest.fixture(scope="module")
+def run(animals, tmp_path_factory):
+    return mt.train(animals, output=tmp_path_factory.mktemp("runs") / "r", **OPTIONS)
+
+
+@pytest.mark.parametrize("backbone", ["mixnet_s", "mobilenetv3_small_050", "efficientnet_lite0", "test_vit"])
+def test_timm_opens_a_runs_folder_with_the_same_answers(animals, tmp_path, backbone):
+    size = {"test_vit": 160}.get(backbone, 64)
+    run = mt.train(animals, output=tmp_path / "r", **{**OPTIONS, "backbone": backbone, "image_size": size})
+    model = timm.create_model(f"local-dir:{run.folder}", pretrained=True).eval()
+    seen = timm.data.resolve_model_data_config(model)
+    ours = mt.load(run)
+    assert tuple(seen["input_size"]) == (3, size, size) and seen["crop_pct"] == ours.preprocessing.crop
+    images = [Image.open(file) for file in sorted((animals / "cat").iterdir())[:4]]
+    views = np.stack([ours.preprocessing.central_view(image) for image in images])
+    mean, std = (torch.tensor(seen[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        theirs = model((torch.from_numpy(views).permute(0, 3, 1, 2) / 255 - mean) / std).softmax(1).numpy()
+    np.testing.assert_allclose(theirs, [answer.probabilities for answer in ours.predict(images)], atol=1e-4)
+
+
+def test_networks_that_timm_does_not_know_have_no_such_file(animals, tmp_path):
+    options = {**OPTIONS, "backbone": "mobilenetv3_small_050.mixconv35"}
+    run = mt.train(animals, output=tmp_path / "r", **options)
+    assert timm_config(ModelCard.read(run.model)) is None and not (run.folder / "config.json").exists()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder that stands for the hub: what is uploaded, where it can be downloaded from."""
+    root = tmp_path / "hub"
+
+    def create_repo(self, name, private=None, exist_ok=False, **_):
+        (root / name).mkdir(parents=True, exist_ok=exist_ok)
+
+    def upload_folder(self, *, repo_id, folder_path, **_):
+        shutil.copytree(folder_path, root / repo_id, dirs_exist_ok=True)
+
+    def snapshot_download(name, revision=None, allow_patterns=None, **_):
+        if not (root / name).is_dir():
+            raise FileNotFoundError(f"404: {name}")
+        return str(root / name)
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return root
+
+
+def test_what_is_pushed_loads_again(run, animals, hub):
+    address = mt.push(run, "me/animals", data_license="CC BY 4.0", intended_use="Counting <cats>.")
+    assert address.endswith("/me/animals")
+    folder = hub / "me" / "animals"
+    assert {path.name for path in folder.iterdir()} == set(PUBLISHED)
+    file = next((animals / "cat").iterdir())
+    there, here = (mt.load(source).predict(file).probabilities for source in ("hf-hub:me/animals", run))
+    assert np.array_equal(there, here)
+
+
+def test_nothing_of_this_machine_is_published(run, animals, hub):
+    mt.push(run, "me/animals")
+    for path in (hub / "me" / "animals").iterdir():
+        data = path.read_bytes()
+        assert str(animals.parent).encode() not in data and str(run.folder.parent).encode() not in data, path.name
+    assert yaml.safe_load((hub / "me" / "animals" / "config.yaml").read_text())["data"] == "animals"
+
+
+def test_the_model_card_says_what_people_ask(run, animals, hub):
+    mt.push(run, "me/animals", license="mit", data_license="CC BY 4.0", intended_use="Counting <cats>.")
+    text = (hub / "me" / "animals" / "README.md").read_text()
+    head, page = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL).groups()
+    metadata = yaml.safe_load(head)
+    assert metadata["license"] == "mit" and metadata["pipeline_tag"] == "image-classification"
+    assert metadata["library_name"] == "timm"
+    top1 = run.read_metrics()["test"]["top1"]
+    tested = run.split.read_text().count(",test,")
+    between = f"{100 * top1['value']:.2f} ({100 * top1['low']:.1f} to {100 * top1['high']:.1f})"
+    for words in ("cat, dog", "CC BY 4.0", "Counting <cats>.", between, " ms in PyTorch", f"On {tested} images"):
+        assert words in page, words
+    snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:  # as they stand, with the stand-in in the place of the hub
+        local = snippet.replace(
+            'timm.create_model("hf-hub:me/animals"', f'timm.create_model("local-dir:{hub}/me/animals"'
+        )
+        exec(local.replace("image.jpg", str(next((animals / "dog").iterdir()))), {"print": lambda *_: None})
+
+
+def test_the_command_writes_to_a_folder_instead(run, tmp_path, capsys):
+    words = ["push", str(run.folder), "me/animals", "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(PUBLISHED)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["label_names"] == ["cat", "dog"]
+    assert main(words) == 2 and "is not empty" in capsys.readouterr().err
+
+
+def test_what_the_hub_does_not_have_is_one_sentence(hub, run, tmp_path):
+    with pytest.raises(mt.UserError, match="hf-hub:me/none cannot be had from the hub"):
+        mt.load("hf-hub:me/none")
+    copy = tmp_path / "begun"
+    shutil.copytree(run.folder, copy)
+    (copy / "metrics.json").unlink()
+    with pytest.raises(mt.UserError, match="is not finished"):
+        mt.push(copy, "me/none")
+
+
+def test_licences_are_told(run, capsys, monkeypatch):
+    assert ModelCard.read(run.model).details["start"] == {"weights": "none"}
+    assert main(["models", "--family", "mixnet", "--json"]) == 0
+    assert {row["license"] for row in json.loads(capsys.readouterr().out)} >= {"apache-2.0"}
+    from mixtransfer.backbones.registry import backbone_spec
+    from mixtransfer.backbones.weights import describe_start, tell_license
+
+    said = []
+    for name, forbids in (("mixnet_s", False), ("convnextv2_atto.fcmae", True)):
+        start = describe_start(backbone_spec(name), "imagenet")
+        assert start["license"]
+        said.clear()
+        tell_license(start, said.append)
+        assert bool(said) is forbids and all("cc-by-nc-4.0" in sentence for sentence in said)

@@ -1,0 +1,78 @@
+"""Experiment trackers: what `--logger` names gets settings, metrics of every epoch, scores and figures."""
+
+import csv
+
+import pytest
+import yaml
+from folders import make_folder
+from tiny import TINY, tiny
+
+import mixtransfer as mt
+from mixtransfer.classification.train import train
+from mixtransfer.errors import UserError
+from mixtransfer.loggers import TRACKERS, logger_names, open_loggers
+
+
+def test_several_trackers_get_all_of_a_classifiers_training(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data = make_folder(tmp_path / "d", {"cat": 12, "dog": 12})
+    run = train(tiny(data, tmp_path / "r", logger="tensorboard,csv"))
+    events = accumulator.EventAccumulator(str(run.folder / "tensorboard"), {"images": 0, "scalars": 0}).Reload()
+    assert {"learning_curves", "confusion_matrix", "calibration"} <= set(events.Tags()["images"])
+    logged = {name: [event.value for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    with (run.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("train_loss", "val_loss", "val_top1"):
+        assert logged[name] == pytest.approx([float(row[name]) for row in rows], rel=1e-4, abs=1e-6)
+    assert logged["test_top1"][-1] == pytest.approx(run.read_metrics()["test"]["top1"]["value"])
+    settings = yaml.safe_load(next((run.folder / "csv").rglob("hparams.yaml")).read_text())
+    assert settings["backbone"] == TINY["backbone"] and settings["recipe"]["lr"] == 5e-4
+    with next((run.folder / "csv").rglob("metrics.csv")).open() as file:
+        assert sum(bool(row["val_loss"]) for row in csv.DictReader(file)) == 3
+
+
+def test_a_detectors_training_is_logged(tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
+    from detect_tiny import tiny as tiny_detector
+
+    from mixtransfer.data.detection.demo import write_digits_on_photos
+    from mixtransfer.detection.train import train as train_detector
+
+    data = write_digits_on_photos(tmp_path / "d", 12, 4)
+    run = train_detector(tiny_detector(data, tmp_path / "r", logger="csv"))
+    rows = run.read_history()
+    with next((run.folder / "csv").rglob("metrics.csv")).open() as file:
+        logged = [row for row in csv.DictReader(file) if row.get("loss")]
+    assert [float(row["loss"]) for row in logged] == pytest.approx([row["loss"] for row in rows], rel=1e-4)
+    assert [int(row["step"]) for row in logged] == [row["iteration"] for row in rows]
+    with next((run.folder / "csv").rglob("metrics.csv")).open() as file:
+        tested = [row["test_AP"] for row in csv.DictReader(file) if row.get("test_AP")]
+    assert [float(value) for value in tested] == pytest.approx([run.read_metrics()["test"]["AP"]], abs=1e-6)
+
+
+def test_names_are_checked_before_anything_is_read():
+    assert logger_names("csv, tensorboard") == ["csv", "tensorboard"] and logger_names(None) == []
+    for names, says in (
+        ("clearml", "not one of tensorboard, csv, wandb, mlflow, comet"),
+        ("csv,csv", "names csv twice"),
+    ):
+        with pytest.raises(UserError, match=says):
+            logger_names(names)
+    with pytest.raises(UserError, match="--logger 'clearml'"):
+        mt.train("nowhere", logger="clearml")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr("mixtransfer.loggers.find_spec", lambda name: None)
+    for name, package in (("wandb", "wandb"), ("mlflow", "mlflow"), ("comet", "comet_ml")):
+        with pytest.raises(UserError, match=f"--logger {name} needs .*pip install {package}"):
+            logger_names(name)
+
+
+def test_a_service_that_refuses_is_one_sentence(monkeypatch, tmp_path):
+    def refuse(folder):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setitem(TRACKERS, "wandb", TRACKERS["csv"].__class__((), refuse))
+    with pytest.raises(UserError, match=r"--logger wandb cannot be used \(ConnectionError: no route\)"):
+        open_loggers("wandb", tmp_path)
