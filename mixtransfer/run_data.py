@@ -1,6 +1,6 @@
 """The data of a Run in the parts that it was trained on: whatever opens it comes here, and nothing is drawn twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.data.division import counted
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.packed import is_packed
@@ -154,3 +155,23 @@ def _require_parts(run: Run, dataset: ImageDataset) -> None:
     for part, examples in (("validate on", dataset.val), ("test on", dataset.test)):
         if not len(examples):
             raise UserError(f"{run.folder} cannot go on: no image to {part} is left.")
+
+
+def seen_in_training(run: Run, files: Sequence[Path]) -> np.ndarray:
+    """Which files a run was trained or validated on, by their contents, wherever they lie now: bool, shape (n,)."""
+    if not run.split.exists():
+        return np.zeros(len(files), dtype=bool)
+    return np.array([part in ("train", "val") for part in read_split(run).known(files)], dtype=bool)
+
+
+def tell_seen(run: Run, files: Sequence[Path], mend: str, say: Callable[[str], None]) -> None:
+    """Say how many of the files of other data are among those that a run was trained on.
+
+    Args:
+        mend: What to do instead, or "".
+    """
+    if count := int(seen_in_training(run, files).sum()):
+        say(
+            f"Warning: {run.folder} was trained or validated on {count:,} of these {counted(len(files))}, so the score "
+            f"is too high{f'; {mend}' if mend else ''}."
+        )

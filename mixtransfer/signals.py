@@ -34,7 +34,11 @@ def sigterm_as_ctrl_c() -> Iterator[list[int]]:
 
     def answer(number: int, _: object) -> None:
         nonlocal last
-        if os.getpid() == process:  # and not a fork of it
+        if os.getpid() != process and number == signal.SIGTERM:  # a fork, such as of a pool that is done with it
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if os.getpid() == process:
             _received.append(number)
             if time.monotonic() - last < TOGETHER:
                 return

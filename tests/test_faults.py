@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -315,3 +316,17 @@ def test_a_killed_first_write_does_not_spoil_the_folder(tmp_path):
     (tmp_path / "other" / "notes").mkdir(parents=True)
     with pytest.raises(UserError, match="exists and is not empty"):
         Run.create(tmp_path / "other", TrainOptions())
+
+
+def test_a_fork_ends_quietly_by_sigterm():
+    """A pool of processes ends its members so when it is done with them."""
+    begun, begins = os.pipe()
+    with sigterm_as_ctrl_c() as received:
+        if not (child := os.fork()):
+            os.write(begins, b".")
+            time.sleep(20)
+            os._exit(0)
+        os.read(begun, 1)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM and not received

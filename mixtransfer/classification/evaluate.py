@@ -28,8 +28,9 @@ from mixtransfer.errors import UserError
 from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
-from mixtransfer.run_data import images_of_run, read_split
+from mixtransfer.run_data import images_of_run, read_split, tell_seen
 
+SET_ASIDE = "--split test takes those that were set aside"
 USED = {  # parts that a score is no measure on
     "train": "the model was trained on these images",
     "val": "settings, and where images are few weights too, were chosen on these images",
@@ -112,20 +113,12 @@ def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], No
 
 def _tell_used(part: str | None, say: Callable[[str], None]) -> None:
     if part in USED:
-        say(f"Warning: {USED[part]}, so the score is too high; --split test takes those that were set aside.")
+        say(f"Warning: {USED[part]}, so the score is too high; {SET_ASIDE}.")
 
 
 def _tell_seen(examples: Examples, run: Run, say: Callable[[str], None], is_split: bool) -> None:
-    """Say how many of the files of other data are among those that the run was trained on."""
-    if not run.split.exists() or isinstance(examples.images, np.ndarray):
-        return
-    used = read_split(run).known(examples.images)
-    if seen := sum(part in ("train", "val") for part in used):
-        mend = "" if is_split or "test" not in used else "; --split test takes those that were set aside"
-        say(
-            f"Warning: {run.folder} was trained or validated on {seen:,} of these {counted(len(examples))}, so the "
-            f"score is too high{mend}."
-        )
+    if not isinstance(examples.images, np.ndarray):
+        tell_seen(run, examples.images, "" if is_split else SET_ASIDE, say)
 
 
 def _tell_groups(dataset: ImageDataset, group_by: str | None, say: Callable[[str], None]) -> None:

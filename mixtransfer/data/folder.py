@@ -34,6 +34,11 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     read = recognize(root, Folder.of(tree), layout)
     tops = read.parts.get("all") or read.parts["train"]
     classes = sorted({_class_name(folder.name) for top in tops for folder in top.folders})
+    if not classes and tree.links:
+        raise UserError(
+            f"{root} holds no class folders but {len(tree.links)} links to folders outside of it ({some(tree.links)}), "
+            "which are not followed: give the folder that they lead to, or copy the images."
+        )
     if not classes:
         raise UserError(
             f"{root} holds no class folders: put the images of each class into a folder named after it "

@@ -33,7 +33,13 @@ def metadata_files(tree: Tree) -> list[str]:
 
 def labelled_metadata(tree: Tree) -> list[Table]:
     """The tables of those of ``metadata_files`` that have a class for each image."""
-    return list(filter(_has_labels, (read_table(tree.root / name) for name in metadata_files(tree))))
+    tables = list(filter(_has_labels, (read_table(tree.root / name) for name in metadata_files(tree))))
+    of_folder: dict[Path, Table] = {}
+    for table in tables:
+        other = of_folder.setdefault(table.path.parent, table)
+        if other is not table:
+            raise UserError(f"{other.path} and {table.path.name} both describe the images there: take one out.")
+    return tables
 
 
 def _has_labels(table: Table) -> bool:

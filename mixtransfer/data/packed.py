@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from mixtransfer.messages import remark
 FOLDERS = {"train": "train", "val": "val", "test": "test", "all": "images"}
 LABELS = ("label", "cls", "class", "category")  # columns that hold the class, if none is declared to
 IN_A_FOLDER = 10_000  # files
+STATE = ".source"  # what a folder was like that has been written out
 _SUFFIXES = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "DIB": ".bmp"}  # of others the format's name
 
 
@@ -51,16 +53,27 @@ def unpacked(data: str, data_root: Path | str) -> str:
         return data
     source = Source.parse(data)
     folder = Path(data_root) / "hf" / source.folder
-    if folder.is_dir():
+    state, note = source.state(), folder / STATE
+
+    def is_there() -> bool:
+        return folder.is_dir() and (state is None or note.is_file() and note.read_text(encoding="utf-8") == state)
+
+    if is_there():
         return str(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
+        if not is_there():
             partial = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)  # of an interrupt
             _write(source, partial)
+            if state is not None:
+                (partial / STATE).write_text(state, encoding="utf-8")
+            if folder.is_dir():
+                remark(f"{data} has changed since it was written out, so that is done anew.")
+                shutil.rmtree(folder)
             partial.rename(folder)
-            remark(f"{data} is written out to {folder}; remove that folder to have it read anew.")
+            again = "" if state else "; remove that folder to have it read anew"
+            remark(f"{data} is written out to {folder}{again}.")
     return str(folder)
 
 
@@ -89,6 +102,17 @@ class Source:
         plain = "-".join(re.sub(r"[^\w.-]+", "-", word).strip("-.") for word in words if word)
         where = str(local.resolve()) if local.is_dir() else ""
         return plain + (f"-{hashlib.blake2b(where.encode(), digest_size=4).hexdigest()}" if where else "")
+
+    def state(self) -> str | None:
+        """Tells whether the files of a folder are still the same; None of what the hub has."""
+        root = Path(self.name)
+        if not root.is_dir():
+            return None
+        found = hashlib.blake2b(digest_size=16)
+        for file in sorted(path for path in root.rglob("*") if path.is_file()):
+            stat = file.stat()
+            found.update(os.fsencode(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n"))
+        return found.hexdigest()
 
     def may_read(self, path: Path) -> bool:
         """Whether a file that a row names belongs to the data: a table from a stranger could name any."""
@@ -198,7 +222,8 @@ class _Columns:
             return chosen[0] if chosen else None
 
         images = [name for name, its in features.items() if isinstance(its, ImageFeature) or _is_bytes(its)]
-        image = one("images", images, ("image", "img"))
+        bare = [name for name, its in features.items() if getattr(its, "dtype", None) in ("binary", "large_binary")]
+        image = one("images", images or bare, ("image", "img"))
         if image is None:
             raise UserError(f"{PACKED}{source.name} has no column of images, only {some(list(features))}.")
         declared = [name for name, its in features.items() if isinstance(its, ClassLabel)]
@@ -219,7 +244,10 @@ class _Columns:
         from datasets import Image as ImageFeature
 
         kept = [name for name in (self.image, self.label, self.objects) if name]
-        return table.select_columns(kept).cast_column(self.image, ImageFeature(decode=False))
+        chosen = table.select_columns(kept)
+        if getattr(self.features[self.image], "dtype", None) in ("binary", "large_binary"):
+            return chosen  # nothing but the bytes of the files
+        return chosen.cast_column(self.image, ImageFeature(decode=False))
 
     def values(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """What a row says of its image; None if nothing."""
@@ -249,13 +277,13 @@ def _named(value: Any, feature: Any) -> Any:
         of = inner if isinstance(inner, dict) else {}
         return {name: _named(one, of.get(name)) for name, one in value.items() if name in (*BOXES, *CATEGORIES)}
     if isinstance(feature, ClassLabel):
-        return feature.int2str(value) if isinstance(value, int) and value >= 0 else None
+        return feature.int2str(value) if isinstance(value, int) and 0 <= value < feature.num_classes else None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _image(value: Any, source: Source, folder: Path, part: str, number: int) -> str | None:
     """Write an image's bytes; its path below the folder, or None if they are none that is read."""
-    value = value or {}
+    value = {"bytes": value} if isinstance(value, bytes) else value or {}
     content, name = value.get("bytes"), str(value.get("path") or "")
     try:
         if content is None and source.may_read(Path(name)):

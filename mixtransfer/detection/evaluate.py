@@ -1,6 +1,5 @@
 """`detect evaluate`: the scores of a Run's detector on images with boxes."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.scores import CocoScores, coco_scores
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
+from mixtransfer.messages import remark
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
-from mixtransfer.run_data import boxes_of_run
+from mixtransfer.run_data import boxes_of_run, read_split, tell_seen
 
 
 def evaluate(options: EvaluateOptions) -> CocoScores:
@@ -28,10 +28,13 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     """
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, max_detections=(1, LARGEST_MOST))
     trained = open_detector(options.run)
-    dataset = _dataset(options, Run.open(options.run))
+    run = Run.open(options.run)
+    dataset = _dataset(options, run)
     for note in dataset.notes:
-        print(note, file=sys.stderr)
+        remark(note)
     records = with_labels_of(dataset.parts[options.split], dataset, trained)
+    if options.data is not None and not same_data(options.data, str(run.read_config().get("data"))):
+        tell_seen(run, [record.file for record in records], "", remark)
     if not records:
         raise UserError(f"{dataset.name} has no {options.split} images to score: choose another --split.")
     model = trained.model.to(choose_device(options.device))
@@ -46,14 +49,20 @@ def _dataset(options: EvaluateOptions, run: Run) -> DetectionDataset:
     recorded = run.options(TrainOptions)
     if options.data is None or (run.split.exists() and same_data(options.data, str(recorded.data))):
         return boxes_of_run(run, options.data_root)
-    return load_detection_dataset(
-        options.data,
-        options.data_root or recorded.data_root,
-        recorded.val_fraction,
-        recorded.test_fraction,
-        recorded.split_seed,
-        layout=options.layout,
-    )
+    root = options.data_root or recorded.data_root
+    draw = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
+    dataset = load_detection_dataset(options.data, root, *draw, layout=options.layout)
+    found = dataset.found
+    if (
+        found
+        and found.files
+        and set(found.given) == {"all"}
+        and run.split.exists()
+        and any(read_split(run).known(found.files))
+    ):
+        # The run's own images in another place, which is not split: in the run's parts.
+        return load_detection_dataset(options.data, root, layout=options.layout, split=read_split(run))
+    return dataset
 
 
 def with_labels_of(records: list[Record], dataset: DetectionDataset, trained: TrainedDetector) -> list[Record]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults, wrong_sizes
 from mixtransfer.data.detection.dataset import LARGE, SMALL
+from mixtransfer.data.lookup import some
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
@@ -83,6 +84,7 @@ def box_findings(
         _faulty(listing, parts, "beyond", "note", "that reach out of their image by more than a pixel", "clipped"),
         _twice(listing, parts),
         _uncovered(listing, parts, overlap, size),
+        _none_at_all(listing, parts),
         _empty(listing, parts),
         _crowds(listing, parts),
     ]
@@ -201,6 +203,18 @@ def _uncovered(listing: Listing, parts: dict[str, PartBoxes], overlap: np.ndarra
             _at(listing, part, box, f"annotation {part.listed.ids[box]}, IoU {overlap[k]:.2f}")
             for k, (part, box) in ((k, places[k]) for k in worst)
         ],
+    )
+
+
+def _none_at_all(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
+    """Parts in which no box is left to go by, which training refuses."""
+    empty = [name for name, part in parts.items() if len(part.members) and not part.targets.any()]
+    return Finding(
+        "part_without_boxes",
+        "error",
+        f"Training refuses {'data' if empty == ['all'] else f'the part {some(empty)}'} of which no box can be used.",
+        "Look whether the labels lie where they are looked for, and whether the findings above leave any of them.",
+        [Example(f"{plural(len(parts[name].members), 'image')} in {name}") for name in empty],
     )
 
 

@@ -1,6 +1,7 @@
 """Copies: within a part, across parts, under two labels; and which of them to drop."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,12 @@ class Copies:
         for group in self.groups:
             labels = sorted({listing.classes[listing.label[i]] for i in group if listing.label[i] >= 0})
             kept = min(group, key=self._rank)
+            files = {image for i in group if isinstance(image := listing.images[i], Path)}
+            if len(files) == 1:  # listed more than once: without the file nothing would be left
+                continue
             for i in group:
+                if i != kept and isinstance(listing.images[i], Path) and listing.images[i] == listing.images[kept]:
+                    continue
                 if len(labels) > 1:
                     dropped[i] = f"the same image is labelled {' and '.join(labels)}"
                 elif i != kept:
@@ -107,6 +113,8 @@ class Copies:
                     if count
                 )
                 mend = "Drop the training copies (--fix-list): a score on images that were trained on is too high."
+                if kind == "leak" and self._listed_twice(pairs):
+                    mend = "Files listed in two parts have to be taken out of one of the lists. " + mend
                 if kind == "near_leak":
                     mend = f"Look at them. {mend}{self._left()}"
                 findings.append(
@@ -120,6 +128,10 @@ class Copies:
                     )
                 )
         return findings
+
+    def _listed_twice(self, pairs: Sequence[Sequence[int]]) -> bool:
+        images = self.listing.images
+        return any(isinstance(images[i], Path) and images[i] == images[j] for i, j in pairs)
 
     def _share(self, count: int, part: str) -> str:
         share = 100 * count / len(self.listing.members(part))
@@ -143,7 +155,8 @@ class Copies:
             "two_labels",
             "error" if equal else "warning",
             f"{' and '.join(words)} {'has' if len(equal) + len(near) == 1 else 'have'} two different labels.",
-            "Decide which label is right; the fix list drops the equal ones altogether.",
+            "Decide which label is right; the fix list drops the equal ones altogether"
+            + (", but no file that is itself listed twice." if self._listed_twice(equal) else "."),
             self._examples([*equal, *near]),
         )
 
@@ -173,7 +186,8 @@ class Copies:
                     "warning",
                     f"{plural(len(equal), 'image')} {'is an exact copy' if len(equal) == 1 else 'are exact copies'} "
                     "of another in the same part.",
-                    "Drop them (--fix-list): they count double.",
+                    "Drop them (--fix-list): they count double."
+                    + (" Files listed twice have to be taken out of the list." if self._listed_twice(equal) else ""),
                     self._examples(equal),
                 )
             )

@@ -20,6 +20,7 @@ from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
+from mixtransfer.run_data import seen_in_training
 
 BATCH_SIZE = 32
 LIKELY = 0.5  # score from which on a detection is held against the boxes
@@ -136,7 +137,8 @@ def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
         return group(SEEN[0], JUDGED_BY_OTHERS, examples.subset(np.flatnonzero(folds >= 0)), judged)
 
     if not _is_of(run, data):
-        return [unseen(reduce(Examples.joined, (dataset.train, dataset.val, dataset.test)))]
+        every = reduce(Examples.joined, (dataset.train, dataset.val, dataset.test))
+        return [unseen(every.subset(_not_trained_on(run, every.images)))]
     return [unseen(dataset.test.joined(dataset.new)), seen(dataset.train.joined(dataset.val))]
 
 
@@ -187,7 +189,8 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list
         return result
 
     if not own:
-        return [(*UNSEEN, suspects([*dataset.train, *dataset.val, *dataset.test]))]
+        every = [*dataset.train, *dataset.val, *dataset.test]
+        return [(*UNSEEN, suspects([every[i] for i in _not_trained_on(run, [record.file for record in every])]))]
     return [
         (*UNSEEN, suspects([*dataset.test, *dataset.new])),
         (*SEEN, suspects([*dataset.train, *dataset.val])),
@@ -218,6 +221,11 @@ def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -
         wrong = np.flatnonzero(find_label_issues(labels, predictions))
         quality = get_label_quality_scores(labels, predictions, verbose=False)
     return wrong[np.argsort(quality[wrong], kind="stable")].tolist()
+
+
+def _not_trained_on(run: Run, images: Sequence[Path] | np.ndarray) -> np.ndarray:
+    """Positions of the images that the run was not trained or validated on."""
+    return np.arange(len(images)) if isinstance(images, np.ndarray) else np.flatnonzero(~seen_in_training(run, images))
 
 
 def _is_of(run: Run, data: str) -> bool:

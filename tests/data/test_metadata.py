@@ -148,3 +148,11 @@ def test_bad_metadata_is_one_sentence(folder, rows, says):
     write(folder / "metadata.jsonl", rows)
     with pytest.raises(UserError, match=says):
         load_dataset(str(folder))
+
+
+def test_two_tables_of_one_folder_are_asked_about(folder):
+    rows = [{"file_name": f"{i}.png", "label": "ab"[i % 2]} for i in range(24)]
+    for name in ("metadata.csv", "metadata.jsonl"):
+        write(folder / "images" / name, rows)
+    with pytest.raises(UserError, match=r"metadata\.\w+ both describe the images there: take one out"):
+        load_dataset(str(folder))

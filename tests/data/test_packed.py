@@ -186,3 +186,41 @@ def test_what_cannot_be_had_is_one_sentence(tmp_path, monkeypatch):
         load_dataset("hf:user/name", tmp_path)
     with pytest.raises(UserError, match="names no data set"):
         load_dataset("hf:", tmp_path)
+
+
+def test_a_folder_that_has_changed_is_written_out_anew(classes, tmp_path, capsys):
+    before = load_dataset(f"hf:{classes}", tmp_path / "root")
+    table = datasets.Dataset.from_dict(
+        {"img": images(range(100, 130)), "label": [i % 2 for i in range(30)]},
+        features=datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}),
+    )
+    table.to_parquet(classes / "data" / "train-00000-of-00001.parquet")
+    capsys.readouterr()
+    after = load_dataset(f"hf:{classes}", tmp_path / "root")
+    assert len(before.train) + len(before.val) == 20 and len(after.train) + len(after.val) == 30
+    assert "has changed since it was written out" in capsys.readouterr().err
+
+
+def test_numbers_beyond_the_names_are_no_labels(tmp_path, capsys, monkeypatch):
+    features = {"img": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+    folder = write_parquet(tmp_path / "pq", features, train={"img": images(range(12)), "label": [0, 1] * 6})
+    real = packed._load
+
+    def load(source):
+        table = real(source)
+        plain = table["train"].cast_column("label", datasets.Value("int64"))
+        wrong = plain.map(lambda row, i: {"label": 5 if i == 0 else row["label"]}, with_indices=True)
+        wrong.info.features = table["train"].features  # as a stranger's file may have it
+        return {"train": wrong}
+
+    monkeypatch.setattr(packed, "_load", load)
+    dataset = load_dataset(f"hf:{folder}", tmp_path / "root")
+    assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 11
+    assert "1 rows have no label" in capsys.readouterr().err
+
+
+def test_a_column_of_nothing_but_bytes_holds_images(tmp_path):
+    features = {"image": datasets.Value("binary"), "label": datasets.ClassLabel(names=NAMES)}
+    columns = {"image": [encoded(i) for i in range(12)], "label": [0, 1] * 6}
+    dataset = load_dataset(f"hf:{write_parquet(tmp_path / 'pq', features, train=columns)}", tmp_path / "root")
+    assert sum(map(len, (dataset.train, dataset.val, dataset.test))) == 12

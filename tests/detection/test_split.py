@@ -211,3 +211,14 @@ def test_categories_in_another_order_keep_their_names(copy, capsys):
     after = json.loads(out)
     assert code == 0 and np.isclose(after["AP"], before["AP"])
     assert after["classes"] == pytest.approx(before["classes"])
+
+
+def test_images_of_training_in_another_place_are_known(made, copy, capsys):
+    """What is not split is scored in the run's parts; what is, with a warning."""
+    (copy / "d").rename(copy / "moved")
+    code, out, err = answer(capsys, "detect", "evaluate", copy / "done", copy / "moved", "--json", "--workers", "0")
+    assert code == 0 and "so the score is too high" not in err
+    assert json.loads(out)["AP"] == pytest.approx(Run(copy / "done").read_metrics()["test"]["AP"], abs=1e-6)
+    words = ["detect", "evaluate", copy / "done", copy / "moved", "--split", "train", "--json", "--workers", "0"]
+    code, out, err = answer(capsys, *words)
+    assert code == 0 and "was trained or validated on" in err and "so the score is too high" in err

@@ -280,3 +280,41 @@ def test_boxes_of_no_images_are_one_sentence(tmp_path, capsys):
     )
     assert main(["doctor", str(tmp_path / "none"), "--task", "detect", "--output", str(tmp_path / "out")]) == 2
     assert "lists no images" in capsys.readouterr().err
+
+
+def test_the_fix_list_never_names_the_only_copy(healthy, tmp_path, capsys):
+    """A file that is listed twice is one file: dropped, nothing would be left of it."""
+    lines = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/0.jpg,cat,test"]
+    lines += ["train/dog/1.jpg,dog,train", "train/dog/1.jpg,dog,train", "train/dog/3.jpg,dog,train"]
+    shutil.copy(healthy / "train" / "dog" / "3.jpg", healthy / "again.jpg")
+    lines += ["again.jpg,dog,train", "test/dog/21.jpg,dog,test", "test/cat/20.jpg,cat,train"]
+    (healthy / "list.csv").write_text("\n".join(lines))
+    _, answer, _ = doctor(capsys, tmp_path, healthy / "list.csv")
+    assert [Path(entry["file"]).name for entry in answer["to_drop"]] == ["again.jpg"]
+    found = kinds(answer)
+    assert "have to be taken out of one of the lists" in found["leak"]["mend"]
+    assert "listed twice have to be taken out" in found["copies"]["mend"]
+
+
+def test_boxes_that_training_refuses(tmp_path, capsys):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
+    from coco_sets import make_coco
+
+    data = make_coco(tmp_path / "boxes", train=6, val=2, test=2)
+    for file in data.rglob("*.json"):
+        contents = json.loads(file.read_text())
+        for box in contents["annotations"]:
+            box["iscrowd"] = 1
+        file.write_text(json.dumps(contents))
+    code, answer, _ = doctor(capsys, tmp_path, data, "--task", "detect")
+    assert code == 1 and kinds(answer)["part_without_boxes"]["severity"] == "error"
+    assert main(["detect", "train", str(data), "--output", str(tmp_path / "r")]) == 2
+    assert "has no box" in capsys.readouterr().err
+
+
+def test_a_folder_of_links_elsewhere_says_so(healthy, tmp_path, capsys):
+    (tmp_path / "links").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "links" / name).symlink_to(healthy / "train" / name)
+    assert main(["doctor", str(tmp_path / "links"), "--output", str(tmp_path / "out")]) == 2
+    assert "2 links to folders outside of it (cat, dog), which are not followed" in capsys.readouterr().err

@@ -126,3 +126,13 @@ def test_a_run_of_another_task_or_none_is_refused(trained, tmp_path, capsys):
     assert code == 2 and "leave --task out" in err
     code, _, err = doctor(capsys, tmp_path, data, "--run", tmp_path)
     assert code == 2 and "is not a run" in err
+
+
+def test_copies_of_what_was_trained_on_are_not_called_unseen(trained, tmp_path, capsys):
+    """In another place they are known by their contents."""
+    run, data = trained
+    shutil.copytree(data, tmp_path / "copy" / "set")
+    _, found, _ = doctor(capsys, tmp_path, tmp_path / "copy" / "set", "--run", run.folder)
+    places = found["label_errors"]["places"]
+    assert {Path(file).name for place in places for file in place["files"]} == {"cat3.jpg", "cat5.jpg"}
+    assert "agrees with" in found["label_errors"]["what"] and "of 40." in found["label_errors"]["what"]
