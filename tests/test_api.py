@@ -20,6 +20,7 @@ from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.cli import main
+from mixtransfer.messages import LOGGER
 
 OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4}
 
@@ -233,7 +234,8 @@ assert not any(a == (None,) for a in called), "mallopt"
     assert "images to train on" not in done.stdout  # messages go to a logger, which nobody has asked to print
 
 
-def test_messages_go_through_logging(animals, tmp_path, caplog):
+def test_messages_go_through_logging(animals, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
     with caplog.at_level(logging.INFO, "mixtransfer"):
         mt.train(animals, output=tmp_path / "r", **{**OPTIONS, "epochs": 1})
     said = [record.getMessage() for record in caplog.records if record.name == "mixtransfer"]

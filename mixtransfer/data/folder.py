@@ -9,6 +9,7 @@ from mixtransfer.data import FolderLayout
 from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
+from mixtransfer.data.manifest import metadata_files
 from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
 
@@ -38,6 +39,11 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
         raise UserError(
             f"{root} holds no class folders but {len(tree.links)} links to folders outside of it ({some(tree.links)}), "
             "which are not followed: give the folder that they lead to, or copy the images."
+        )
+    if not classes and (tables := metadata_files(tree)):
+        raise UserError(
+            f"{root} holds no class folders, and {some(tables)} has no column that is a class: call one label, or put "
+            "the images of each class into a folder named after it."
         )
     if not classes:
         raise UserError(

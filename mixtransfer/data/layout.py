@@ -126,9 +126,11 @@ def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Layout:
 
 
 def _wraps(folder: Folder) -> bool:
-    """Whether it holds one folder of folders, as an unpacked archive does."""
+    """Whether it holds one folder of folders, as an unpacked archive does, or one that wraps in turn."""
     inner = folder.classes
-    return not folder.images and len(inner) == 1 and len(inner[0].classes) > 1 and not part_of_folder(inner[0].name)
+    if folder.images or len(inner) != 1 or part_of_folder(inner[0].name):
+        return False
+    return len(inner[0].classes) > 1 or _wraps(inner[0])
 
 
 def _labelled(

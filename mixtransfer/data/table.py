@@ -51,6 +51,9 @@ def read_table(path: Path) -> Table:
         first_row = next(rows, None)
         return Table(path, list(first_row[1]) if first_row else [], chain([first_row] if first_row else [], rows))
     first = text.partition("\n")[0]
+    if re.fullmatch(r"sep=[,;\t]\s*", first, re.IGNORECASE):  # Excel's own, which says the separator
+        text = text.partition("\n")[2]
+        first = text.partition("\n")[0]
     mark = "," if "," in first else next((mark for mark in ";\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     with _well_formed(path):

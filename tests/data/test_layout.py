@@ -37,6 +37,8 @@ def make(root: Path, *folders: str, images: int = 5) -> Path:
         (["train", "plane", "car"], ["car", "plane", "train"], []),
         # A level too many.
         (["flowers/daisy", "flowers/rose"], ["daisy", "rose"], ["holds nothing but the folder flowers"]),
+        (["x/y/daisy", "x/y/rose"], ["daisy", "rose"], ["the folder x,", "the folder y,"]),
+        (["x/y/z/daisy", "x/y/z/rose"], ["daisy", "rose"], ["the folder z,"]),
         (["x/train/a", "x/train/b", "x/test/a", "x/test/b"], ["a", "b"], ["holds nothing but the folder x"]),
         (["fold_0/a", "fold_0/b", "fold_1/a", "fold_1/b"], ["a", "b"], ["fold_0, fold_1 are read as folds"]),
         (["a/airfield", "a/alley", "b/bar", "b/beach"], ["airfield", "alley", "bar", "beach"], ["are letters above"]),
@@ -126,3 +128,10 @@ def test_a_run_inside_of_the_data_is_no_class(tmp_path):
     dataset = load_dataset(str(root))
     assert dataset.classes == ["cat", "dog"]
     assert "Left out: 1 folders that mixtransfer has written (runs/d-mixnet_s)." in dataset.notes
+
+
+def test_metadata_without_a_class_is_spoken_of(tmp_path):
+    root = make(tmp_path / "d", ".")
+    (root / "metadata.csv").write_text("file_name,text\n0.png,a cat\n")
+    with pytest.raises(UserError, match=r"metadata.csv has no column that is a class"):
+        load_dataset(str(root))

@@ -31,6 +31,7 @@ def load(folder, text, encoding="utf-8"):
         (PLAIN, "utf-16", None),
         (PLAIN.replace("path,label", " Path ,LABEL"), "utf-8", None),
         (PLAIN.replace(",", ";"), "utf-8", None),
+        ("sep=;\r\n" + PLAIN.replace(",", ";"), "utf-8", None),
         (PLAIN.replace("\n", "\r\n") + ",\r\n\r\n", "utf-8", None),
         (PLAIN.replace("/", "\\"), "utf-8", "the end of their name: 12"),
         (PLAIN.replace(".png", ""), "utf-8", "another spelling of their name: 12"),

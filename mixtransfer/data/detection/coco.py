@@ -196,7 +196,9 @@ def _without_outlines(entry: dict) -> dict:
 def _categories(path: Path, entries: list[dict], notes: list[str]) -> tuple[dict[int, str], set[int], dict[Any, int]]:
     """Names by id, the ids of those above others, and the id of each key."""
     ids = _numbered(path, entries, "category", notes)
-    names: list[Any] = [entry.get("name") for entry in entries]
+    names: list[Any] = [
+        str(name) if type(name := entry.get("name")) in (int, float) else name for entry in entries
+    ]  # digits and sizes are names too
     for entry, name in zip(entries, names, strict=True):
         if not _is_text(name) or not name.strip():
             raise UserError(f"{path}: category {entry['id']} has no name.")

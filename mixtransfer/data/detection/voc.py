@@ -55,7 +55,8 @@ def list_voc(tree: Tree, faults: list[str] | None = None) -> ListedDetection:
         except _OtherXML:
             others.append(name)
     if not read:
-        raise UserError(f"{tree.root} has no Pascal VOC annotation (XML).")
+        why = f": {faults[0]}" if faults else f": its lists name none of {len(names)} XML files" if not listed else ""
+        raise UserError(f"{tree.root} has no Pascal VOC annotation (XML) that can be used{why.rstrip('.')}.")
     images, notes = pair(tree, {name: annotation.filename for name, annotation in read.items()})
     classes = sorted({thing.name for annotation in read.values() for thing in annotation.objects})
     if not classes:

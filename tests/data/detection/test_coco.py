@@ -321,3 +321,14 @@ def test_read_coco_keeps_unrelated_fields_out_of_the_way(tmp_path):
     extended["annotations"][0]["segmentation"] = {"counts": "abc", "size": [4, 4]}
     path.write_text(json.dumps(extended), encoding="utf-8-sig")
     assert len(read_coco(path).annotations) == 4
+
+
+def test_a_number_is_a_name_of_a_category(tmp_path):
+    root = make_coco(tmp_path / "d", train=3, val=2, test=2)
+    for file in root.rglob("*.json"):
+        coco = json.loads(file.read_text())
+        for category in coco["categories"]:
+            category["name"] = category["id"]
+        file.write_text(json.dumps(coco))
+    dataset = loaded(root)
+    assert dataset.classes and all(name.isdigit() for name in dataset.classes)

@@ -178,6 +178,16 @@ def test_wrong_voc_names_the_file(tmp_path, text, says):
         load_detection_dataset(str(root))
 
 
+def test_voc_of_which_nothing_can_be_used_says_why(tmp_path):
+    from mixtransfer.doctor.listing import list_data
+
+    root = make_voc(tmp_path / "d", {"train": ["a", "b"]})
+    for name in "ab":
+        (root / "Annotations" / f"{name}.xml").write_text("<annotation>")
+    with pytest.raises(UserError, match=r"that can be used: .*a.xml is not a Pascal VOC annotation"):
+        list_data(str(root), "detect", tmp_path)
+
+
 def make_yolo(root, description, lines="0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.3 0.1 0.3 0.4 0.2 0.5\n"):
     for number, (part, count) in enumerate((("train", 4), ("val", 2))):
         write_images(root / "images" / part, contents(count, 1 + 10 * number))
