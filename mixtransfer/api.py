@@ -25,7 +25,7 @@ def train(
     data: str | Path | None = None,
     *,
     callbacks: "Sequence[Callback]" = (),
-    logger: "str | Logger | Sequence[Logger] | None" = None,
+    logger: "str | Logger | Sequence[str | Logger] | None" = None,
     augment: Any = None,
     **options: Any,
 ) -> "Run | None":
@@ -52,6 +52,8 @@ def train(
     from mixtransfer.classification.options import TrainOptions
     from mixtransfer.classification.train import train as train_run
 
+    if options.get("preview"):
+        raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
     named, loggers = _loggers(logger)
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
@@ -76,7 +78,9 @@ def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: An
     several: list[Any] = list(data) if isinstance(data, list | tuple) else [data]
     if not isinstance(names := options.get("backbones", ""), str):
         options["backbones"] = ",".join(names)
-    return run_comparison(options_of(CompareOptions, {"data": [path_of(one) for one in several], **options}))
+    settled = options_of(CompareOptions, {"data": [path_of(one) for one in several], **options})
+    with undisturbed():
+        return run_comparison(settled)
 
 
 def export(run: "str | Path | Run", format: str = "onnx", **options: Any) -> "Written":
@@ -96,7 +100,9 @@ def export(run: "str | Path | Run", format: str = "onnx", **options: Any) -> "Wr
     from mixtransfer.deploy.export import export as export_run
     from mixtransfer.deploy.options import ExportOptions
 
-    return export_run(options_of(ExportOptions, {"run": path_of(run), "format": format, **options}))
+    settled = options_of(ExportOptions, {"run": path_of(run), "format": format, **options})
+    with undisturbed():
+        return export_run(settled)
 
 
 def path_of(run: "str | Path | Run") -> str:
@@ -113,7 +119,7 @@ def options_of(kind: type[Options], values: dict[str, Any]) -> Options:
     from mixtransfer.arguments import checked
 
     names = [field.name for field in fields(kind)]
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    given = {name: _plain(value) for name, value in values.items()}
     for name in given:
         if name not in names:
             import difflib
@@ -123,11 +129,28 @@ def options_of(kind: type[Options], values: dict[str, Any]) -> Options:
     return checked(kind, {name: value for name, value in given.items() if value is not None})
 
 
-def _loggers(logger: "str | Logger | Sequence[Logger] | None") -> "tuple[str | None, list[Logger]]":
-    """The names, and the objects, among what was given as loggers."""
-    if logger is None or isinstance(logger, str):
-        return logger, []
-    return None, list(logger) if isinstance(logger, list | tuple) else [logger]  # type: ignore[list-item]
+def _plain(value: Any) -> Any:
+    """A value as YAML has it: of numpy's numbers Python's, of paths the text."""
+    if isinstance(value, Path) or hasattr(value, "folder"):  # a run
+        return path_of(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def _loggers(logger: Any) -> "tuple[str | None, list[Logger]]":
+    """The names, and the objects, among what was given as loggers.
+
+    Raises:
+        UserError: Something is neither.
+    """
+    if logger is None or logger is False:
+        return None, []
+    every = list(logger) if isinstance(logger, list | tuple) else [logger]
+    names = [one for one in every if isinstance(one, str)]
+    others = [one for one in every if not isinstance(one, str)]
+    for one in others:
+        if not hasattr(one, "log_metrics"):
+            raise UserError(f"logger takes names and loggers of Lightning, not {one!r}.")
+    return ",".join(names) or None, others
 
 
 @contextlib.contextmanager

@@ -203,7 +203,7 @@ def _with_recipes(verb: Verb, words: list[str]) -> list[str]:
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for i, word in enumerate(words):
         if i and words[i - 1] == "--config":
-            if "\n" not in word and ":" not in word and not Path(word).exists():
+            if "\n" not in word and ":" not in word and not Path(word).is_file():
                 words[i] = str(find_recipe(word))
             if words[i].endswith(".py") and verb.recipes:
                 words[i] = yaml.safe_dump(_load(verb.recipes)(words[i]))

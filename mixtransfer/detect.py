@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtransfer.api import options_of, undisturbed
+from mixtransfer.errors import UserError
 
 if TYPE_CHECKING:
     from mixtransfer.run import Run
@@ -41,6 +42,8 @@ def train(
     from mixtransfer.detection.options import TrainOptions
     from mixtransfer.detection.train import train as train_run
 
+    if options.get("preview"):
+        raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": logger, **policy, **options})
     with undisturbed():

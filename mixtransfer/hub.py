@@ -123,9 +123,9 @@ def finished(run: "str | Path | Run") -> Run:
 def write_repository(run: Run, folder: Path, page: str) -> None:
     """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
     config = run.read_config()
-    for name in ("data", "data_root", "output", "resume"):
-        if config.get(name):
-            config[name] = data_name(str(config[name]))
+    for name, value in config.items():
+        if isinstance(value, str) and (name in ("data", "data_root", "output", "resume") or Path(value).is_absolute()):
+            config[name] = data_name(value)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     for path in (run.weights, run.model, run.metrics):
         write_atomic(folder / path.name, path.read_bytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtransfer.errors import UserError
+from mixtransfer.messages import tell
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -108,9 +109,13 @@ def log_results(loggers: "Sequence[Logger]", scores: Mapping[str, float], figure
     """
     files = sorted(figures.glob("*.png"))
     for logger in loggers:
-        logger.log_metrics({f"test_{name}": value for name, value in scores.items()}, step)
-        _log_figures(logger, files, step)
-        logger.finalize("success")
+        try:
+            logger.log_metrics({f"test_{name}": value for name, value in scores.items()}, step)
+            _log_figures(logger, files, step)
+            logger.finalize("success")
+        except Exception as error:  # of a service that is away by now: the run itself is whole
+            first = str(error).strip().split("\n")[0]
+            tell(f"Warning: {type(logger).__name__} did not take the results ({type(error).__name__}: {first}).")
 
 
 def _log_figures(logger: Any, files: Sequence[Path], step: int) -> None:

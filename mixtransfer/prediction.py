@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mixtransfer.classification.predict import Classifier, RunClassifier
+from mixtransfer.data.images import load_image, upright_rgb
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.mapper import square_view
@@ -205,7 +206,7 @@ def load(
 
 
 def to_image(picture: Picture, min_side: int | None = None) -> Image.Image:
-    """An image in RGB.
+    """An image in RGB, upright, whether it is open already or not.
 
     Args:
         min_side: See ``load_image``, of files.
@@ -213,15 +214,12 @@ def to_image(picture: Picture, min_side: int | None = None) -> Image.Image:
     Raises:
         UserError: It is none, or cannot be used.
     """
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    if isinstance(picture, str | Path):
-        from mixtransfer.data.images import load_image
-
+    if isinstance(picture, Image.Image | str | Path):
+        is_open = isinstance(picture, Image.Image)
         try:
-            return load_image(picture, min_side)
+            return upright_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture, min_side)
         except ValueError as error:
-            raise UserError(f"{picture} {error}.") from error
+            raise UserError(f"{'The image' if is_open else picture} {error}.") from error
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
         if picture.ndim == 2:
             return Image.fromarray(picture).convert("RGB")

@@ -1,8 +1,10 @@
 """What only a command does to its process: the library leaves that of its host as it is."""
 
 import ctypes
+import logging
 import os
 import sys
+import warnings
 
 from mixtransfer.messages import print_messages
 
@@ -49,13 +51,23 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, -1)  # never
 
 
-def _silence_others() -> None:
-    """Of Lightning its advice (what a user needs to know, this package says), of Pillow what is odd but read well."""
-    import logging
-    import warnings
+class _Others(logging.Handler):
+    """Warnings of other packages, on the error stream, as Python shows them where nobody has set up logging."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _silence_others() -> None:
+    """Of Lightning its advice (what a user needs to know, this package says), of detectron2 the traceback of what
+    becomes a sentence, of Pillow what is odd but read well."""
+    root = logging.getLogger()
+    if not root.hasHandlers():  # where there are none, Lightning sets up its own when it is imported
+        root.addHandler(_Others(logging.WARNING))
     for name in ("lightning.pytorch", "lightning.fabric", "detectron2.engine.train_loop"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     # Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
     # And odd metadata (a broken EXIF block, a palette with byte transparency) says nothing about the pixels.

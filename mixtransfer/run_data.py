@@ -13,7 +13,7 @@ from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.division import counted
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
-from mixtransfer.data.packed import is_packed
+from mixtransfer.data.packed_source import is_packed
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard

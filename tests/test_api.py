@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ from tiny import TINY
 import mixtransfer as mt
 from mixtransfer.cli import main
 from mixtransfer.messages import LOGGER
+from mixtransfer.prediction import to_image
 
 OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4}
 
@@ -71,6 +73,22 @@ def test_predict_takes_files_and_images_and_says_what_the_command_says(animals, 
     assert alone.probabilities.shape == (3,) and alone.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert model.classes == ["cat", "dog", "emu"] and model.task == "classification"
     assert len(model.predict(files * 15, batch_size=7)) == 45 and len(list(model.stream(iter(files)))) == 3
+
+
+def test_an_open_image_is_seen_as_its_file(animals, run, tmp_path):
+    """Upright, whatever its mode."""
+    photo = Image.open(next((animals / "dog").iterdir()))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tall = photo.crop((0, 0, 48, 20))
+    tall.save(tmp_path / "turned.jpg", exif=exif)
+    photo.convert("RGBA").save(tmp_path / "clear.png")
+    photo.convert("I;16").save(tmp_path / "deep.png")
+    model = mt.load(run)
+    for file in ("turned.jpg", "clear.png", "deep.png"):
+        ours, opened = model.predict(tmp_path / file), model.predict(Image.open(tmp_path / file))
+        np.testing.assert_allclose(ours.probabilities, opened.probabilities, atol=1e-5)
+    assert to_image(Image.open(tmp_path / "turned.jpg")).size == (20, 48)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +273,7 @@ def test_an_augmentation_from_python_is_kept_for_those_who_go_on(animals, tmp_pa
     (run.folder / "metrics.json").unlink()
     for name in ("model.safetensors", "last.ckpt"):
         (run.folder / name).unlink()
-    assert mt.train(resume=run.folder).read_metrics()["test"]
+    assert mt.train(resume=run).read_metrics()["test"]
 
 
 def test_a_function_augments_but_has_to_be_given_again(animals, tmp_path):
@@ -277,16 +295,18 @@ from mixtransfer.data.preprocessing import Preprocessing
 from lightning.pytorch.callbacks import Callback
 class See(Callback):
     def on_fit_start(self, trainer, module): self.trained = []
-    def on_train_batch_start(self, trainer, module, batch, index): self.trained += [len(batch[1])]
+    def on_train_batch_start(self, trainer, module, batch, index):
+        self.trained += [image.numpy().tobytes() for image in batch[0]]
     def on_test_end(self, trainer, module):
         said = module.take_predictions()
         every = [None, None]
-        dist.all_gather_object(every, sum(self.trained))
+        dist.all_gather_object(every, self.trained)
         if trainer.is_global_zero:
             with open({str(tmp_path / "seen")!r}, "w") as file:
-                print(sum(every), len(said.labels), len(data.dataset.train), len(data.dataset.test), file=file)
+                trained = len(set(every[0] + every[1]))
+                print(trained, len(said.labels), len(data.dataset.train), len(data.dataset.test), file=file)
 L.seed_everything(0)
-data = mt.ImageDataModule({str(animals)!r}, Preprocessing(32), batch_size=4, workers=0)
+data = mt.ImageDataModule({str(animals)!r}, Preprocessing(32), "none", batch_size=4, workers=0)
 module = mt.ImageClassifier(mt.create_backbone("mobilenetv3_small_050", "none", num_classes=3), data.preprocessing)
 trainer = L.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler={distributes},
     logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[See(), *module.recipe.callbacks()])
@@ -294,7 +314,12 @@ trainer.fit(module, data)
 trainer.test(module, data)
 """
     (tmp_path / "two.py").write_text(script)
-    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "two.py")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
     assert done.returncode == 0, done.stderr
     trained, tested, train, test = map(int, (tmp_path / "seen").read_text().split())
     assert trained == train and tested == test
@@ -318,3 +343,55 @@ def test_a_module_without_a_recipe_trains_under_a_plain_trainer(animals):
     assert len(rates) == 12 and max(rates) == pytest.approx(2e-3, rel=0.35)
     assert rates.index(max(rates)) < 5 and rates[-1] < 0.1 * max(rates)
     assert torch.isfinite(trainer.callback_metrics["val_loss"])
+
+
+def test_numbers_of_numpy_and_lists_of_loggers_are_options_too(animals, tmp_path):
+    logger = CSVLogger(tmp_path / "own")
+    options = {**OPTIONS, "lr": np.float64(5e-4), "epochs": np.int64(1)}
+    run = mt.train(animals, output=tmp_path / "r", logger=["csv", logger], **options)
+    assert run.read_config()["lr"] == 5e-4 and list((run.folder / "csv").rglob("metrics.csv"))
+    assert list((tmp_path / "own").rglob("metrics.csv"))
+    for wrong in ([3], object()):
+        with pytest.raises(mt.UserError, match="takes names and loggers"):
+            mt.train(animals, output=tmp_path / "s", logger=wrong, **OPTIONS)
+    mt.train(animals, output=tmp_path / "t", logger=False, **{**OPTIONS, "epochs": 1})
+
+
+def test_what_chooses_is_not_logged_as_a_result(tmp_path, run):
+    """Mixtures are tried on the way, and where folds judge, the images to validate on are trained on."""
+    data = make_folder(tmp_path / "d", {"cat": 14, "dog": 14, "emu": 14})
+    options = {**OPTIONS, "weights": str(run.weights), "epochs": 2}
+    folded = mt.train(data, output=tmp_path / "r", logger="csv", **options)
+    with next((folded.folder / "csv").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    tested = [float(row["test_top1"]) for row in rows if row.get("test_top1")]
+    assert tested == [pytest.approx(folded.read_metrics()["test"]["top1"]["value"])]
+    assert not any(row.get("val_top1") or row.get("val_calibrated_loss") for row in rows)
+
+
+def test_a_data_module_follows_each_network_that_it_is_used_with(animals):
+    data = mt.ImageDataModule(animals, batch_size=4, workers=0)
+    for size in (32, 64):
+        model = mt.create_backbone("mobilenetv3_small_050", "none", num_classes=3)
+        seen = []
+
+        class See(Callback):
+            def on_train_batch_start(self, trainer, pl_module, batch, batch_idx, seen=seen):
+                seen.append(tuple(batch[0].shape[2:]))
+
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = L.Trainer(max_steps=1, accelerator="cpu", callbacks=[See()], **quiet)
+        trainer.fit(mt.ImageClassifier(model, mt.Preprocessing.of(model, size)), data)
+        assert seen == [(size, size)]
+
+
+def test_another_augmentation_than_the_runs_own_is_refused(animals, tmp_path, flips):
+    run = mt.train(animals, output=tmp_path / "r", augment=flips, **{**OPTIONS, "epochs": 1})
+    (run.folder / "metrics.json").unlink()
+    with pytest.raises(mt.UserError, match="goes on with its own augmentation"):
+        mt.train(resume=run.folder, augment=A.Compose([A.VerticalFlip(p=1.0)]))
+    with pytest.raises(mt.UserError, match="cannot be read"):
+        mt.train(animals, output=tmp_path / "none", augment=str(tmp_path / "none.yaml"), **OPTIONS)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(mt.UserError, match="preview is for the command"):
+        mt.train(animals, preview=True)

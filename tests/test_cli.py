@@ -1,6 +1,7 @@
 """The command line as a user meets it; what needs no training."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from folders import make_folder
 
 from mixtransfer.arguments import parse
 from mixtransfer.classification.options import PredictOptions, TrainOptions
@@ -123,3 +125,15 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise(own, seen):
     environment |= {"OMP_WAIT_POLICY": own} if own else {}
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert answer.stdout.split() == ["False", *seen.split()], answer.stderr
+
+
+def test_a_command_says_what_this_package_says_and_no_more(tmp_path):
+    """Whether Lightning and Pillow are imported before or after the command begins."""
+    make_folder(tmp_path / "d", {"cat": 8, "dog": 8}, size=32)
+    words = ["--backbone", "mobilenetv3_small_050", "--weights", "none", "--image-size", "32", "--epochs", "1"]
+    train = [sys.executable, "-m", "mixtransfer", "classify", "train", "d", *words, "--workers", "0", "--output", "r"]
+    evaluate = [sys.executable, "-m", "mixtransfer", "classify", "evaluate", "r", "--workers", "0"]
+    for command in (train, evaluate):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr.strip(), done.stderr
+        assert not re.search("GPU available|TPU|litlogger|Trainer.fit", done.stdout)

@@ -87,8 +87,13 @@ def test_what_is_pushed_loads_again(run, animals, hub):
     assert np.array_equal(there, here)
 
 
-def test_nothing_of_this_machine_is_published(run, animals, hub):
-    mt.push(run, "me/animals")
+def test_nothing_of_this_machine_is_published(run, animals, hub, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    paths = {"weights": f"{animals.parent}/start.safetensors", "augment": f"{animals.parent}/mine.yaml"}
+    (copy / "config.yaml").write_text(yaml.safe_dump({**config, **paths}))
+    mt.push(copy, "me/animals")
     for path in (hub / "me" / "animals").iterdir():
         data = path.read_bytes()
         assert str(animals.parent).encode() not in data and str(run.folder.parent).encode() not in data, path.name

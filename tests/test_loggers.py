@@ -76,3 +76,27 @@ def test_a_service_that_refuses_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setitem(TRACKERS, "wandb", TRACKERS["csv"].__class__((), refuse))
     with pytest.raises(UserError, match=r"--logger wandb cannot be used \(ConnectionError: no route\)"):
         open_loggers("wandb", tmp_path)
+
+
+def test_a_service_that_is_away_in_the_end_costs_no_results(tmp_path, capsys):
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Away(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            if "test_top1" in metrics:
+                raise ConnectionError("gone")
+
+    data = make_folder(tmp_path / "d", {"cat": 12, "dog": 12})
+    run = train(tiny(data, tmp_path / "r", epochs=1), loggers=[Away(tmp_path / "logs")])
+    assert run.read_metrics()["test"] and not run.tuned.exists()
+    assert "Away did not take the results (ConnectionError: gone)" in capsys.readouterr().out
+
+
+def test_a_folder_of_the_name_of_a_recipe_is_no_configuration(tmp_path, monkeypatch, capsys):
+    from mixtransfer.cli import main
+
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["classify", "train", "--config", "pets", "--print-config"])
+    assert stop.value.code == 0 and "label_smoothing: 0.1" in capsys.readouterr().out

@@ -83,8 +83,6 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # What makes the work of a snippet small.
 SHORTER = {
     'backbone="mixnet_s", epochs=5': 'backbone="mobilenetv3_small_050", output="runs/py", epochs=1, **SMALL',
-    'backbones=["mixnet_s", "resnet50"]': 'backbones="mobilenetv3_small_050,mobilenetv3_small_075", seeds=1, rounds=0, '
-    'baseline="mobilenetv3_small_050", epochs=1, output="runs/compared", **SMALL',
     '"mixnet_s", num_classes=2': '"mobilenetv3_small_050", weights="none", num_classes=2',
     "max_epochs=5": "max_epochs=1, logger=False, enable_checkpointing=False",
     "batch_size=32": "batch_size=4, workers=0",

@@ -40,7 +40,7 @@ GUARDS = {
     "data/division.py": "data/test_division.py data/test_draw.py data/test_datasets.py",
     "data/preprocessing.py": "data/test_preprocessing.py",
     "classification/metrics.py": "classification/test_metrics.py classification/test_selection.py",
-    "classification/module.py": "classification/test_module.py classification/test_training.py test_api.py",
+    "classification/module.py": "classification/test_module.py classification/test_training.py",
     "classification/recipe.py": "classification/test_module.py classification/test_training.py",
     "schedule.py": "classification/test_module.py",
     "classification/selection.py": "classification/test_selection.py classification/test_head.py",

@@ -39,7 +39,7 @@ class KeptModel(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, ImageClassifier)
         loss = judge(module.take_predictions(), module.class_weights).loss
-        module.log(JUDGED, loss)
+        module.log(JUDGED, loss, logger=self.best_only)
         if trainer.state.fn == "fit" and self.best_only and loss >= self.loss:
             return
         if trainer.state.fn == "fit":  # not the fitted head alone

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -153,11 +154,14 @@ class ImageDataModule(EvaluationData):
         batch_size: Images a step and device; twice as many in evaluation.
         workers: Loading processes; by default by the machine.
         seed: Of order and augmentation.
+
+    Attributes:
+        follows: Whether the preprocessing is that of the network under the same Trainer.
     """
 
     def __init__(
         self,
-        dataset: ImageDataset | str,
+        dataset: ImageDataset | str | Path,
         preprocessing: Preprocessing | None = None,
         augment: Any = "standard",
         batch_size: int = 32,
@@ -165,7 +169,8 @@ class ImageDataModule(EvaluationData):
         seed: int = 0,
     ):
         super().__init__(preprocessing, batch_size, workers)
-        self.dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
+        self.follows = preprocessing is None
+        self.dataset = dataset if isinstance(dataset, ImageDataset) else load_dataset(str(dataset))
         self.augment, self.seed = augment, seed
 
     @classmethod
@@ -173,11 +178,12 @@ class ImageDataModule(EvaluationData):
         cls, dataset: ImageDataset, preprocessing: Preprocessing, options: TrainOptions, augment: Any = None
     ) -> "ImageDataModule":
         """The loaders that options ask for, with another augmentation if one is given."""
-        augment = as_augment(augment or options.augment, preprocessing, options.min_crop)
+        chosen = options.augment if augment is None else augment
+        augment = as_augment(chosen, preprocessing, options.min_crop)
         return cls(dataset, preprocessing, augment, batch_of(options), options.workers, options.seed)
 
     def setup(self, stage: str) -> None:
-        if self.preprocessing is None:
+        if self.follows:
             assert self.trainer
             self.preprocessing = getattr(self.trainer.lightning_module, "preprocessing", None)
         if self.preprocessing is None:

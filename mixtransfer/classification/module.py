@@ -41,6 +41,9 @@ class ImageClassifier(L.LightningModule):
         preprocessing: What the network wants to see; by default what its own configuration says.
         recipe: How it is trained.
         class_weight: Weight of each class in the loss, shape (classes,); of mean 1 over the training images.
+
+    Attributes:
+        unlogged: Which of "train", "val" and "test" are not for loggers.
     """
 
     class_weight: torch.Tensor | None
@@ -64,6 +67,7 @@ class ImageClassifier(L.LightningModule):
         self.register_buffer("class_weight", weight, persistent=False)
         self.recipe = recipe or Recipe()
         self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
+        self.unlogged: frozenset[str] = frozenset()
         self._results: list[tuple[torch.Tensor, ...]] = []
 
     def _new_metrics(self) -> nn.ModuleDict:
@@ -189,7 +193,8 @@ class ImageClassifier(L.LightningModule):
 
     def _log(self, part: str, **how: Any) -> None:
         metrics: Any = self.metrics[f"{part}_metrics"]
-        self.log_dict({f"{part}_{name}": metric for name, metric in metrics.items()}, **how)
+        named = {f"{part}_{name}": metric for name, metric in metrics.items()}
+        self.log_dict(named, logger=part not in self.unlogged, **how)
 
     def take_predictions(self) -> Predictions:
         """The predictions of the evaluation that has just run, of all processes, in the order of the examples.

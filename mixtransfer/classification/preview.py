@@ -14,6 +14,7 @@ from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
@@ -41,7 +42,8 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     model = create_backbone(spec, "none", num_classes=len(dataset.classes), image_size=options.image_size)
     options = resolve(options, dataset, model, say)
     preprocessing = Preprocessing.of(model, options.image_size)
-    data = ImageDataModule.of(dataset, preprocessing, replace(options, workers=0))
+    augment = kept_pipeline(run.augment, options.augment) if run else None
+    data = ImageDataModule.of(dataset, preprocessing, replace(options, workers=0), augment)
     mix = Recipe.of(options).mixing(len(dataset.classes))
     torch.manual_seed(options.seed)
     batches = []

@@ -46,11 +46,18 @@ class Recipe:
     clip_grad: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, known in (("optimizer", ("adamw", "sgd")), ("batch_norm", ("frozen", "train"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        if not self.lr > 0 or not 0 < self.layer_decay <= 1:
+            raise ValueError("lr must be more than 0, and layer_decay above 0 and at most 1")
+
     @classmethod
     def of(cls, options: TrainOptions) -> "Recipe":
         """What resolved options say; where their rate is still to be found, with the default one."""
         open_ones = {name: value for name in cls.__dataclass_fields__ if (value := getattr(options, name)) is not None}
-        if not isinstance(options.lr, float):
+        if not isinstance(options.lr, int | float):
             open_ones.pop("lr", None)
         return cls(**open_ones)
 

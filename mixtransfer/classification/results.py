@@ -39,13 +39,13 @@ def write_results(training: Training, selected: Selected, tested: Predictions) -
     )
     write_report(run, training.options, training.dataset, tested, scores, rows, seconds)
     write_answers(run.test_predictions, tested, training.dataset.test, training.dataset.classes)
+    write_timm_config(run)
+    values = {name: estimate.value for name, estimate in scores["test"].items()}
+    log_results(training.trainer.loggers, values, run.figures, training.trainer.global_step)
     run.write_metrics(
         log_loss={"validation": mean_log_loss(validated).to_dict(), "test": mean_log_loss(tested).to_dict()},
         test={name: estimate.to_dict() for name, estimate in scores["test"].items()},
     )
-    write_timm_config(run)
-    values = {name: estimate.value for name, estimate in scores["test"].items()}
-    log_results(training.trainer.loggers, values, run.figures, training.trainer.global_step)
     for file in (run.start, run.tuned, run.evidence):
         file.unlink(missing_ok=True)
 

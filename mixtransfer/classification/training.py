@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -23,11 +24,12 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer, processes
+from mixtransfer.data.augment import POLICIES
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
-from mixtransfer.data.own_augment import OBJECT, keep_pipeline, kept_pipeline
+from mixtransfer.data.own_augment import OBJECT, keep_pipeline, kept_pipeline, read_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
@@ -122,6 +124,8 @@ def prepare(
         options = replace(options, augment=OBJECT)
     check(options)
     logger_names(options.logger)
+    if not run and options.augment not in (*POLICIES, OBJECT):
+        read_pipeline(Path(options.augment))  # before there is a folder
     options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
@@ -169,6 +173,8 @@ def prepare(
     # What is fine-tuned on: where all images have been judged out of fold, all of them.
     tuning = with_parts(data, dataset.train.joined(dataset.val), dataset.val) if folded else data
     module = ImageClassifier(model, preprocessing, Recipe.of(options), class_weight(options, dataset))
+    # What is tested on the way to a choice is no result, and what was trained on is no validation.
+    module.unlogged = frozenset({"test", "val"} if folded else {"test"})
     run = run if main else None
     history = History(run, len(tuning.dataset.train), say, validates=not folded)
     kept = KeptModel(run, best_only=options.patience > 0)

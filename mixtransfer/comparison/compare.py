@@ -82,7 +82,7 @@ def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str,
         run = Run.open(path)
         card = ModelCard.read(run.model, task)
         values = run.read_config()
-        free = ("seed", "output", "resume", *(("fold", "split_seed", "lr") if values.get("fold") else ()))
+        free = ("seed", "output", "resume", "logger", *(("fold", "split_seed", "lr") if values.get("fold") else ()))
         settings = {key: value for key, value in values.items() if key not in free}
         name = card.backbone
         if name in found and found[name][0] != settings:

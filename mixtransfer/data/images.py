@@ -65,7 +65,7 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
             if min_side:
                 image.draft(None, (min_side, min_side))
             image.load()
-            return _upright_rgb(image, min_side)
+            return upright_rgb(image, min_side)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(_reason(path, error)) from error
 
@@ -75,7 +75,12 @@ def _is_plain(path: Path | str) -> bool:
     return not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode))
 
 
-def _upright_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
+def upright_rgb(image: Image.Image, min_side: int | None = None) -> Image.Image:
+    """An open image as ``load_image`` gives it.
+
+    Raises:
+        ValueError: Its pixels mean nothing that is known.
+    """
     turn = _UPRIGHT.get(_orientation(image) or 1)
     image = _rgb(image)  # before it is made smaller: averages of palette entries or of hues are no colours
     if min_side and (factor := min(image.size) // min_side) > 1:

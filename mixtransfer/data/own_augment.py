@@ -58,9 +58,14 @@ def kept_pipeline(path: Path, augment: Any) -> Any:
     """The augmentation that was written beside a training, or ``augment``.
 
     Raises:
-        UserError: It was an object that could not be written, and is not given again.
+        UserError: It was an object that could not be written, and is not given again; or it is another one.
     """
     if not isinstance(augment, str):
+        if path.exists() and isinstance(augment, A.BaseCompose | A.BasicTransform):
+            text = io.StringIO()
+            A.save(composed(augment), text, data_format="yaml")
+            if text.getvalue() != path.read_text(encoding="utf-8"):
+                raise UserError(f"{path.parent} goes on with its own augmentation, {path.name}: leave the other out.")
         return augment
     if path.exists():
         return str(path)
@@ -76,7 +81,9 @@ def composed(transform: Any) -> A.Compose:
         UserError: It is none of albumentations'.
     """
     if isinstance(transform, A.BaseCompose | A.BasicTransform):
-        return A.Compose(transform.transforms if type(transform) is A.Compose else [transform])
+        if type(transform) is A.Compose:
+            return A.Compose(transform.transforms, p=transform.p)
+        return A.Compose([transform])
     raise UserError(f"The augmentation is no pipeline of albumentations but {type(transform).__name__}.")
 
 
@@ -126,7 +133,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Have torch, numpy and Python draw from a seed, and then go on as if nothing had been drawn."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.random.default_generator.manual_seed(seed)  # and not a GPU's, which training draws from
         np.random.seed(seed % 2**32)
         random.seed(seed)
         try:

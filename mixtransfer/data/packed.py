@@ -5,10 +5,8 @@ and has a path, so that a run can keep its split.
 """
 
 import contextlib
-import hashlib
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from mixtransfer.data.detection.imagefolder import BOXES, CATEGORIES
 from mixtransfer.data.images import FORMATS
 from mixtransfer.data.lookup import some
 from mixtransfer.data.names import PACKED
+from mixtransfer.data.packed_source import Source, is_packed
 from mixtransfer.data.parts import part_of_file
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -34,11 +33,6 @@ LABELS = ("label", "cls", "class", "category")  # columns that hold the class, i
 IN_A_FOLDER = 10_000  # files
 STATE = ".source"  # what a folder was like that has been written out
 _SUFFIXES = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "DIB": ".bmp"}  # of others the format's name
-
-
-def is_packed(data: str) -> bool:
-    """Whether DATA is for ``datasets``: "hf:user/name", "hf:FOLDER"."""
-    return data.startswith(PACKED)
 
 
 def unpacked(data: str, data_root: Path | str) -> str:
@@ -53,7 +47,7 @@ def unpacked(data: str, data_root: Path | str) -> str:
         return data
     source = Source.parse(data)
     folder = Path(data_root) / "hf" / source.folder
-    state, note = source.state(), folder / STATE
+    state, note = source.state(folder.parent), folder / STATE
 
     def is_there() -> bool:
         return folder.is_dir() and (state is None or note.is_file() and note.read_text(encoding="utf-8") == state)
@@ -75,51 +69,6 @@ def unpacked(data: str, data_root: Path | str) -> str:
             again = "" if state else "; remove that folder to have it read anew"
             remark(f"{data} is written out to {folder}{again}.")
     return str(folder)
-
-
-@dataclass(frozen=True)
-class Source:
-    """What to ask ``datasets`` for: a name on the hub or a folder, and which of its configurations and columns."""
-
-    name: str
-    config: str | None = None
-    column: str | None = None
-
-    @classmethod
-    def parse(cls, data: str) -> "Source":
-        """Read "hf:user/name@config#column"."""
-        rest, _, column = data.removeprefix(PACKED).partition("#")
-        name, _, config = rest.partition("@") if not Path(rest).is_dir() else (rest, "", "")
-        if not name.strip():
-            raise UserError(f"{data!r} names no data set: give hf:user/name, or hf:FOLDER.")
-        return cls(name, config or None, column or None)
-
-    @property
-    def folder(self) -> str:
-        """A name for the folder that it is written to."""
-        local = Path(self.name)
-        words = [local.resolve().name if local.is_dir() else self.name, self.config or "", self.column or ""]
-        plain = "-".join(re.sub(r"[^\w.-]+", "-", word).strip("-.") for word in words if word)
-        where = str(local.resolve()) if local.is_dir() else ""
-        return plain + (f"-{hashlib.blake2b(where.encode(), digest_size=4).hexdigest()}" if where else "")
-
-    def state(self) -> str | None:
-        """Tells whether the files of a folder are still the same; None of what the hub has."""
-        root = Path(self.name)
-        if not root.is_dir():
-            return None
-        found = hashlib.blake2b(digest_size=16)
-        for file in sorted(path for path in root.rglob("*") if path.is_file()):
-            stat = file.stat()
-            found.update(os.fsencode(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n"))
-        return found.hexdigest()
-
-    def may_read(self, path: Path) -> bool:
-        """Whether a file that a row names belongs to the data: a table from a stranger could name any."""
-        import datasets
-
-        homes = (Path(self.name), Path(datasets.config.HF_CACHE_HOME))
-        return any(path.resolve().is_relative_to(home.resolve()) for home in homes)
 
 
 def _write(source: Source, folder: Path) -> None:

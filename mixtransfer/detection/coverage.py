@@ -11,6 +11,10 @@ from mixtransfer.data.detection.dataset import LARGE, SMALL, Record
 from mixtransfer.detection.mistakes import box_iou
 
 CHUNK = 512  # boxes that are held against all anchors at once
+USUAL_SCALES = 0.2, 0.95  # SSD's
+FINEST = (0.2, 0.15, 0.12, 0.1, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
+NEARLY = 0.01
+MOST_BOXES = 5000  # that are looked at
 
 
 @torch.inference_mode()
@@ -29,8 +33,11 @@ def anchor_coverage(model: Any, records: Sequence[Record], size: int) -> dict[st
     return shares_by_size(covered, np.concatenate(areas))
 
 
-def default_anchors(size: int) -> np.ndarray:
-    """The anchors of a detector trained at ``size`` pixels, in shares of the image, shape (n, 4).
+def anchors_at(size: int, scales: tuple[float, float] = USUAL_SCALES) -> np.ndarray:
+    """The anchors of a detector at ``size`` pixels, in shares of the image, shape (n, 4).
+
+    Args:
+        scales: Of the finest and the coarsest level, in shares of the image.
 
     Raises:
         UserError: detectron2 is missing.
@@ -40,7 +47,36 @@ def default_anchors(size: int) -> np.ndarray:
     sides = [math.ceil(size / 16)]
     while len(sides) < 6:
         sides.append(math.ceil(sides[-1] / 2))
-    return SSDAnchorGenerator()([(side, side) for side in sides], (size, size)).numpy() / size
+    generator = SSDAnchorGenerator(min_ratio=scales[0], max_ratio=scales[1])
+    return generator([(side, side) for side in sides], (size, size)).numpy() / size
+
+
+def fitting_scales(boxes: np.ndarray, labels: np.ndarray, size: int) -> tuple[float, float]:
+    """Scales of anchors that reach the boxes to train on, each class counting alike.
+
+    SSD learns a box by the anchors that overlap it by half. Of the scales in ``FINEST`` the largest is taken that
+    reaches nearly as many boxes so (``NEARLY``) as the best. On BCCD (205 images of blood cells) and on 450 images of
+    COCO that is 0.08, which reaches 85 % and 61 % on the average of the classes, where SSD's own 0.2 reaches 66 % and
+    44 %, and of BCCD's small platelets 59 % instead of half a percent (320 pixels, 2026-11-26).
+
+    Args:
+        boxes: Corners in shares of the image, shape (n, 4).
+        labels: Their classes, shape (n,).
+        size: Side in pixels of the square that images are warped to.
+    """
+    if not len(boxes):
+        return USUAL_SCALES
+    chosen = np.random.default_rng(0).permutation(len(boxes))[:MOST_BOXES]
+    boxes, labels = boxes[chosen], labels[chosen]
+    classes = np.unique(labels)
+
+    def reached(finest: float) -> float:
+        hits = best_overlap(boxes, anchors_at(size, (finest, USUAL_SCALES[1]))) >= 0.5
+        return float(np.mean([hits[labels == label].mean() for label in classes]))
+
+    shares = {finest: reached(finest) for finest in FINEST}
+    enough = max(shares.values()) - NEARLY
+    return max(finest for finest, share in shares.items() if share >= enough), USUAL_SCALES[1]
 
 
 def best_overlap(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:

@@ -21,15 +21,13 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from mixtransfer.averaging import moving_average
-from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
-from mixtransfer.data.lookup import some
 from mixtransfer.data.own_augment import kept_pipeline
+from mixtransfer.detection.beginning import autocast_type, keep_statistics, make_optimizer, start_network
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
-from mixtransfer.detection.model import build_detector, load_detector_weights
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.device import best_device
@@ -37,7 +35,6 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.loggers import open_loggers
 from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 from mixtransfer.schedule import cosine
 
@@ -81,14 +78,14 @@ class DetectionTrainer(TrainerBase):
         device = best_device()
         assert options.iterations
         torch.manual_seed(options.seed)
-        self.model = _start(run, options, dataset).to(device)
+        self.model = start_network(run, options, dataset).to(device)
         average = moving_average(min(0.1 * options.iterations, 2000))
         self.average = AveragedModel(self.model, multi_avg_fn=average) if options.ema else None
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
-        self.optimizer = _optimizer(self.model, options)
+        self.optimizer = make_optimizer(self.model, options)
         self.scheduler = cosine(self.optimizer, options.iterations, options.warmup)
-        self.dtype = _dtype(options.precision, device)
+        self.dtype = autocast_type(options.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
         writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
@@ -114,6 +111,8 @@ class DetectionTrainer(TrainerBase):
 
     def run_step(self) -> None:
         self.parallel.train()
+        if self.options.batch_norm == "frozen":
+            keep_statistics(self.model.backbone.body)
         batch = next(self.batches)
         with torch.autocast(self.device.type, self.dtype or torch.float32, enabled=self.dtype is not None):
             losses = self.parallel(batch)
@@ -230,11 +229,12 @@ class Keeper(hooks.HookBase):
         for logger in self.trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "iteration" and v is not None}, done)
             logger.save()
-        tqdm.write(
-            f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP {row['AP'] or 0:.1f}, "
-            f"AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
-            f"{row['seconds'] / steps * ((self.options.iterations or done) - done) / 60:.0f} minutes left"
-        )
+        with tqdm.external_write_mode():
+            tell(
+                f"Iteration {done}/{self.options.iterations}: loss {row['loss']:.3f}, validation AP "
+                f"{row['AP'] or 0:.1f}, AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
+                f"{row['seconds'] / steps * ((self.options.iterations or done) - done) / 60:.0f} minutes left"
+            )
         if (row["AP"] or 0.0) > self.best:
             self.best = row["AP"] or 0.0
             state = {k: v.detach().cpu().contiguous() for k, v in self.trainer.evaluated.state_dict().items()}
@@ -250,51 +250,3 @@ class Keeper(hooks.HookBase):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.rows = state["best"], state["rows"]
-
-
-def _start(run: Run, options: TrainOptions, dataset: DetectionDataset) -> nn.Module:
-    """A detector with the weights that training starts from."""
-    from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
-    resumes = run.checkpoint.exists()
-    weights = "none" if from_run or resumes else options.weights
-    backbone = ModelCard.read(run.model, "detection").spec  # the file that --backbone named may be gone
-    model = build_detector(backbone, weights, len(dataset.classes), options.tap, options.loss, options.image_size)
-    model.find_at_most(options.max_detections)
-    if best_device().type == "cpu":
-        make_quicker(model)
-    if from_run and not resumes:
-        known = load_detector_weights(model, options.weights, dataset.classes, options.loss)
-        if comm.is_main_process():
-            tell(_started(options.weights, known, dataset.classes))
-    return model
-
-
-def _started(start: str, known: list[str], classes: list[str]) -> str:
-    """The sentence on what a run that training starts from knows of the classes."""
-    if len(known) == len(classes):
-        return f"Started from {start}, which knows all classes."
-    new = [name for name in classes if name not in known]
-    words = f"{some(known, 10)} as there, {some(new, 10)} from scratch" if known else f"none is known: {some(new, 10)}"
-    return f"Started from {start}; classes by name: {words}."
-
-
-def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        (decayed if parameter.ndim > 1 else others).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": options.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    assert options.lr is not None
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, options.lr, momentum=0.9)
-    return torch.optim.AdamW(groups, options.lr)
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that autocast computes in, or None for 32 bits."""
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    return {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.data.preprocessing import LARGEST
 from mixtransfer.detection.compat import prepare_detectron2
+from mixtransfer.detection.coverage import USUAL_SCALES
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
@@ -26,19 +27,31 @@ USUAL_MOST, LARGEST_MOST = 100, 10_000  # detections of an image; COCO counts 10
 
 
 def build_detector(
-    backbone: str | BackboneSpec, weights: str, num_classes: int, tap: str, loss: str, image_size: int | None = None
+    backbone: str | BackboneSpec,
+    weights: str,
+    num_classes: int,
+    tap: str,
+    loss: str,
+    image_size: int | None = None,
+    scales: tuple[float, float] = USUAL_SCALES,
 ) -> "SSDLite":
-    """An SSDLite; for the arguments see ``TrainOptions``, for the last also ``create_backbone``.
+    """An SSDLite; for the arguments see ``TrainOptions``, for the size also ``create_backbone``.
+
+    Args:
+        scales: Of the anchors of the finest and the coarsest level.
 
     Raises:
         UserError: detectron2 is missing, or the backbone cannot be had.
     """
     prepare_detectron2()
+    from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
     from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
     from mixtransfer.detection.ssdlite.model import LOSSES, build_ssdlite
 
     body = SSDLiteBackbone(backbone, weights, None if tap == "auto" else tap, image_size)
-    return build_ssdlite(body, num_classes, LOSSES[loss]())
+    return build_ssdlite(
+        body, num_classes, LOSSES[loss](), SSDAnchorGenerator(min_ratio=scales[0], max_ratio=scales[1])
+    )
 
 
 @dataclass(frozen=True)
@@ -67,9 +80,16 @@ def detector_card(
     category_ids: list[int],
     max_detections: int = USUAL_MOST,
     start: dict[str, str] | None = None,
+    scales: tuple[float, float] = USUAL_SCALES,
 ) -> ModelCard:
     """What ``open_detector`` needs beside the weights, and what they started from."""
-    details = {"tap": tap, "loss": loss, "category_ids": category_ids, "max_detections": max_detections}
+    details = {
+        "tap": tap,
+        "anchors": list(scales),
+        "loss": loss,
+        "category_ids": category_ids,
+        "max_detections": max_detections,
+    }
     details |= {"start": start} if start else {}
     return ModelCard.of("detection", backbone, classes, {"size": size}, details)
 
@@ -85,6 +105,7 @@ def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
     size, ids = values.get("size"), values.get("category_ids")
     most = values.get("max_detections", USUAL_MOST)  # older ones do not say it
     wrong = {
+        "anchors": not are_scales(values.get("anchors", USUAL_SCALES)),
         "max_detections": type(most) is not int or not 1 <= most <= LARGEST_MOST,
         "size": type(size) is not int or not 1 <= size <= LARGEST,
         "tap": values.get("tap") not in get_args(get_type_hints(TrainOptions)["tap"]),
@@ -99,6 +120,19 @@ def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
     return card, values["size"], values["category_ids"]
 
 
+def scales_of(card: ModelCard) -> tuple[float, float]:
+    """The scales of a detector's anchors; older descriptions, which do not say them, are of SSD's own."""
+    low, high = card.details.get("anchors", USUAL_SCALES)
+    return low, high
+
+
+def are_scales(value: Any) -> bool:
+    """Whether something is the scales of anchors: two numbers, 0 < finest < coarsest ≤ 1."""
+    pair = list(value) if isinstance(value, list | tuple) else []
+    numbers = len(pair) == 2 and all(isinstance(number, int | float) for number in pair)
+    return numbers and 0.01 <= pair[0] < pair[1] <= 1
+
+
 def open_detector(folder: Path | str) -> TrainedDetector:
     """Load the detector of a Run.
 
@@ -107,7 +141,9 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     """
     run = Run.open(folder)
     card, size, category_ids = read_detector_card(run.model)
-    model = build_detector(card.spec, "none", len(card.classes), card.details["tap"], card.details["loss"], size)
+    details = card.details
+    scales = scales_of(card)
+    model = build_detector(card.spec, "none", len(card.classes), details["tap"], details["loss"], size, scales)
     run.load_weights(model)
     model.find_at_most(card.details.get("max_detections", USUAL_MOST))
     return TrainedDetector(model.eval(), size, card.classes, category_ids)

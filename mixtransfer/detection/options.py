@@ -17,9 +17,9 @@ class TrainOptions:
         data: A folder of images with boxes as COCO, Roboflow, YOLO, Pascal VOC, Darknet, labelImg, Label Studio or
             Hugging Face (imagefolder) have them, a file that describes one, or coco.
         layout: How the data is laid out, where it could be read in two ways.
-        backbone: A name from `mixtransfer models`, any timm model, or a backbone file.
-        weights: Where to start: imagenet (the backbone's published weights), none (from scratch), a file of backbone
-            weights, or a run of `detect train`, which keeps what it knows of classes of the same name.
+        backbone: A name of `mixtransfer models` or timm, or a backbone file.
+        weights: Start: imagenet (published), none (from scratch), a file of backbone weights, or a run of
+            `detect train`, which keeps what it knows of classes of the same name.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
@@ -29,6 +29,9 @@ class TrainOptions:
         image_size: Side of the square that images are warped to, in pixels.
         tap: Where the map at stride 16 is taken: expanded (as torchvision), stage (cheaper), or auto.
         loss: Of the classes: cross_entropy with hard negatives, or focal.
+        anchors: Finest and coarsest scale in shares of the image, as 0.2,0.95; auto: by the boxes.
+        body_lr: The body's learning rate as a share of the other layers'.
+        batch_norm: Of the body: train updates its statistics, frozen keeps them.
         lr: Peak learning rate; by default by the optimizer.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
@@ -37,11 +40,11 @@ class TrainOptions:
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
-        max_detections: Detections an image has at most; COCO counts 100, images of cells or crops hold more.
-        val_fraction: Share of the training images set aside for validation, where the data has no such part.
-        test_fraction: Share of the images set aside for the test, where the data is not split.
-        split_seed: Seed of these splits, apart from the training's, so that runs share their test part.
-        group_by: A regular expression over paths: images for which it matches the same stay in one part.
+        max_detections: Detections an image has at most; COCO counts 100.
+        val_fraction: About this share validates, if the data has no such part.
+        test_fraction: About this share is tested, if the data is whole.
+        split_seed: Seed of these splits, not the training's: runs share a test part.
+        group_by: A regular expression: images whose paths it matches alike stay in one part.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -65,6 +68,9 @@ class TrainOptions:
     image_size: int = 320
     tap: Literal["auto", "expanded", "stage"] = "auto"
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    anchors: str = "auto"
+    body_lr: float = 1.0
+    batch_norm: Literal["train", "frozen"] = "train"
     lr: float | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float | None = None

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper
@@ -36,7 +37,8 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     check(options)
     dataset = training_boxes(options, run)
     say(dataset.reading)
-    mapper = TrainingMapper(as_detection_augment(options.augment, options.image_size))
+    augment = kept_pipeline(run.augment, options.augment) if run else options.augment
+    mapper = TrainingMapper(as_detection_augment(augment, options.image_size))
     drawn = []
     for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
         views = [mapper(dataset.train[index], seed) for index, seed in batch[:IMAGES]]

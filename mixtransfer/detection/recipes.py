@@ -19,7 +19,7 @@ def read_recipe(path: str) -> dict[str, Any]:
         UserError: The file cannot be read, or says something that no option can.
     """
     prepare_detectron2()
-    from detectron2.config import LazyConfig
+    from detectron2.config import LazyConfig, instantiate
 
     if not Path(path).is_file():
         raise UserError(f"There is no recipe {path}.")
@@ -33,6 +33,7 @@ def read_recipe(path: str) -> dict[str, Any]:
             "weights": model.backbone.weights,
             "tap": model.backbone.tap or "auto",
             "loss": LOSS_NAMES[_name(model.classification_loss)],
+            "anchors": ",".join(map(str, instantiate(model.anchor_generator).scales)),
             "optimizer": _name(optimizer).lower(),
             "lr": optimizer.lr,
             "weight_decay": optimizer.weight_decay,
@@ -54,8 +55,11 @@ def _reject_other_parts(path: str, model: Any) -> None:
 
     from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
 
-    if instantiate(model.anchor_generator).sizes != SSDAnchorGenerator().sizes:
-        raise UserError(f"The recipe {path} changes the anchors, which no option can: train it by detectron2's engine.")
+    own = instantiate(model.anchor_generator)
+    if own.sizes != SSDAnchorGenerator(min_ratio=own.scales[0], max_ratio=own.scales[1]).sizes:
+        raise UserError(
+            f"The recipe {path} changes the anchors' shapes, which no option can: train it by detectron2's engine."
+        )
 
 
 def _name(lazy: Any) -> str:

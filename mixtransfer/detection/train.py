@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,20 @@ from mixtransfer.data.detection.dataset import DetectionDataset, statistics
 from mixtransfer.data.division import counted
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.names import settled
-from mixtransfer.data.own_augment import OBJECT, keep_pipeline
+from mixtransfer.data.own_augment import OBJECT, keep_pipeline, read_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
-from mixtransfer.detection.coverage import anchor_coverage
+from mixtransfer.detection.coverage import USUAL_SCALES, anchor_coverage, fitting_scales
 from mixtransfer.detection.inference import detect
-from mixtransfer.detection.model import LARGEST_MOST, detector_card, open_detector
+from mixtransfer.detection.model import (
+    LARGEST_MOST,
+    are_scales,
+    detector_card,
+    open_detector,
+    read_detector_card,
+    scales_of,
+)
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.device import best_device
@@ -85,6 +93,9 @@ def _train(
         run, options = reopen(options, MACHINE_OPTIONS)
         if not options.machine_rank:
             claims.enter_context(claimed(run.folder))
+        if "anchors" not in run.read_config():  # an older one, which had no choice
+            low, high = USUAL_SCALES
+            options = replace(options, anchors=f"{low},{high}")
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
@@ -93,6 +104,8 @@ def _train(
     if augment is not None:
         options = replace(options, augment=OBJECT)
     check(options)
+    if not run and options.augment not in (*POLICIES, OBJECT):
+        read_pipeline(Path(options.augment))  # before there is a folder
     options = replace(options, data=settled(str(options.data), ("coco",)))
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
@@ -119,6 +132,7 @@ def _train(
             dataset.category_ids,
             options.max_detections,
             start,
+            read_scales(options.anchors),
         ).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
@@ -134,11 +148,43 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     return replace(
         options,
         iterations=iterations,
+        anchors=_anchors(options, dataset),
         lr=lr * min(1, options.batch_size / 16) if options.lr is None else options.lr,
         weight_decay=decay if options.weight_decay is None else options.weight_decay,
         warmup=min(options.warmup, iterations // 5),
         eval_every=options.eval_every or max(1, math.ceil(iterations / 10)),
     )
+
+
+def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
+    """The scales of the anchors: as asked for, those of a run that training starts from, or what fits the boxes."""
+    if options.anchors != "auto":
+        return options.anchors
+    if Run.is_run(options.weights):
+        low, high = scales_of(read_detector_card(Run(Path(options.weights)).model)[0])
+    else:
+        boxes = [record.targets[0] / np.array([record.width, record.height] * 2) for record in dataset.train]
+        labels = np.concatenate([record.targets[1] for record in dataset.train])
+        low, high = fitting_scales(np.concatenate(boxes), labels, options.image_size)
+    return f"{low:g},{high:g}"
+
+
+def read_scales(anchors: str) -> tuple[float, float]:
+    """The scales in ``--anchors``.
+
+    Raises:
+        UserError: They are none.
+    """
+    try:
+        low, high = (float(part) for part in anchors.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not are_scales((low, high)):
+        raise UserError(
+            f"--anchors is {anchors!r}; it takes auto, or the scales of the finest and the coarsest anchors in shares "
+            "of the image, such as 0.1,0.95."
+        )
+    return low, high
 
 
 def check(options: TrainOptions) -> None:
@@ -150,10 +196,14 @@ def check(options: TrainOptions) -> None:
     check_ranges(
         options,
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
-        **dict.fromkeys(("lr", "weight_decay", "warmup", "clip_grad", "seed", "workers", "machine_rank"), AT_LEAST_0),
+        **dict.fromkeys(
+            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "seed", "workers", "machine_rank"), AT_LEAST_0
+        ),
         image_size=(64, 2048),
         max_detections=(1, LARGEST_MOST),
     )
+    if options.anchors != "auto":
+        read_scales(options.anchors)
     gpus = torch.cuda.device_count()
     if isinstance(options.devices, int) and 0 < gpus < options.devices:
         raise UserError(f"--devices {options.devices} needs that many GPUs; this machine has {gpus}.")

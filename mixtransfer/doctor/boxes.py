@@ -92,14 +92,30 @@ def box_findings(
 
 
 def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray) -> np.ndarray:
-    """The largest IoU of each box that is trained on with an anchor, part by part; see ``best_overlap``."""
+    """The largest IoU of each box with an anchor, part by part; see ``best_overlap``."""
     from mixtransfer.detection.coverage import best_overlap
 
-    shares = [
-        part.faults.clipped[part.targets] / np.tile(part.sizes[part.listed.image[part.targets]], 2)
-        for part in parts.values()
-    ]
-    return best_overlap(np.concatenate(shares), anchors)
+    return best_overlap(np.concatenate([_shares(part) for part in parts.values()]), anchors)
+
+
+def training_anchors(parts: dict[str, PartBoxes], size: int) -> np.ndarray:
+    """The anchors that training would have, shape (n, 4); see ``fitting_scales``.
+
+    Args:
+        size: Side in pixels that images are warped to.
+
+    Raises:
+        UserError: detectron2 is missing.
+    """
+    from mixtransfer.detection.coverage import anchors_at, fitting_scales
+
+    part = parts["train" if "train" in parts else "all"]
+    return anchors_at(size, fitting_scales(_shares(part), part.listed.labels[part.targets], size))
+
+
+def _shares(part: PartBoxes) -> np.ndarray:
+    """Boxes to train on, in shares of their images."""
+    return part.faults.clipped[part.targets] / np.tile(part.sizes[part.listed.image[part.targets]], 2)
 
 
 def box_statistics(parts: dict[str, PartBoxes], overlap: np.ndarray | None) -> dict:

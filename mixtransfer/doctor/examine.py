@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps
+from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, training_anchors
 from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
@@ -121,10 +121,8 @@ def _task_of(run: Run, options: DoctorOptions) -> tuple[str, int]:
 
 
 def _overlaps(boxes: dict[str, PartBoxes], size: int) -> np.ndarray | None:
-    from mixtransfer.detection.coverage import default_anchors
-
     try:
-        return overlaps(boxes, default_anchors(size))
+        return overlaps(boxes, training_anchors(boxes, size))
     except UserError:  # without detectron2 everything else can still be said
         return None
 

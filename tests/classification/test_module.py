@@ -154,7 +154,7 @@ def test_options_settle_a_recipe():
     assert Recipe.of(options) == Recipe(
         lr=3e-4, optimizer="sgd", layer_decay=0.7, batch_norm="train", mixup=0.2, cutmix=0.0, seed=5
     )
-    assert Recipe.of(TrainOptions(lr="find", layer_decay=0.7)).lr == Recipe().lr
+    assert Recipe.of(TrainOptions(lr="find", layer_decay=0.7, batch_norm="train")).lr == Recipe().lr
 
 
 def test_a_module_says_what_it_wants_to_see_and_answers_in_shares():
@@ -180,3 +180,13 @@ def test_the_gradient_is_clipped_by_the_recipe_unless_the_trainer_says_otherwise
     module.recipe = Recipe(clip_grad=0.0)
     module.configure_gradient_clipping(None, None, None)
     assert clipped == [limit]
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "rmsprop"}, {"batch_norm": "auto"}, {"lr": 0.0}, {"layer_decay": 1.5}])
+def test_a_recipe_that_cannot_be(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Recipe(**wrong)
+
+
+def test_a_rate_may_be_a_whole_number():
+    assert Recipe.of(TrainOptions(lr=1, layer_decay=1.0, batch_norm="train")).lr == 1

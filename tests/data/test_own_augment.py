@@ -138,3 +138,13 @@ def test_a_view_without_boxes(image):
     view, boxes, labels = as_detection_augment(A.HorizontalFlip(p=1.0), 40)(image, np.empty((0, 4)), np.empty(0), 0)
     assert boxes.shape == (0, 4) and labels.shape == (0,)
     assert np.array_equal(view, warp(np.ascontiguousarray(image[:, ::-1]), 40, 40))
+
+
+def test_a_pipeline_keeps_how_often_it_is_applied(image, tmp_path):
+    seldom = A.Compose([A.InvertImg(p=1.0)], p=0.3)
+    for view in (as_augment(seldom, SEEN), as_augment(saved(seldom, tmp_path, ".yaml"), SEEN)):
+        plain = as_augment(A.NoOp(), SEEN)(image, 0)
+        assert 0.15 < np.mean([not np.array_equal(view(image, seed), plain) for seed in range(100)]) < 0.45
+    boxes = as_detection_augment(seldom, 32)
+    views = {boxes(image, np.array([[0.1, 0.1, 0.9, 0.9]]), np.array([0]), seed)[0].tobytes() for seed in range(30)}
+    assert len(views) == 2

@@ -224,3 +224,10 @@ def test_a_column_of_nothing_but_bytes_holds_images(tmp_path):
     columns = {"image": [encoded(i) for i in range(12)], "label": [0, 1] * 6}
     dataset = load_dataset(f"hf:{write_parquet(tmp_path / 'pq', features, train=columns)}", tmp_path / "root")
     assert sum(map(len, (dataset.train, dataset.val, dataset.test))) == 12
+
+
+def test_what_is_written_out_into_the_folder_itself_is_no_change_of_it(classes, tmp_path, capsys):
+    load_dataset(f"hf:{classes}", classes / "root")
+    capsys.readouterr()
+    load_dataset(f"hf:{classes}", classes / "root")
+    assert "written out" not in capsys.readouterr().err

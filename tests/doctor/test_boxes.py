@@ -110,14 +110,14 @@ def test_default_anchors_are_the_detectors(tmp_path):
     pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     import torch
 
-    from mixtransfer.detection.coverage import default_anchors
+    from mixtransfer.detection.coverage import anchors_at
     from mixtransfer.detection.model import build_detector
 
     model = build_detector("mobilenetv3_small_050", "none", 1, "auto", "cross_entropy").eval()
     for size in (96, 320, 300):
         with torch.inference_mode():
             anchors = model.predict(torch.zeros(1, 3, size, size))[2].numpy()
-        np.testing.assert_allclose(default_anchors(size) * size, anchors, atol=1e-3)
+        np.testing.assert_allclose(anchors_at(size) * size, anchors, atol=1e-3)
 
 
 def test_tiny_boxes_are_said_to_be_out_of_reach(tmp_path, capsys):

@@ -117,7 +117,8 @@ class OwnDetectionAugment:
         albumentations = isinstance(transform, A.BaseCompose | A.BasicTransform)
         self._compose = None
         if albumentations:
-            self._compose = A.Compose(composed(transform).transforms, bbox_params=_in_shares())
+            pipeline = composed(transform)
+            self._compose = A.Compose(pipeline.transforms, bbox_params=_in_shares(), p=pipeline.p)
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int

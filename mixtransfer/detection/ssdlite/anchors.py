@@ -30,6 +30,7 @@ class SSDAnchorGenerator(nn.Module):
         levels: int = 6,
     ) -> None:
         super().__init__()
+        self.scales = min_ratio, max_ratio
         step = (max_ratio - min_ratio) / (levels - 1)
         scales = [min_ratio + step * level for level in range(levels)] + [1.0]
         self.sizes = [_sizes(scale, after, aspect_ratios) for scale, after in zip(scales, scales[1:], strict=False)]

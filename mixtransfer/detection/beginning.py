@@ -1,0 +1,79 @@
+"""What a detector's training begins with: the network and its start, the optimizer, the type to compute in."""
+
+from typing import Any
+
+import torch
+from detectron2.utils import comm
+from torch import nn
+
+from mixtransfer.backbones.folding import fold_batch_norm
+from mixtransfer.backbones.quicker import make_quicker
+from mixtransfer.data.detection.dataset import DetectionDataset
+from mixtransfer.data.lookup import some
+from mixtransfer.detection.model import build_detector, load_detector_weights, scales_of
+from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.ssdlite.model import SSDLite
+from mixtransfer.device import best_device
+from mixtransfer.messages import tell
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
+
+
+def start_network(run: Run, options: TrainOptions, dataset: DetectionDataset) -> SSDLite:
+    """A detector with the weights that training starts from."""
+    from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
+    resumes = run.checkpoint.exists()
+    weights = "none" if from_run or resumes else options.weights
+    card = ModelCard.read(run.model, "detection")
+    backbone = card.spec  # the file that --backbone named may be gone
+    model = build_detector(
+        backbone, weights, len(dataset.classes), options.tap, options.loss, options.image_size, scales_of(card)
+    )
+    model.find_at_most(options.max_detections)
+    if best_device().type == "cpu":
+        make_quicker(model)
+    if options.batch_norm == "frozen":
+        fold_batch_norm(model.backbone.body)
+    if from_run and not resumes:
+        known = load_detector_weights(model, options.weights, dataset.classes, options.loss)
+        if comm.is_main_process():
+            tell(_started(options.weights, known, dataset.classes))
+    return model
+
+
+def keep_statistics(body: nn.Module) -> None:
+    """Have batch norm normalise by the statistics that it has, and keep them."""
+    for module in body.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def _started(start: str, known: list[str], classes: list[str]) -> str:
+    """The sentence on what a run that training starts from knows of the classes."""
+    if len(known) == len(classes):
+        return f"Started from {start}, which knows all classes."
+    new = [name for name in classes if name not in known]
+    words = f"{some(known, 10)} as there, {some(new, 10)} from scratch" if known else f"none is known: {some(new, 10)}"
+    return f"Started from {start}; classes by name: {words}."
+
+
+def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimizer of resolved options; the body has groups of its own where its rate is another."""
+    assert options.lr is not None
+    body = {id(parameter) for parameter in model.backbone.body.parameters()} if options.body_lr != 1 else set()
+    groups: list[dict[str, Any]] = []
+    for of_body, rate in ((False, options.lr), (True, options.lr * options.body_lr))[: 1 + bool(body)]:
+        own = [parameter for parameter in model.parameters() if (id(parameter) in body) is of_body]
+        for decays in (True, False):
+            parameters = [parameter for parameter in own if (parameter.ndim > 1) is decays]
+            groups.append({"params": parameters, "lr": rate, "weight_decay": options.weight_decay if decays else 0.0})
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, options.lr, momentum=0.9)
+    return torch.optim.AdamW(groups, options.lr)
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that autocast computes in, or None for 32 bits."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    return {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]

@@ -1,0 +1,106 @@
+"""Anchors that follow the boxes, and how gently a pretrained body is trained on few images."""
+
+import json
+
+import detecting  # noqa: F401  skips without detectron2
+import numpy as np
+import pytest
+import torch
+from coco_sets import make_coco
+from detect_tiny import tiny
+from detectron2.engine import HookBase
+from torch import nn
+
+from mixtransfer.cli import main
+from mixtransfer.detection.coverage import FINEST, USUAL_SCALES, anchors_at, best_overlap, fitting_scales
+from mixtransfer.detection.model import open_detector, scales_of
+from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.train import read_scales, train
+from mixtransfer.errors import UserError
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
+
+
+def squares(side, count=200, seed=0):
+    corners = np.random.default_rng(seed).uniform(0, 1 - side, (count, 2))
+    return np.concatenate([corners, corners + side], axis=1)
+
+
+@pytest.mark.parametrize(("side", "low", "high"), [(0.6, 0.2, 0.2), (0.25, 0.2, 0.2), (0.08, 0.05, 0.1)])
+def test_the_finest_scale_follows_the_boxes_and_is_no_finer_than_they_need(side, low, high):
+    finest, coarsest = fitting_scales(squares(side), np.zeros(200, int), 320)
+    assert low <= finest <= high and coarsest == USUAL_SCALES[1]
+
+
+def test_rare_small_classes_count_as_much_as_frequent_large_ones():
+    """5 small boxes of one class beside 2,000 large ones of another."""
+    boxes = np.concatenate([squares(0.4, 2000), squares(0.06, 5, seed=1)])
+    assert fitting_scales(boxes, np.repeat([0, 0], [2000, 5]), 320)[0] == USUAL_SCALES[0]
+    finest = fitting_scales(boxes, np.repeat([0, 1], [2000, 5]), 320)
+    assert finest[0] < 0.1
+    reached = [(best_overlap(boxes[2000:], anchors_at(320, scales)) >= 0.5).mean() for scales in (USUAL_SCALES, finest)]
+    assert reached[0] == 0 and reached[1] > 0.3
+
+
+def test_no_boxes_keep_the_usual_scales():
+    assert fitting_scales(np.empty((0, 4)), np.empty(0, int), 320) == USUAL_SCALES and max(FINEST) == USUAL_SCALES[0]
+
+
+def test_a_run_keeps_its_anchors_and_a_start_hands_them_on(tmp_path):
+    data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+    first = train(tiny(data, tmp_path / "first", anchors="0.1,0.8", iterations=1, eval_every=1))
+    card = ModelCard.read(first.model)
+    assert scales_of(card) == (0.1, 0.8) and open_detector(first.folder).model.anchor_generator.scales == (0.1, 0.8)
+    again = train(tiny(data, tmp_path / "again", weights=str(first.folder), iterations=1, eval_every=1))
+    assert scales_of(ModelCard.read(again.model)) == (0.1, 0.8)
+    del card.details["anchors"]  # as older versions wrote it
+    assert scales_of(card) == USUAL_SCALES
+
+
+@pytest.mark.parametrize("anchors", ["0.2", "0.2,0.1", "0,0.9", "a,b", "0.1,1.5", "0.1,0.2,0.3", "nan,0.9"])
+def test_scales_that_are_none(anchors, tmp_path, capsys):
+    with pytest.raises(UserError, match="--anchors is"):
+        read_scales(anchors)
+    assert main(["detect", "train", str(tmp_path), "--anchors", anchors]) == 2
+    assert "takes auto, or the scales" in capsys.readouterr().err
+
+
+def test_each_part_learns_at_its_rate_and_frozen_statistics_stay(tmp_path):
+    data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+    options = tiny(data, tmp_path / "r", iterations=2, eval_every=2, body_lr=0.25, batch_norm="frozen", ema=False)
+    seen = {}
+
+    class See(HookBase):
+        def after_step(self):
+            body = self.trainer.model.backbone.body
+            seen["training"] = {m.training for m in body.modules() if isinstance(m, nn.BatchNorm2d)}
+            seen["others"] = {m.training for m in self.trainer.model.head.modules() if isinstance(m, nn.BatchNorm2d)}
+            seen["means"] = torch.cat([m.running_mean for m in body.modules() if isinstance(m, nn.BatchNorm2d)])
+            seen["groups"] = self.trainer.optimizer.param_groups
+            seen["body"] = {id(p) for p in body.parameters()}
+
+    train(options, hooks=[See()])
+    assert seen["training"] == {False} and seen["others"] == {True} and not seen["means"].any()
+    rates = {id(p) in seen["body"]: group["initial_lr"] for group in seen["groups"] for p in group["params"]}
+    assert rates[True] == pytest.approx(0.25 * rates[False])
+
+
+def test_older_runs_go_on_as_they_began(tmp_path):
+    """Before there was a choice, anchors were SSD's own and all layers learnt at one rate."""
+    data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+
+    def stop(sentence):
+        if sentence.startswith("Training"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(data, tmp_path / "r", iterations=1, eval_every=1), say=stop)
+    run = Run(tmp_path / "r")
+    lines = run.config.read_text().splitlines()
+    new = ("anchors:", "body_lr:", "batch_norm:", "logger:")
+    run.config.write_text("\n".join(line for line in lines if not line.startswith(new)) + "\n")
+    card = json.loads(run.model.read_text())
+    del card["details"]["anchors"]
+    run.model.write_text(json.dumps(card))
+    assert train(TrainOptions(resume=str(run.folder), workers=0)).read_metrics()["test"]
+    assert open_detector(run.folder).model.anchor_generator.scales == USUAL_SCALES
