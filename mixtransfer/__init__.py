@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixtransfer.classification.recipe import Recipe as Recipe
     from mixtransfer.data.load import load_dataset as load_dataset
     from mixtransfer.data.preprocessing import Preprocessing as Preprocessing
+    from mixtransfer.errors import Interrupted as Interrupted
     from mixtransfer.errors import UserError as UserError
     from mixtransfer.hub import push as push
     from mixtransfer.prediction import load as load
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ImageClassifier": "classification.module",
     "ImageDataModule": "classification.datamodule",
+    "Interrupted": "errors",
     "Preprocessing": "data.preprocessing",
     "Recipe": "classification.recipe",
     "Run": "run",

@@ -64,6 +64,9 @@ def train(
 def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: Any) -> "Comparison":
     """Compare backbones on data, or runs that exist already, as `mixtransfer compare` does.
 
+    Trainings and measurements of memory have processes of their own, which import the script that is run: call it
+    below ``if __name__ == "__main__":``.
+
     Args:
         data: A data set to train every backbone on, or two or more runs.
         options: The options of the command by name; ``backbones`` may be a list. See

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixtransfer.backbones.registry import BackboneSpec, list_backbones
+from mixtransfer.console import print_table
 
 
 @dataclass
@@ -80,7 +81,6 @@ def _detectors(rows: list[dict]) -> None:
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     print(title)
@@ -89,7 +89,7 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    print_table(table)
 
 
 def measured(spec: BackboneSpec) -> dict:

@@ -137,3 +137,18 @@ def test_a_command_says_what_this_package_says_and_no_more(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0 and not done.stderr.strip(), done.stderr
         assert not re.search("GPU available|TPU|litlogger|Trainer.fit", done.stdout)
+
+
+def test_a_reader_that_goes_away_is_no_interrupt(monkeypatch, capsys):
+    """As `mixtransfer models | head -1`, in the middle of a table."""
+
+    def write(text):
+        if "mixnet_m" in text:
+            raise BrokenPipeError
+        return len(text)
+
+    monkeypatch.setattr(sys.stdout, "write", write)
+    closed = []
+    monkeypatch.setattr(sys.stderr, "close", lambda: closed.append(None))
+    assert main(["models", "--family", "mixnet"]) == 0
+    assert closed and "Interrupted" not in capsys.readouterr().err

@@ -63,7 +63,14 @@ def check(command: Path, folder: Path) -> None:
     ).stdout.splitlines()  # fmt: skip
     for verb in verbs:
         run([str(command), *verb.split(), "--help"], folder)
-    for words in (["recipes"], ["models", "--family", "mixnet"], ["install-detectron2"], ["demo"], ["detect", "demo"]):
+    short = ["--weights", "none", "--iterations", "1", "--images", "8"]
+    for words in (
+        ["recipes"],
+        ["models", "--family", "mixnet"],
+        ["install-detectron2"],
+        ["demo", "--epochs", "1"],
+        ["detect", "demo", *short],
+    ):
         run([str(command), *words], folder)
     run([str(command), "classify", "train", "--config", "folder", "--print-config"], folder)
 

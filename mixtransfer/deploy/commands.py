@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
-from mixtransfer.console import silent
+from mixtransfer.console import print_table, silent
 from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions, PushOptions
 from mixtransfer.detection.options import PredictOptions as DetectOptions
 from mixtransfer.errors import UserError
@@ -26,7 +26,6 @@ def export(options: ExportOptions) -> int:
 
 def benchmark(options: BenchmarkOptions) -> int:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     from mixtransfer.deploy.benchmark import LABELS
@@ -44,7 +43,7 @@ def benchmark(options: BenchmarkOptions) -> int:
         table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
     for speed in result.speeds:
         table.add_row(*cells(speed))
-    Console().print(table)
+    print_table(table)
     print(peaks(result))
     for runtime, reason in result.unavailable.items():
         print(f"{LABELS[runtime]}: {reason}")
