@@ -121,6 +121,7 @@ def test_the_optimizer_is_what_the_recipe_says(name):
         assert isinstance(optimizer, torch.optim.AdamW)
     assert all(group["weight_decay"] == (0.03 if p.ndim > 1 else 0.0) for group in optimizer.param_groups
                for p in group["params"])  # fmt: skip
+    assert optimizer.defaults["fused"]  # on the CPU, where the default is slow
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert all(group["lr"] == 0.1 * group["lr_scale"] for group in optimizer.param_groups)
     assert rates[id(model.classifier.weight)] == rates[id(model.classifier.bias)] == 0.1
@@ -182,7 +183,9 @@ def test_the_gradient_is_clipped_by_the_recipe_unless_the_trainer_says_otherwise
     assert clipped == [limit]
 
 
-@pytest.mark.parametrize("wrong", [{"optimizer": "rmsprop"}, {"batch_norm": "auto"}, {"lr": 0.0}, {"layer_decay": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"optimizer": "rmsprop"}, {"batch_norm": "auto"}, {"lr": 0.0}, {"lr": -1.0}, {"layer_decay": 1.5}]
+)
 def test_a_recipe_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Recipe(**wrong)
