@@ -1,9 +1,11 @@
 """What a training step does: the loss, against its optimum in closed form."""
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.module import ImageClassifier
@@ -193,3 +195,62 @@ def test_a_recipe_that_cannot_be(wrong):
 
 def test_a_rate_may_be_a_whole_number():
     assert Recipe.of(TrainOptions(lr=1, layer_decay=1.0, batch_norm="train")).lr == 1
+
+
+class Plain(L.LightningDataModule):
+    """Loaders of someone else: batches without positions."""
+
+    def __init__(self, images: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randint(0, 256, (images, 3, 1, 1), dtype=torch.uint8, generator=generator)
+        self.labels = torch.arange(images) % 3
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(self.images, self.labels), 4)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def fitted(recipe: Recipe, epochs: int, **settings) -> tuple[ImageClassifier, L.Trainer, list, Plain]:
+    """A training under a plain Trainer; the rate and torch's seed that each batch saw."""
+    seen = []
+
+    class See(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((trainer.optimizers[0].param_groups[0]["lr"], torch.initial_seed()))
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = L.Trainer(max_epochs=epochs, callbacks=[See()], num_sanity_val_steps=0, **quiet, **settings)
+    module, data = ImageClassifier(Pixels(3), PLAIN, recipe), Plain(16)
+    trainer.fit(module, data)
+    return module, trainer, seen, data
+
+
+def test_warmup_counts_steps_where_gradients_are_accumulated():
+    """4 batches an epoch, 2 a step: a warm-up of one epoch takes 2 of the 6 steps of 3 epochs."""
+    recipe = Recipe(lr=1e-3, layer_decay=1.0, warmup_epochs=1.0, ema=False)
+    _, _, seen, _ = fitted(recipe, 3, accumulate_grad_batches=2)
+    rates = [rate for rate, _ in seen][::2]
+    steps = np.arange(6)
+    expected = 1e-3 * np.minimum(1, (steps + 1) / 3) * 0.5 * (1 + np.cos(np.pi * steps / 6))
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_each_epoch_draws_from_a_seed_of_its_own_and_the_same_again():
+    recipe = Recipe(layer_decay=1.0, ema=False, seed=3)
+    first, again, other = (fitted(one, 6)[2] for one in (recipe, recipe, Recipe(layer_decay=1.0, ema=False, seed=4)))
+    seeds = [seed for _, seed in first][::4]
+    assert len(set(seeds)) == 6 and first == again
+    assert not set(seeds) & {seed for _, seed in other}
+
+
+def test_batches_without_positions_are_evaluated_in_their_order():
+    module, trainer, _, data = fitted(Recipe(layer_decay=1.0, ema=False), 1)
+    trainer.test(module, data, verbose=False)
+    said = module.take_predictions()
+    assert said.labels.tolist() == data.labels.tolist()
+    with torch.no_grad():
+        expected = module(data.images).softmax(1).numpy()
+    np.testing.assert_allclose(said.probabilities, expected, atol=1e-6)
+    assert float(trainer.callback_metrics["test_top1"]) == pytest.approx((said.predicted == said.labels).mean())
