@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Options = TypeVar("Options", bound="DataclassInstance")
+HIDDEN = {"hidden": True}  # metadata of a field that no help shows, because only files and programs set it
 
 
 def parse(name: str, cls: type[Options], positionals: dict[str, str | None], argv: Sequence[str]) -> Options:
@@ -89,13 +90,14 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
             continue
         option = "--" + field.name.replace("_", "-")
         default = None if field.default is MISSING else field.default
-        if hints[field.name] is bool:
+        if hints[field.name] in (bool, bool | None):
             parser.add_argument(option, action=ActionYesNo, nargs="?", default=default, help=helps[field.name])
         else:
             kind = hints[field.name]
             shown, text = metavar(field.name, kind), helps[field.name]
             if "|" not in shown:
                 text = with_choices(text, kind)
+            text = SUPPRESS if field.metadata.get("hidden") else text
             parser.add_argument(option, type=kind, default=default, metavar=shown, help=text)
     return parser
 

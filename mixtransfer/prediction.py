@@ -166,7 +166,7 @@ class DetectionModel(_Model[Objects]):
         self._detector = detector
 
     def _batch(self, images: list[Image.Image]) -> list[Objects]:
-        views = [square_view(image, self._detector.size) for image in images]
+        views = [square_view(image, self._detector.square) for image in images]
         found = self._detector.detect(views, [image.size for image in images])
         return [Objects(self.classes, one.boxes, one.scores, one.labels) for one in found]
 

@@ -51,18 +51,19 @@ def images_of_run(run: Run, data_root: str | None = None, check: bool = True) ->
     return load_dataset(data, data_root or recorded_root, check=check, split=split, layout=layout)
 
 
-def boxes_of_run(run: Run, data_root: str | None = None) -> DetectionDataset:
+def boxes_of_run(run: Run, data_root: str | None = None, only: str | None = None) -> DetectionDataset:
     """The images with boxes of a detector's run, as far as they are still there, in its parts.
 
     Args:
         data_root: Where named datasets live; by default as in training.
+        only: See ``load_detection_dataset``.
 
     Raises:
         UserError: The data is gone or has other classes, or the run keeps no split.
     """
     split = read_split(run)
     data, recorded_root, layout = _place(run, ("coco",))
-    return load_detection_dataset(data, data_root or recorded_root, layout=layout, split=split)
+    return load_detection_dataset(data, data_root or recorded_root, layout=layout, split=split, only=only)
 
 
 def training_images(options, run: Run | None = None, split: Split | None = None, check: bool = True) -> ImageDataset:

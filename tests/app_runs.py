@@ -26,11 +26,12 @@ def classifier(folder: Path, classes: list[str], seed: int = 0) -> Path:
 def detector(folder: Path, classes: list[str], seed: int = 0) -> Path:
     """A detector with random weights for 64 pixels, which finds a lot of nothing."""
     from mixtransfer.detection.model import build_detector, detector_card
+    from mixtransfer.detection.spec import DetectorSpec
 
     torch.manual_seed(seed)
-    network = build_detector(BACKBONE, "none", len(classes), "auto", "cross_entropy")
+    network = build_detector(BACKBONE, "none", len(classes))
     ids = list(range(1, len(classes) + 1))
-    return _write(folder, detector_card(backbone_spec(BACKBONE), "auto", "cross_entropy", 64, classes, ids), network)
+    return _write(folder, detector_card(backbone_spec(BACKBONE), DetectorSpec(image_size=64), classes, ids), network)
 
 
 def _write(folder: Path, card: ModelCard, network: torch.nn.Module) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mixtransfer.data.detection.demo import write_digits_on_photos
 from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import build_detector
 from mixtransfer.detection.scores import coco_scores
@@ -36,11 +37,11 @@ def main() -> None:
         dataset = load_detection_dataset(str(write_digits_on_photos(Path(folder) / "set", 40, 10)))
         made = [*dataset.train, *dataset.val, *dataset.test]
         records = [replace(made[i % len(made)], image_id=i + 1) for i in range(arguments.images)]
-        model = build_detector(arguments.backbone, "none", len(dataset.classes), "auto", "cross_entropy").eval()
+        model = build_detector(arguments.backbone, "none", len(dataset.classes)).eval()
         model.score_threshold = 0.0
         peaks, found = {}, []
         for part in (records[: arguments.images // 10], records[arguments.images // 10 :]):
-            found += detect(model, part, SIZE)
+            found += detect(model, part, Square(SIZE))
             peaks[len(found)] = peak()
         coco_scores(records, found, dataset.classes, dataset.category_ids)
     for count, memory in peaks.items():

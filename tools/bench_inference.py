@@ -115,7 +115,7 @@ def detector_calls(folder: Path) -> Calls:
     """SSDLite MixNet-S from an image of the right size to boxes: eager PyTorch, and exports with everything inside."""
     from mixtransfer.detection.model import build_detector
 
-    detector = build_detector("mixnet_s", "none", 80, "auto", "cross_entropy").eval()
+    detector = build_detector("mixnet_s", "none", 80).eval()
     settle(detector.backbone, DETECTOR_SIZE)
     image = np.random.default_rng(0).integers(0, 256, (DETECTOR_SIZE, DETECTOR_SIZE, 3), np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous()

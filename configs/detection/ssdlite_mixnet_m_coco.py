@@ -8,6 +8,6 @@
 # Measured with this recipe: not yet (needs GPUs and the dataset).
 
 from .common.model import model
-from .common.torchvision_660_epochs import optimizer, train
+from .common.torchvision_660_epochs import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.name = "mixnet_m"

@@ -6,7 +6,7 @@
 # At r training images/s that is 70 million / r seconds.
 # Measured with this recipe: not yet (needs GPUs and the dataset).
 
-from .common.mmdetection_600_epochs import optimizer, train
+from .common.mmdetection_600_epochs import dataloader, lr_multiplier, optimizer, train
 from .common.model import model
 
 model.backbone.name = "mobilenetv1_100.mixconv357"

@@ -7,6 +7,6 @@
 # Measured with this recipe: not yet (needs GPUs and the dataset).
 
 from .common.model import model
-from .common.torchvision_660_epochs import optimizer, train
+from .common.torchvision_660_epochs import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.name = "mobilenetv3_large_100"

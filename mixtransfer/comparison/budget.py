@@ -143,8 +143,11 @@ def _classification(options) -> tuple[Callable[[], None], int, int]:
 def _detection(options) -> tuple[Callable[[], None], int, int]:
     """A training step, and the numbers of images, which do not matter here."""
     from mixtransfer.detection.model import build_detector
+    from mixtransfer.detection.spec import DetectorSpec, read_scales
 
-    model = build_detector(options.backbone, "none", 20, options.tap, options.loss).train()
+    anchors = DetectorSpec.anchors if options.anchors == "auto" else read_scales(options.anchors)
+    spec = DetectorSpec(options.image_size, tap=options.tap, anchors=anchors, loss=options.loss)
+    model = build_detector(options.backbone, "none", 20, spec).train()
     from detectron2.structures import Boxes, Instances  # after what prepares detectron2
 
     device = best_device()

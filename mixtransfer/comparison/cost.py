@@ -110,7 +110,7 @@ def _open(run: Run, task: str) -> tuple[torch.nn.Module, int]:
     from mixtransfer.detection.model import open_detector
 
     detector = open_detector(run.folder)
-    return detector.model, detector.size
+    return detector.model, detector.spec.image_size
 
 
 def _size(model: torch.nn.Module, size: int, task: str) -> tuple[int, int]:

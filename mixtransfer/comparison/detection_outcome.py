@@ -90,7 +90,7 @@ def _truth(run: Run) -> dict:
     from mixtransfer.data.detection.coco import coco_json
     from mixtransfer.run_data import boxes_of_run
 
-    dataset = boxes_of_run(run)
+    dataset = boxes_of_run(run, only="test")
     return coco_json(dataset.test, dataset.classes, dataset.category_ids)
 
 

@@ -88,7 +88,11 @@ def detect(options: DetectOptions) -> int:
     from mixtransfer.detection.predict import check_threshold
 
     check_threshold(options.threshold)
-    return predict(options, ExportedDetector(options.run, options.threshold))
+    for name in ("nms", "class_agnostic"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is settled in exported files: export the run with {option}.")
+    return predict(options, ExportedDetector(options.run, options.threshold, options.classes))
 
 
 def _is_export(options: ClassifyOptions | DetectOptions) -> bool:

@@ -8,12 +8,14 @@ from pathlib import Path
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.metadata import Metadata
+from mixtransfer.deploy.network import CANDIDATES
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
 from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
 from mixtransfer.deploy.source import Source, images_of, open_source
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.ranges import SHARE, check_ranges
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,15 @@ def export(options: ExportOptions) -> Written:
         raise UserError(f"--check is {options.check}; at least one image must be compared.")
     if options.int8:
         check_int8(options)
-    source = open_source(options.run)
+    check_ranges(options, nms=SHARE, min_score=SHARE, max_detections=(1, CANDIDATES))
+    source = open_source(
+        options.run,
+        options.classes,
+        nms=options.nms,
+        class_agnostic=options.class_agnostic,
+        min_score=options.min_score,
+        max_detections=options.max_detections,
+    )
     if options.raw and source.task != "detection":
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
     target = _target(options, kind.suffixes[0])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.machine import package_versions
 
 KEY = "mixtransfer"
+CROP_MODES = {"warp": "squash", "letterbox": "border"}  # timm's names of the ways of ``Square``
 OUTPUTS = {
     "classification": (["logits"],),
     "detection": (["boxes", "scores", "labels"], ["logits", "deltas", "anchors"]),
@@ -79,8 +81,12 @@ class Metadata:
         numbers, weights, threshold, limit = (
             self.details[name] for name in ("category_ids", "box_weights", "nms_threshold", "limit")
         )
+        agnostic, least, only = (self.details.get(name) for name in ("class_agnostic", "min_score", "only"))
         return (
-            len(numbers) == count
+            agnostic in (None, False, True)  # older files say none of these three
+            and (least is None or (isinstance(least, int | float) and 0 <= least <= 1))
+            and (only is None or all(type(label) is int and 0 <= label < count for label in only))
+            and len(numbers) == count
             and all(type(number) is int for number in numbers)
             and self.details["loss"] in ("cross_entropy", "focal")
             and len(weights) == 4
@@ -104,3 +110,8 @@ class Metadata:
         found = labels.shape[-1] if labels.ndim else 0
         fit = shapes == [(images, found, 4), (images, found), (images, found)]
         return fit and labels.min(initial=0) >= 0 and labels.max(initial=0) < classes
+
+
+def square_of(preprocessing: Preprocessing) -> Square:
+    """What a detector is shown of an image; older files have "center" for a warp."""
+    return Square(preprocessing.size, "letterbox" if preprocessing.crop_mode == CROP_MODES["letterbox"] else "warp")

@@ -1,6 +1,6 @@
 """The networks that are exported: plain tensors in, plain tensors out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,21 @@ class Rule:
 
     merge: bool | Callable[[MixConv2d], bool] = True
     pointwise: str = "grouped"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How detections are chosen: see ``DetectorSpec``.
+
+    Attributes:
+        only: Labels of the classes that are found; None: all.
+    """
+
+    nms: float
+    limit: int
+    class_agnostic: bool = False
+    min_score: float = 0.0
+    only: Sequence[int] | None = None
 
 
 class ExportNetwork(nn.Module):
@@ -84,7 +99,9 @@ class ExportDetector(ExportNetwork):
         self.backbone, self.head, self.raw = fused.backbone, fused.head, raw
         self.outputs = ("logits", "deltas", "anchors") if raw else ("boxes", "scores", "labels")
         self.scores: Callable[[torch.Tensor], torch.Tensor] = model.classification_loss.scores
-        self.nms_threshold, self.limit = model.nms_threshold, model.detections_per_image
+        self.choice = Choice(
+            model.nms_threshold, model.detections_per_image, model.class_agnostic, model.score_threshold, model.only
+        )
         self.weights = model.box_transform.weights
         with torch.inference_mode():
             *_, anchors = fused.predict(torch.zeros(1, 3, self.size, self.size))
@@ -95,7 +112,7 @@ class ExportDetector(ExportNetwork):
         if self.raw:
             return logits, deltas, self.anchors.clone()
         boxes = decode(deltas, self.anchors, self.weights).clamp(0, self.size)
-        return suppress(boxes, self.scores(logits), self.size, self.nms_threshold, self.limit)
+        return suppress(boxes, self.scores(logits), self.size, self.choice)
 
 
 def decode(deltas: torch.Tensor, anchors: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
@@ -109,7 +126,7 @@ def decode(deltas: torch.Tensor, anchors: torch.Tensor, weights: tuple[float, ..
 
 
 def suppress(
-    boxes: torch.Tensor, scores: torch.Tensor, size: int, threshold: float, limit: int
+    boxes: torch.Tensor, scores: torch.Tensor, size: int, choice: Choice
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``best_detections`` of a whole batch with shapes that do not depend on the values.
 
@@ -119,15 +136,20 @@ def suppress(
     Args:
         boxes: (n, anchors, 4), between 0 and ``size``.
         scores: (n, anchors, classes).
+        choice: How they are chosen.
     """
     count, anchors, classes = scores.shape
+    if choice.only is not None:
+        scores = scores * scores.new_tensor([float(label in choice.only) for label in range(classes)])
     top, index = scores.flatten(1).topk(min(CANDIDATES, anchors * classes))
     labels = index % classes
     found = boxes.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
     # Classes side by side and images one below the other, so that one suppression serves them all.
     image = torch.arange(count, device=boxes.device)[:, None].expand_as(labels)
-    place = torch.stack((labels, image), -1).to(boxes.dtype) * (size + 1)
-    kept = nms((found + place.repeat(1, 1, 2)).flatten(0, 1), top.flatten(), threshold)
+    column = torch.zeros_like(labels) if choice.class_agnostic else labels
+    place = torch.stack((column, image), -1).to(boxes.dtype) * (size + 1)
+    kept = nms((found + place.repeat(1, 1, 2)).flatten(0, 1), top.flatten(), choice.nms)
     mask = torch.zeros_like(top).flatten().scatter(0, kept, torch.ones_like(kept, dtype=top.dtype))
-    best, order = (top * mask.view_as(top)).topk(min(limit, top.shape[1]))
+    top = top * mask.view_as(top) * (top > choice.min_score)
+    best, order = top.topk(min(choice.limit, top.shape[1]))
     return found.gather(1, order[..., None].expand(-1, -1, 4)), best, labels.gather(1, order)

@@ -19,6 +19,11 @@ class ExportOptions:
         preprocess: Take images as they decode, uint8 (n, height, width, 3), and normalise them in the graph; by
             default it takes normalised float32 (n, 3, height, width).
         raw: Of a detector, leave decoding and non-maximum suppression out: class logits, box deltas and anchors.
+        nms: Of a detector, overlap (IoU) from which on the worse of two is dropped; by default as in training.
+        class_agnostic: Drop it whatever the classes of the two are; by default as in training.
+        min_score: Smallest score that a detector gives; by default as in training.
+        max_detections: Detections an image has at most; by default as in training.
+        classes: Of a detector, names of the classes to find, with commas between; by default all.
         int8: Quantize to 8-bit integers by post-training quantization, calibrated on training images of the run's data
             (onnx and openvino).
         int8_limit: Points of accuracy, or average precision, on the validation images that int8 may cost; if it costs
@@ -33,6 +38,11 @@ class ExportOptions:
     output: str | None = None
     preprocess: bool = False
     raw: bool = False
+    nms: float | None = None
+    class_agnostic: bool | None = None
+    min_score: float | None = None
+    max_detections: int | None = None
+    classes: str | None = None
     int8: bool = False
     int8_limit: float = 1.0
     images: str | None = None

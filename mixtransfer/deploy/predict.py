@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from mixtransfer.deploy.exported import Exported, open_exported
-from mixtransfer.deploy.network import decode, suppress
+from mixtransfer.deploy.metadata import square_of
+from mixtransfer.deploy.network import Choice, decode, suppress
+from mixtransfer.detection.model import labels_of
 from mixtransfer.detection.scores import Detections
 from mixtransfer.errors import UserError
 
@@ -32,27 +34,32 @@ class ExportedDetector:
     Args:
         file: Its path, or as it was opened.
         threshold: The smallest score to return.
+        only: Classes to find, with commas between; by default all.
 
     Raises:
         UserError: The file cannot be used, or is a classifier.
     """
 
-    def __init__(self, file: str | Exported, threshold: float):
+    def __init__(self, file: str | Exported, threshold: float, only: str | None = None):
         self.exported, self.threshold = _open(file, "detection"), threshold
-        self.classes, self.size = self.exported.classes, self.exported.preprocessing.size
+        self.classes, self.square = self.exported.classes, square_of(self.exported.preprocessing)
+        self.only = labels_of(only, self.classes)
         self.category_ids = self.exported.metadata.details["category_ids"]
         self.most = int(self.exported.metadata.details.get("limit", 100))
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())
         if "logits" in outputs:
-            outputs = finish(outputs, self.size, self.exported.metadata.details)
+            outputs = finish(outputs, self.square.size, self.exported.metadata.details)
         found = []
         for i, size in enumerate(sizes):
             boxes, scores, labels = (outputs[name][i] for name in ("boxes", "scores", "labels"))
             kept = (scores > self.threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-            scale = np.array([*size, *size], np.float32) / self.size
-            found.append(Detections(i, boxes[kept] * scale, scores[kept], labels[kept].astype(np.int64)))
+            if self.only is not None:
+                kept &= np.isin(labels, self.only)
+            boxes = self.square.back(boxes[kept], *size)
+            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            found.append(Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64)))
         return found
 
 
@@ -61,7 +68,14 @@ def finish(raw: dict[str, np.ndarray], size: int, details: dict) -> dict[str, np
     logits, deltas, anchors = (torch.from_numpy(raw[name]) for name in ("logits", "deltas", "anchors"))
     scores = logits.softmax(-1)[..., :-1] if details["loss"] == "cross_entropy" else logits.sigmoid()
     boxes = decode(deltas, anchors, details["box_weights"]).clamp(0, size)
-    found = suppress(boxes, scores, size, details["nms_threshold"], details["limit"])
+    choice = Choice(
+        details["nms_threshold"],
+        details["limit"],
+        details.get("class_agnostic") or False,
+        details.get("min_score") or 0.0,
+        details.get("only"),
+    )
+    found = suppress(boxes, scores, size, choice)
     return dict(zip(("boxes", "scores", "labels"), (part.numpy() for part in found), strict=True))
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mixtransfer.deploy.exported import Exported, open_exported, openvino_core
 from mixtransfer.deploy.formats import quiet
-from mixtransfer.deploy.metadata import KEY
+from mixtransfer.deploy.metadata import KEY, square_of
 from mixtransfer.deploy.network import Rule
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.source import Source
@@ -242,8 +242,8 @@ def _of_detector(source: Source) -> LabelledViews:
             answer = exported(view[None])
             boxes, scores, labels = (answer[name][0] for name in ("boxes", "scores", "labels"))
             kept = scores > 0
-            scale = np.array([record.width, record.height] * 2, np.float32) / source.preprocessing.size
-            found.append(Detections(record.image_id, boxes[kept] * scale, scores[kept], labels[kept]))
+            boxes = square_of(source.preprocessing).back(boxes[kept], record.width, record.height)
+            found.append(Detections(record.image_id, boxes, scores[kept], labels[kept]))
         return coco_scores(records, found, source.classes, source.details["category_ids"]).ap["AP"] or 0.0
 
     chosen = _spread(len(dataset.train), CALIBRATION)

@@ -12,6 +12,7 @@ from torch import nn
 
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.deploy.metadata import CROP_MODES, square_of
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
@@ -64,9 +65,7 @@ class Source:
     def view(self, image: Image.Image) -> np.ndarray:
         """What the network is shown of an image, uint8 (size, size, 3)."""
         if self.task == "detection":
-            from mixtransfer.data.detection.augment import warp
-
-            return warp(np.asarray(image), self.preprocessing.size, self.preprocessing.size)
+            return square_of(self.preprocessing).view(np.asarray(image))
         return self.preprocessing.central_view(image)
 
     def reference(self, raw: bool) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
@@ -106,8 +105,11 @@ def _detector_reference(model: Any, raw: bool) -> Callable[[torch.Tensor], dict[
     return answer
 
 
-def open_source(folder: Path | str) -> Source:
+def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> Source:
     """The model of a run of either task.
+
+    Args:
+        only, choice: Of a detector, see ``TrainedDetector.finding``.
 
     Raises:
         UserError: The folder is no run, or its files are damaged.
@@ -117,20 +119,27 @@ def open_source(folder: Path | str) -> Source:
     if card.task == "classification":
         from mixtransfer.classification.model import open_classifier
 
+        for name in ("classes" if only is not None else None, *(key for key, value in choice.items() if value)):
+            if name:
+                raise UserError(f"--{name.replace('_', '-')} is for detectors; {folder} holds a classifier.")
         trained = open_classifier(folder)
         return Source(run, card.task, card.backbone, trained.model, trained.preprocessing, trained.classes)
     from mixtransfer.detection.model import open_detector
 
-    detector = open_detector(folder)
+    detector = open_detector(folder).finding(only, **choice)
     model = detector.model
     mean, std = (tuple((buffer / 255).flatten().tolist()) for buffer in (model.pixel_mean, model.pixel_std))
-    preprocessing = Preprocessing(detector.size, 1.0, "bilinear", mean, std)
+    square = detector.spec.square
+    preprocessing = Preprocessing(square.size, 1.0, "bilinear", mean, std, CROP_MODES[square.resize])
     details = {
         "category_ids": detector.category_ids,
         "loss": card.details["loss"],
         "box_weights": list(model.box_transform.weights),
         "nms_threshold": model.nms_threshold,
         "limit": model.detections_per_image,
+        "class_agnostic": model.class_agnostic,
+        "min_score": model.score_threshold,
+        "only": model.only,
     }
     return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
 

@@ -8,36 +8,29 @@ from torch import nn
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
-from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.lookup import some
-from mixtransfer.detection.model import build_detector, load_detector_weights, scales_of
+from mixtransfer.detection.model import Card, build_detector, load_detector_weights
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.ssdlite.model import SSDLite
 from mixtransfer.device import best_device
 from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 
 
-def start_network(run: Run, options: TrainOptions, dataset: DetectionDataset) -> SSDLite:
-    """A detector with the weights that training starts from."""
+def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDLite:
+    """A detector with the weights that training starts from; if it resumes a checkpoint, with any."""
     from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
-    resumes = run.checkpoint.exists()
     weights = "none" if from_run or resumes else options.weights
-    card = ModelCard.read(run.model, "detection")
-    backbone = card.spec  # the file that --backbone named may be gone
-    model = build_detector(
-        backbone, weights, len(dataset.classes), options.tap, options.loss, options.image_size, scales_of(card)
-    )
-    model.find_at_most(options.max_detections)
+    card, spec, _ = described
+    model = build_detector(card.spec, weights, len(card.classes), spec)  # the file that --backbone named may be gone
     if best_device().type == "cpu":
         make_quicker(model)
     if options.batch_norm == "frozen":
         fold_batch_norm(model.backbone.body)
     if from_run and not resumes:
-        known = load_detector_weights(model, options.weights, dataset.classes, options.loss)
+        known = load_detector_weights(model, options.weights, card.classes, spec.loss)
         if comm.is_main_process():
-            tell(_started(options.weights, known, dataset.classes))
+            tell(_started(options.weights, known, card.classes))
     return model
 
 
@@ -58,18 +51,24 @@ def _started(start: str, known: list[str], classes: list[str]) -> str:
 
 
 def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimizer of resolved options; the body has groups of its own where its rate is another."""
+    """The optimizer of resolved options; the body has groups of its own where its rate is another.
+
+    A recipe may set the optimizer's other arguments, and have norms and biases decay too.
+    """
     assert options.lr is not None
+    recipe = options.recipe or {}
+    more = recipe.get("optimizer", {})
+    kept = options.weight_decay if recipe.get("norm_decay") else 0.0
     body = {id(parameter) for parameter in model.backbone.body.parameters()} if options.body_lr != 1 else set()
     groups: list[dict[str, Any]] = []
     for of_body, rate in ((False, options.lr), (True, options.lr * options.body_lr))[: 1 + bool(body)]:
         own = [parameter for parameter in model.parameters() if (id(parameter) in body) is of_body]
         for decays in (True, False):
             parameters = [parameter for parameter in own if (parameter.ndim > 1) is decays]
-            groups.append({"params": parameters, "lr": rate, "weight_decay": options.weight_decay if decays else 0.0})
+            groups.append({"params": parameters, "lr": rate, "weight_decay": options.weight_decay if decays else kept})
     if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, options.lr, momentum=0.9)
-    return torch.optim.AdamW(groups, options.lr)
+        return torch.optim.SGD(groups, options.lr, **{"momentum": 0.9, **more})
+    return torch.optim.AdamW(groups, options.lr, **more)
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

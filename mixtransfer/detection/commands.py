@@ -47,7 +47,15 @@ def predict(options: PredictOptions, detector=None) -> int:
     from mixtransfer.detection.predict import RunDetector, print_found
     from mixtransfer.detection.predict import predict as predict_run
 
-    detector = detector or RunDetector(options.run, options.device, options.threshold, options.max_detections)
+    detector = detector or RunDetector(
+        options.run,
+        options.device,
+        options.threshold,
+        options.max_detections,
+        options.classes,
+        options.nms,
+        options.class_agnostic,
+    )
     form = "json" if options.json else options.format
 
     def say(sentence: str) -> None:

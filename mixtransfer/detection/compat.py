@@ -44,7 +44,7 @@ def prepare_detectron2() -> None:
 def launch(function: Callable, devices: int, num_nodes: int, machine_rank: int, url: str, args: tuple) -> None:
     """Call ``function(*args)`` in several processes by detectron2's ``launch``: one a GPU, on all machines.
 
-    Without a GPU they are processes of this machine that talk by gloo, which the ``launch`` of v0.6 refuses.
+    Without a GPU they are processes that talk by gloo, which the ``launch`` of v0.6 refuses.
     """
     import torch
 
@@ -54,15 +54,18 @@ def launch(function: Callable, devices: int, num_nodes: int, machine_rank: int, 
         launch_on_gpus(function, devices, num_nodes, machine_rank, url, args)
         return
     with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/meeting"
-        torch.multiprocessing.spawn(_on_the_cpu, (devices, meeting, function, args), nprocs=devices)
+        meeting = f"file://{folder}/meeting" if url == "auto" else url
+        world, first = devices * num_nodes, devices * machine_rank
+        torch.multiprocessing.spawn(_on_the_cpu, (devices, world, first, meeting, function, args), nprocs=devices)
 
 
-def _on_the_cpu(rank: int, processes: int, meeting: str, function: Callable, args: tuple) -> None:
+def _on_the_cpu(
+    rank: int, processes: int, world: int, first: int, meeting: str, function: Callable, args: tuple
+) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=processes, rank=rank)
+    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=world, rank=first + rank)
     function(*args)
     torch.distributed.destroy_process_group()
 
@@ -111,7 +114,12 @@ def _former_names() -> Iterator[None]:
 def _complete_python_files() -> None:
     """Give the Python files of v0.6 what they import or use and no longer, or never, find."""
     # Deformable convolutions and rotated boxes import the operators, which only they use.
-    sys.modules.setdefault("detectron2._C", ModuleType("detectron2._C", "Stands in for the compiled operators."))
+    operators = ModuleType("detectron2._C", "Stands in for the compiled operators.")
+    # What detectron2 writes at the head of a training's log.
+    vars(operators).update(
+        get_compiler_version=lambda: "none: Python files only", get_cuda_version=lambda: "none", has_cuda=lambda: False
+    )
+    sys.modules.setdefault("detectron2._C", operators)
     # The evaluator wants the compiled COCOeval; pycocotools' own gives the same numbers.
     evaluation = ModuleType("detectron2.evaluation.fast_eval_api", "Stands in for the compiled COCOeval.")
     vars(evaluation)["COCOeval_opt"] = import_module("pycocotools.cocoeval").COCOeval

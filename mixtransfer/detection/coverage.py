@@ -2,56 +2,62 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from mixtransfer.data.detection.dataset import LARGE, SMALL, Record
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.mistakes import box_iou
+from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec
 
 CHUNK = 512  # boxes that are held against all anchors at once
-USUAL_SCALES = 0.2, 0.95  # SSD's
 FINEST = (0.2, 0.15, 0.12, 0.1, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
 NEARLY = 0.01
 MOST_BOXES = 5000  # that are looked at
 
 
 @torch.inference_mode()
-def anchor_coverage(model: Any, records: Sequence[Record], size: int) -> dict[str, float | None]:
+def anchor_coverage(model: Any, records: Sequence[Record], square: Square) -> dict[str, float | None]:
     """The share of boxes that some anchor overlaps by IoU 0.5 or more: of all, small, medium and large ones.
 
     Args:
         model: An ``SSDLite``.
-        size: Side in pixels of the square that images are warped to.
+        square: What it is shown of each image.
     """
     device = next(model.parameters()).device
-    anchors = model.eval().predict(torch.zeros(1, 3, size, size, device=device))[2].cpu().numpy()
-    boxes = [record.targets[0] / np.array([record.width, record.height] * 2) for record in records]
+    image = torch.zeros(1, 3, square.size, square.size, device=device)
+    anchors = model.eval().predict(image)[2].cpu().numpy() / square.size
+    boxes = [target_shares(record, square) for record in records]
     areas = [record.area[~record.crowd] for record in records]
-    covered = best_overlap(np.concatenate(boxes), anchors / size) >= 0.5
+    covered = best_overlap(np.concatenate(boxes), anchors) >= 0.5
     return shares_by_size(covered, np.concatenate(areas))
 
 
-def anchors_at(size: int, scales: tuple[float, float] = USUAL_SCALES) -> np.ndarray:
-    """The anchors of a detector at ``size`` pixels, in shares of the image, shape (n, 4).
+def target_shares(record: Record, square: Square) -> np.ndarray:
+    """The boxes to train on, (n, 4), in shares of the square that a detector is shown of their image."""
+    return square.into(record.targets[0], record.width, record.height) / square.size
 
-    Args:
-        scales: Of the finest and the coarsest level, in shares of the image.
+
+def anchors_of(spec: DetectorSpec) -> np.ndarray:
+    """The anchors of a detector, in shares of its square, shape (n, 4).
 
     Raises:
         UserError: detectron2 is missing.
     """
     from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
 
+    size = spec.image_size
     sides = [math.ceil(size / 16)]
     while len(sides) < 6:
         sides.append(math.ceil(sides[-1] / 2))
-    generator = SSDAnchorGenerator(min_ratio=scales[0], max_ratio=scales[1])
+    generator = SSDAnchorGenerator(spec.aspect_ratios, *spec.anchors)
     return generator([(side, side) for side in sides], (size, size)).numpy() / size
 
 
-def fitting_scales(boxes: np.ndarray, labels: np.ndarray, size: int) -> tuple[float, float]:
+def fitting_scales(boxes: np.ndarray, labels: np.ndarray, spec: DetectorSpec) -> tuple[float, float]:
     """Scales of anchors that reach the boxes to train on, each class counting alike.
 
     SSD learns a box by the anchors that overlap it by half. Of the scales in ``FINEST`` the largest is taken that
@@ -60,9 +66,9 @@ def fitting_scales(boxes: np.ndarray, labels: np.ndarray, size: int) -> tuple[fl
     44 %, and of BCCD's small platelets 59 % instead of half a percent (320 pixels, 2026-11-26).
 
     Args:
-        boxes: Corners in shares of the image, shape (n, 4).
+        boxes: Corners in shares of the square, shape (n, 4).
         labels: Their classes, shape (n,).
-        size: Side in pixels of the square that images are warped to.
+        spec: The detector; of its anchors only the aspect ratios count.
     """
     if not len(boxes):
         return USUAL_SCALES
@@ -71,7 +77,7 @@ def fitting_scales(boxes: np.ndarray, labels: np.ndarray, size: int) -> tuple[fl
     classes = np.unique(labels)
 
     def reached(finest: float) -> float:
-        hits = best_overlap(boxes, anchors_at(size, (finest, USUAL_SCALES[1]))) >= 0.5
+        hits = best_overlap(boxes, anchors_of(replace(spec, anchors=(finest, USUAL_SCALES[1])))) >= 0.5
         return float(np.mean([hits[labels == label].mean() for label in classes]))
 
     shares = {finest: reached(finest) for finest in FINEST}
@@ -80,7 +86,7 @@ def fitting_scales(boxes: np.ndarray, labels: np.ndarray, size: int) -> tuple[fl
 
 
 def best_overlap(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The largest IoU of each box with an anchor, shape (n,); corners in shares of the image."""
+    """The largest IoU of each box with an anchor, shape (n,); corners in shares of the square."""
     chunks = (boxes[start : start + CHUNK] for start in range(0, len(boxes), CHUNK))
     return np.concatenate([box_iou(chunk, anchors).max(axis=1) for chunk in chunks] or [np.empty(0)])
 

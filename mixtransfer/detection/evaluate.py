@@ -9,13 +9,14 @@ from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.names import same_data
 from mixtransfer.detection.inference import detect
-from mixtransfer.detection.model import LARGEST_MOST, TrainedDetector, open_detector
+from mixtransfer.detection.model import TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.scores import CocoScores, coco_scores
+from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.messages import remark
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.run import Run
 from mixtransfer.run_data import boxes_of_run, read_split, tell_seen
 
@@ -27,7 +28,14 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
         UserError: The run or the data cannot be used, or the data has a class that the detector does not know.
     """
     check_ranges(options, batch_size=AT_LEAST_1, workers=AT_LEAST_0, max_detections=(1, LARGEST_MOST))
-    trained = open_detector(options.run)
+    check_ranges(options, nms=SHARE, min_score=SHARE)
+    trained = open_detector(options.run).finding(
+        options.classes,
+        min_score=options.min_score,
+        max_detections=options.max_detections,
+        nms=options.nms,
+        class_agnostic=options.class_agnostic,
+    )
     run = Run.open(options.run)
     dataset = _dataset(options, run)
     for note in dataset.notes:
@@ -38,9 +46,9 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     if not records:
         raise UserError(f"{dataset.name} has no {options.split} images to score: choose another --split.")
     model = trained.model.to(choose_device(options.device))
-    if options.max_detections:
-        model.find_at_most(options.max_detections)
-    found = detect(model, records, trained.size, options.batch_size, options.workers)
+    if model.only is not None:
+        records = [record.of(model.only) for record in records]
+    found = detect(model, records, trained.spec.square, options.batch_size, options.workers)
     return coco_scores(records, found, trained.classes, trained.category_ids)
 
 
@@ -48,7 +56,7 @@ def _dataset(options: EvaluateOptions, run: Run) -> DetectionDataset:
     """The data to score on: the run's own in its own parts, or other data in those that it has or that are drawn."""
     recorded = run.options(TrainOptions)
     if options.data is None or (run.split.exists() and same_data(options.data, str(recorded.data))):
-        return boxes_of_run(run, options.data_root)
+        return boxes_of_run(run, options.data_root, options.split)
     root = options.data_root or recorded.data_root
     draw = recorded.val_fraction, recorded.test_fraction, recorded.split_seed
     dataset = load_detection_dataset(options.data, root, *draw, layout=options.layout)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.loader import EvaluationLoader
 from mixtransfer.detection.scores import Detections
 
@@ -16,7 +17,7 @@ from mixtransfer.detection.scores import Detections
 def detect(
     model: nn.Module,
     records: Sequence[Record],
-    size: int,
+    square: Square,
     batch_size: int = 8,
     workers: int | None = None,
     rank: int = 0,
@@ -27,11 +28,11 @@ def detect(
 
     Args:
         model: An ``SSDLite``.
-        size: Side of the square in pixels.
+        square: What it is shown of each image.
         rank, world: This process and the number of processes; each takes every world-th record.
     """
     model = for_inference(model, model.device)  # type: ignore[arg-type]
-    loader = EvaluationLoader(records, size, batch_size, workers, rank, world)
+    loader = EvaluationLoader(records, square, batch_size, workers, rank, world)
     found = []
     for batch in tqdm(loader, "Detecting", leave=False, disable=None if progress else True):
         for example, result in zip(batch, model(batch), strict=True):

@@ -1,5 +1,6 @@
 """Feeding a detector: what an iteration sees follows from the seed and its number alone."""
 
+import gc
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mixtransfer.data.detection.augment import BoxView
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.loading import default_workers, epoch_order
-from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances
+from mixtransfer.detection.compat import prepare_detectron2
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances, to_dataset_dict
 
 
 class IterationBatches(Sampler[list[tuple[int, int]]]):
@@ -69,11 +72,16 @@ class TrainingLoader:
         start: int = 0,
     ):
         batches = IterationBatches(len(records), batch_size, seed, rank, world, start)
-        views = _TrainingViews(records, TrainingMapper(augment))
+        views = _TrainingViews(_serialized(records), TrainingMapper(augment))
         self._loader = _loader(views, workers, batch_sampler=batches)
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        return ([add_instances(example) for example in _apart(*batch)] for batch in self._loader)
+        gc.freeze()  # or collections in the loading processes would copy what they share with this one
+        try:
+            batches = iter(self._loader)
+        finally:
+            gc.unfreeze()
+        return ([add_instances(example) for example in _apart(*batch)] for batch in batches)
 
 
 class EvaluationLoader:
@@ -81,7 +89,7 @@ class EvaluationLoader:
 
     Args:
         records: What to evaluate on.
-        size: Side of the square in pixels.
+        square: What the network is shown of each.
         batch_size: The largest batch.
         rank, world: This process and the number of processes; each takes every world-th record.
     """
@@ -89,13 +97,13 @@ class EvaluationLoader:
     def __init__(
         self,
         records: Sequence[Record],
-        size: int,
+        square: Square,
         batch_size: int = 8,
         workers: int | None = None,
         rank: int = 0,
         world: int = 1,
     ):
-        views = _EvaluationViews(records[rank::world], EvaluationMapper(size))
+        views = _EvaluationViews(_serialized(records[rank::world]), EvaluationMapper(square.size, square.resize))
         self._loader = _loader(views, workers, batch_size=batch_size)
 
     def __len__(self) -> int:
@@ -108,23 +116,31 @@ class EvaluationLoader:
 class _TrainingViews(Dataset):
     """An item is asked for by (position, seed)."""
 
-    def __init__(self, records: Sequence[Record], mapper: TrainingMapper):
-        self.records, self.mapper = records, mapper
+    def __init__(self, examples: Any, mapper: TrainingMapper):
+        self.examples, self.mapper = examples, mapper
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, seed = key
-        return self.mapper(self.records[index], seed)
+        return self.mapper.view(self.examples[index], seed)
 
 
 class _EvaluationViews(Dataset):
-    def __init__(self, records: Sequence[Record], mapper: EvaluationMapper):
-        self.records, self.mapper = records, mapper
+    def __init__(self, examples: Any, mapper: EvaluationMapper):
+        self.examples, self.mapper = examples, mapper
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.mapper(self.records[index])
+        return self.mapper(self.examples[index])
+
+
+def _serialized(records: Sequence[Record]) -> Any:
+    """Dataset dicts as one block of bytes: loading processes share it, where each would come to copy the objects."""
+    prepare_detectron2()
+    from detectron2.data import DatasetFromList
+
+    return DatasetFromList([to_dataset_dict(record) for record in records], copy=False, serialize=True)
 
 
 def _loader(views: Dataset, workers: int | None, **batches) -> DataLoader:

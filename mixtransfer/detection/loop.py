@@ -28,7 +28,9 @@ from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.detection.beginning import autocast_type, keep_statistics, make_optimizer, start_network
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
+from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.schedule import make_schedule
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
@@ -36,7 +38,6 @@ from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.loggers import open_loggers
 from mixtransfer.messages import tell
 from mixtransfer.run import Run
-from mixtransfer.schedule import cosine
 
 CHECKPOINT_EVERY = 200  # iterations
 
@@ -50,10 +51,10 @@ def train_in_process(
         augment: An object in the place of what the options say; see ``as_detection_augment``.
         more: Hooks of detectron2 beside our own.
     """
-    trainer = DetectionTrainer(run, options, dataset, augment)
+    card, state = _of_the_first(run)
+    trainer = DetectionTrainer(run, options, dataset, card, augment, resumes=state is not None)
     trainer.register_hooks(more)
-    with contextlib.suppress(FileNotFoundError):
-        state = load_checkpoint(run.checkpoint)
+    if state is not None:
         try:
             trainer.load_state_dict(state)
         except Exception as error:  # a stranger's may hold anything in the place of a state
@@ -64,13 +65,41 @@ def train_in_process(
     return trainer.loggers
 
 
+def _of_the_first(run: Run) -> tuple[Card, dict[str, Any] | None]:
+    """The model's card and the checkpoint, if there is one: the first process reads them for all, on all machines."""
+    found, error = None, None
+    if comm.get_rank() == 0:
+        try:
+            card, state = read_detector_card(run.model), None
+            with contextlib.suppress(FileNotFoundError):
+                state = load_checkpoint(run.checkpoint)
+            found = card, state
+        except UserError as problem:
+            error = problem
+    found, error = comm.all_gather((found, error))[0]
+    if error is not None:
+        raise error
+    return found
+
+
 class DetectionTrainer(TrainerBase):
     """Optimizer steps over a dataset; a hook evaluates, keeps the best weights and the checkpoint."""
 
-    def __init__(self, run: Run, options: TrainOptions, dataset: DetectionDataset, augment: Any = None):
+    def __init__(
+        self,
+        run: Run,
+        options: TrainOptions,
+        dataset: DetectionDataset,
+        card: Card,
+        augment: Any = None,
+        resumes: bool = False,
+    ):
         super().__init__()
+        self.square = card[1].square
         self.augment = as_detection_augment(
-            kept_pipeline(run.augment, options.augment if augment is None else augment), options.image_size
+            kept_pipeline(run.augment, options.augment if augment is None else augment),
+            self.square.size,
+            self.square.resize,
         )
         self.run, self.options, self.dataset = run, options, dataset
         self.rank, self.world = comm.get_rank(), comm.get_world_size()
@@ -78,13 +107,14 @@ class DetectionTrainer(TrainerBase):
         device = best_device()
         assert options.iterations
         torch.manual_seed(options.seed)
-        self.model = start_network(run, options, dataset).to(device)
+        self.model = start_network(options, card, resumes).to(device)
         average = moving_average(min(0.1 * options.iterations, 2000))
-        self.average = AveragedModel(self.model, multi_avg_fn=average) if options.ema else None
+        # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
+        self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if options.ema else None
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = make_optimizer(self.model, options)
-        self.scheduler = cosine(self.optimizer, options.iterations, options.warmup)
+        self.scheduler = make_schedule(self.optimizer, options)
         self.dtype = autocast_type(options.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
@@ -117,7 +147,8 @@ class DetectionTrainer(TrainerBase):
         with torch.autocast(self.device.type, self.dtype or torch.float32, enabled=self.dtype is not None):
             losses = self.parallel(batch)
             loss = sum(losses.values())
-        self.losses = {name: value.item() for name, value in losses.items()}
+        values = torch.stack([value.detach().float() for value in losses.values()]).tolist()  # one synchronization
+        self.losses = dict(zip(losses, values, strict=True))
         if not math.isfinite(sum(self.losses.values())):
             raise UserError(
                 f"The loss is not finite in iteration {self.iter + 1}: resume with a smaller --lr, "
@@ -200,7 +231,7 @@ class Keeper(hooks.HookBase):
         trained = time.perf_counter() - self._since
         model, records = trainer.evaluated, trainer.dataset.val
         found = detect(
-            model, records, options.image_size, options.batch_size, options.workers,
+            model, records, trainer.square, options.batch_size, options.workers,
             trainer.rank, trainer.world, progress=trainer.rank == 0,
         )  # fmt: skip
         found = [one for share in comm.gather(found) for one in share]

@@ -1,19 +1,18 @@
-"""Building a detector from options, and opening a trained one from its Run; nothing pickled is read."""
+"""Building a detector from its description, and opening a trained one from its Run; nothing pickled is read."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, cast
 
 import safetensors.torch
 from safetensors import SafetensorError
 
 from mixtransfer.backbones.registry import BackboneSpec
-from mixtransfer.data.preprocessing import LARGEST
+from mixtransfer.data.lookup import some
 from mixtransfer.detection.compat import prepare_detectron2
-from mixtransfer.detection.coverage import USUAL_SCALES
-from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.spec import FIELDS, DetectorSpec
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
@@ -23,35 +22,30 @@ if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
-USUAL_MOST, LARGEST_MOST = 100, 10_000  # detections of an image; COCO counts 100
-
-
 def build_detector(
-    backbone: str | BackboneSpec,
-    weights: str,
-    num_classes: int,
-    tap: str,
-    loss: str,
-    image_size: int | None = None,
-    scales: tuple[float, float] = USUAL_SCALES,
+    backbone: str | BackboneSpec, weights: str, num_classes: int, spec: DetectorSpec | None = None
 ) -> "SSDLite":
-    """An SSDLite; for the arguments see ``TrainOptions``, for the size also ``create_backbone``.
+    """An SSDLite.
 
     Args:
-        scales: Of the anchors of the finest and the coarsest level.
+        backbone, weights: See ``create_backbone``.
+        num_classes: Without background.
+        spec: All the rest; by default as SSD has it.
 
     Raises:
         UserError: detectron2 is missing, or the backbone cannot be had.
     """
     prepare_detectron2()
-    from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
     from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
-    from mixtransfer.detection.ssdlite.model import LOSSES, build_ssdlite
+    from mixtransfer.detection.ssdlite.model import build_ssdlite
 
-    body = SSDLiteBackbone(backbone, weights, None if tap == "auto" else tap, image_size)
-    return build_ssdlite(
-        body, num_classes, LOSSES[loss](), SSDAnchorGenerator(min_ratio=scales[0], max_ratio=scales[1])
-    )
+    spec = spec or DetectorSpec()
+    tap = None if spec.tap == "auto" else spec.tap
+    body = SSDLiteBackbone(backbone, weights, tap, spec.image_size, spec.norm_eps)
+    return build_ssdlite(body, num_classes, spec=spec)
+
+
+Card = tuple[ModelCard, DetectorSpec, list[int]]  # model.json, the detector, its category ids
 
 
 @dataclass(frozen=True)
@@ -60,77 +54,81 @@ class TrainedDetector:
 
     Attributes:
         model: An ``SSDLite``.
-        size: Side of the square that images are warped to, in pixels.
+        spec: What it was built by, and how it chooses detections.
         classes: Names in the order of the outputs.
         category_ids: The training data's own id of each class.
     """
 
     model: "SSDLite"
-    size: int
+    spec: DetectorSpec
     classes: list[str]
     category_ids: list[int]
+
+    def finding(self, only: str | None = None, **choice: Any) -> "TrainedDetector":
+        """The same, with detections chosen otherwise.
+
+        Args:
+            only: The classes that are found, with commas between; by default all.
+            choice: Fields of ``DetectorSpec``; None as it is.
+
+        Raises:
+            UserError: A class is none of the detector's.
+        """
+        spec = self.spec.changed(**choice)
+        self.model.find_as(spec)
+        self.model.only = labels_of(only, self.classes)
+        return replace(self, spec=spec)
+
+
+def labels_of(names: str | None, classes: Sequence[str]) -> list[int] | None:
+    """The labels of ``--classes``; None where it is not given.
+
+    Raises:
+        UserError: One of them is none of the classes.
+    """
+    if names is None:
+        return None
+    if names in classes:  # its name may have a comma
+        return [classes.index(names)]
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted or [names]:
+        if name not in classes:
+            raise UserError(f"--classes names {name!r}, which is none of the detector's: {some(classes, 10)}.")
+    return [label for label, name in enumerate(classes) if name in wanted]
 
 
 def detector_card(
     backbone: BackboneSpec,
-    tap: str,
-    loss: str,
-    size: int,
+    spec: DetectorSpec,
     classes: list[str],
     category_ids: list[int],
-    max_detections: int = USUAL_MOST,
     start: dict[str, str] | None = None,
-    scales: tuple[float, float] = USUAL_SCALES,
 ) -> ModelCard:
     """What ``open_detector`` needs beside the weights, and what they started from."""
-    details = {
-        "tap": tap,
-        "anchors": list(scales),
-        "loss": loss,
-        "category_ids": category_ids,
-        "max_detections": max_detections,
-    }
-    details |= {"start": start} if start else {}
-    return ModelCard.of("detection", backbone, classes, {"size": size}, details)
+    details = {**spec.to_dict(), "category_ids": category_ids, **({"start": start} if start else {})}
+    shown = {"size": details.pop("image_size"), "resize": details.pop("resize")}
+    return ModelCard.of("detection", backbone, classes, shown, details)
 
 
-def read_detector_card(path: Path) -> tuple[ModelCard, int, list[int]]:
-    """A detector's ``model.json``, with the side of its square and the category ids, all checked.
+def read_detector_card(path: Path) -> Card:
+    """A detector's ``model.json``, with its description and the category ids, all checked.
+
+    Older ones say less of it: what they leave out was as the defaults are.
 
     Raises:
         UserError: It is missing, damaged or not a detector's.
     """
     card = ModelCard.read(path, "detection")
-    values = {**card.preprocessing, **card.details} if isinstance(card.details, dict) else {}
-    size, ids = values.get("size"), values.get("category_ids")
-    most = values.get("max_detections", USUAL_MOST)  # older ones do not say it
-    wrong = {
-        "anchors": not are_scales(values.get("anchors", USUAL_SCALES)),
-        "max_detections": type(most) is not int or not 1 <= most <= LARGEST_MOST,
-        "size": type(size) is not int or not 1 <= size <= LARGEST,
-        "tap": values.get("tap") not in get_args(get_type_hints(TrainOptions)["tap"]),
-        "loss": values.get("loss") not in get_args(get_type_hints(TrainOptions)["loss"]),
-        "category_ids": not isinstance(ids, list)
-        or len(ids) != len(card.classes)
-        or not all(type(number) is int for number in ids),
-    }
-    for name, is_wrong in wrong.items():
-        if is_wrong:
-            raise UserError(f"{path} is not a detector's description: {name} is missing or wrong.")
-    return card, values["size"], values["category_ids"]
-
-
-def scales_of(card: ModelCard) -> tuple[float, float]:
-    """The scales of a detector's anchors; older descriptions, which do not say them, are of SSD's own."""
-    low, high = card.details.get("anchors", USUAL_SCALES)
-    return low, high
-
-
-def are_scales(value: Any) -> bool:
-    """Whether something is the scales of anchors: two numbers, 0 < finest < coarsest ≤ 1."""
-    pair = list(value) if isinstance(value, list | tuple) else []
-    numbers = len(pair) == 2 and all(isinstance(number, int | float) for number in pair)
-    return numbers and 0.01 <= pair[0] < pair[1] <= 1
+    details = card.details if isinstance(card.details, dict) else {}
+    values = {name: details.get(name) for name in ("tap", "loss")}  # always said
+    values |= {name: value for name, value in details.items() if name in FIELDS}
+    values |= {"image_size": card.preprocessing.get("size"), "resize": card.preprocessing.get("resize", "warp")}
+    spec = DetectorSpec.from_dict(values, str(path))
+    ids = details.get("category_ids")
+    whole = isinstance(ids, list) and all(type(number) is int for number in ids)
+    if not whole or len(ids) != len(card.classes):
+        raise UserError(f"{path} is not a detector's description: category_ids is missing or wrong.")
+    return card, spec, ids
 
 
 def open_detector(folder: Path | str) -> TrainedDetector:
@@ -140,13 +138,10 @@ def open_detector(folder: Path | str) -> TrainedDetector:
         UserError: The folder is no detection run, or its files are damaged.
     """
     run = Run.open(folder)
-    card, size, category_ids = read_detector_card(run.model)
-    details = card.details
-    scales = scales_of(card)
-    model = build_detector(card.spec, "none", len(card.classes), details["tap"], details["loss"], size, scales)
+    card, spec, category_ids = read_detector_card(run.model)
+    model = build_detector(card.spec, "none", len(card.classes), spec)
     run.load_weights(model)
-    model.find_at_most(card.details.get("max_detections", USUAL_MOST))
-    return TrainedDetector(model.eval(), size, card.classes, category_ids)
+    return TrainedDetector(model.eval(), spec, card.classes, category_ids)
 
 
 def load_detector_weights(model: "SSDLite", folder: str, classes: Sequence[str], loss: str) -> list[str]:
@@ -157,7 +152,7 @@ def load_detector_weights(model: "SSDLite", folder: str, classes: Sequence[str],
         model: The detector, of ``classes``.
         folder: The other run.
         classes: Names in label order.
-        loss: See ``TrainOptions``.
+        loss: Its name, see ``DetectorSpec``.
 
     Returns:
         The names of the classes that are known.
@@ -166,12 +161,12 @@ def load_detector_weights(model: "SSDLite", folder: str, classes: Sequence[str],
         UserError: The run's network is another one.
     """
     run = Run.open(folder)
-    card, _, _ = read_detector_card(run.model)
+    card, other_spec, _ = read_detector_card(run.model)
     try:
         state = safetensors.torch.load_file(run.weights)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{run.weights} is missing or damaged.") from error
-    fits = card.details["loss"] == loss
+    fits = other_spec.loss == loss
     known = {name: card.classes.index(name) for name in classes if card.classes.count(name) == 1} if fits else {}
     background = cast("SSDLiteHead", model.head).num_logits - len(classes)  # 1, or 0 for focal loss
     mine = [i for i, name in enumerate(classes) if name in known]

@@ -1,9 +1,12 @@
 """The options of the `detect` verbs: their interface, their help and what config.yaml records."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from mixtransfer.arguments import HIDDEN
 from mixtransfer.data.detection import LayoutName
+from mixtransfer.data.detection.square import Resize
+from mixtransfer.detection.spec import DetectorSpec, LossName, Tap
 
 
 @dataclass
@@ -18,18 +21,19 @@ class TrainOptions:
             Hugging Face (imagefolder) have them, a file that describes one, or coco.
         layout: How the data is laid out, where it could be read in two ways.
         backbone: A name of `mixtransfer models` or timm, or a backbone file.
-        weights: Start: imagenet (published), none (from scratch), a file of backbone weights, or a run of
-            `detect train`, which keeps what it knows of classes of the same name.
+        weights: Start: imagenet (published), none (from scratch), a file of the backbone's, or a run, which keeps what
+            it knows of classes of the same name.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with after an interrupt; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
         batch_size: Images a step, over all devices.
-        image_size: Side of the square that images are warped to, in pixels.
-        tap: Where the map at stride 16 is taken: expanded (as torchvision), stage (cheaper), or auto.
-        loss: Of the classes: cross_entropy with hard negatives, or focal.
-        anchors: Finest and coarsest scale in shares of the image, as 0.2,0.95; auto: by the boxes.
+        image_size: Side of the square that the network sees, in pixels.
+        resize: warp fills the square; letterbox keeps the image's shape.
+        tap: Map at stride 16: expanded (as torchvision), stage (cheaper), auto.
+        loss: cross_entropy with hard negatives, or focal.
+        anchors: Finest, coarsest scale as shares, as 0.2,0.95; auto: by the boxes.
         body_lr: The body's learning rate as a share of the other layers'.
         batch_norm: Of the body: train updates its statistics, frozen keeps them.
         lr: Peak learning rate; by default by the optimizer.
@@ -41,10 +45,13 @@ class TrainOptions:
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
         max_detections: Detections an image has at most; COCO counts 100.
+        nms: Overlap (IoU) from which on the worse of two detections is dropped.
+        class_agnostic: Drop it whatever the classes of the two are.
+        min_score: Smallest score that counts, in evaluation.
         val_fraction: About this share validates, if the data has no such part.
         test_fraction: About this share is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test part.
-        group_by: A regular expression: images whose paths it matches alike stay in one part.
+        group_by: A pattern (regex); images whose paths match alike stay together.
         seed: Seed of the initialization, the order and the augmentation.
         workers: Image-loading processes; by default by the machine.
         precision: Bits: 32, bf16, 16, or auto: bf16 where a GPU has it, else 32.
@@ -53,6 +60,7 @@ class TrainOptions:
         machine_rank: Number of this machine, from 0.
         dist_url: Where the machines meet, as tcp://HOST:PORT.
         logger: tensorboard, csv, wandb, mlflow, comet, with commas between.
+        recipe: What a recipe in Python says that is no option: see ``mixtransfer.detection.recipes``.
     """
 
     data: str | None = None
@@ -65,9 +73,10 @@ class TrainOptions:
     data_root: str = "data"
     iterations: int | None = None
     batch_size: int = 16
-    image_size: int = 320
-    tap: Literal["auto", "expanded", "stage"] = "auto"
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    image_size: int = DetectorSpec.image_size
+    resize: Resize = DetectorSpec.resize
+    tap: Tap = DetectorSpec.tap
+    loss: LossName = DetectorSpec.loss
     anchors: str = "auto"
     body_lr: float = 1.0
     batch_norm: Literal["train", "frozen"] = "train"
@@ -79,7 +88,10 @@ class TrainOptions:
     ema: bool = True
     clip_grad: float = 5.0
     eval_every: int | None = None
-    max_detections: int = 100
+    max_detections: int = DetectorSpec.max_detections
+    nms: float = DetectorSpec.nms
+    class_agnostic: bool = DetectorSpec.class_agnostic
+    min_score: float = DetectorSpec.min_score
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
@@ -92,6 +104,7 @@ class TrainOptions:
     machine_rank: int = 0
     dist_url: str = "auto"
     logger: str | None = None
+    recipe: dict[str, Any] | None = field(default=None, metadata=HIDDEN)
 
 
 @dataclass
@@ -104,6 +117,10 @@ class EvaluateOptions:
         layout: How that dataset is laid out, where it could be read in two ways.
         split: The part to score; new are the images that came after the training.
         max_detections: Detections an image has at most; by default as in training.
+        nms: Overlap (IoU) from which on the worse of two is dropped; by default as in training.
+        class_agnostic: Drop it whatever the classes of the two are; by default as in training.
+        min_score: Smallest score that counts; by default as in training.
+        classes: Names of the classes to score, with commas between; by default all.
         data_root: Where coco lives; by default as in training.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
@@ -116,6 +133,10 @@ class EvaluateOptions:
     layout: LayoutName = "auto"
     split: Literal["test", "val", "train", "new"] = "test"
     max_detections: int | None = None
+    nms: float | None = None
+    class_agnostic: bool | None = None
+    min_score: float | None = None
+    classes: str | None = None
     data_root: str | None = None
     batch_size: int = 16
     workers: int | None = None
@@ -133,6 +154,9 @@ class PredictOptions:
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
         threshold: The smallest score to show.
         max_detections: Objects an image has at most; by default as in training. Exported files have their own limit.
+        nms: Overlap (IoU) from which on the worse of two is dropped; by default as in training.
+        class_agnostic: Drop it whatever the classes of the two are; by default as in training.
+        classes: Names of the classes to find, with commas between; by default all.
         format: table for people; json gives one object a line.
         json: Short for --format json.
         batch_size: Images at a time.
@@ -145,6 +169,9 @@ class PredictOptions:
     output: str | None = None
     threshold: float = 0.4
     max_detections: int | None = None
+    nms: float | None = None
+    class_agnostic: bool | None = None
+    classes: str | None = None
     format: Literal["table", "json"] = "table"
     json: bool = False
     batch_size: int = 8

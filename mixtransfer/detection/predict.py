@@ -16,18 +16,20 @@ import torch
 from PIL import Image
 
 from mixtransfer.backbones.fuse import for_inference
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.images import IMAGE_SUFFIXES, find_images, load_image
 from mixtransfer.data.loading import default_workers
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.inference import to_detections
-from mixtransfer.detection.mapper import square_view
-from mixtransfer.detection.model import LARGEST_MOST, open_detector
+from mixtransfer.detection.mapper import model_input, square_view
+from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.scores import Detections, coco_results
+from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
-from mixtransfer.ranges import AT_LEAST_1, check_ranges
+from mixtransfer.ranges import AT_LEAST_1, SHARE, check_ranges
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
@@ -54,14 +56,14 @@ class Detector(Protocol):
 
     classes: list[str]
     category_ids: list[int]
-    size: int
+    square: Square
     most: int  # detections of an image
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """What is found in each image, in its own pixels; the ids count from 0.
 
         Args:
-            views: The images warped to a square, uint8 (3, size, size).
+            views: The squares of the images, uint8 (3, size, size).
             sizes: Widths and heights of the images.
         """
 
@@ -74,28 +76,38 @@ class RunDetector:
         device: "auto", "cpu", "cuda", …
         threshold: The smallest score to return.
         max_detections: The most of an image; by default as in training.
+        only: Classes to find, with commas between.
+        nms, class_agnostic: See ``DetectorSpec``; by default as in training.
 
     Raises:
         UserError: The run or the device cannot be used.
     """
 
-    def __init__(self, run: str, device: str = "auto", threshold: float = 0.4, max_detections: int | None = None):
+    def __init__(
+        self,
+        run: str,
+        device: str = "auto",
+        threshold: float = 0.4,
+        max_detections: int | None = None,
+        only: str | None = None,
+        nms: float | None = None,
+        class_agnostic: bool | None = None,
+    ):
         check_threshold(threshold)
-        trained = open_detector(run)
+        trained = open_detector(run).finding(
+            only, min_score=threshold, max_detections=max_detections, nms=nms, class_agnostic=class_agnostic
+        )
         self.model = for_inference(trained.model, choose_device(device))
-        self.model.score_threshold = threshold
-        if max_detections:
-            self.model.find_at_most(max_detections)
         self.most = self.model.detections_per_image
-        self.classes, self.category_ids, self.size = trained.classes, trained.category_ids, trained.size
+        self.classes, self.category_ids, self.square = trained.classes, trained.category_ids, trained.spec.square
 
     def __call__(self, image: Image.Image) -> Detections:
         """What is found in one RGB image, in its pixels."""
-        return self.detect([square_view(image, self.size)], [image.size])[0]
+        return self.detect([square_view(image, self.square)], [image.size])[0]
 
     @torch.inference_mode()
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        inputs = [{"image": view, "width": w, "height": h} for view, (w, h) in zip(views, sizes, strict=True)]
+        inputs = [model_input(view, self.square, *size) for view, size in zip(views, sizes, strict=True)]
         return [to_detections(i, result["instances"]) for i, result in enumerate(self.model(inputs))]
 
 
@@ -116,7 +128,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     Raises:
         UserError: A pattern matches nothing, or the output folder cannot be written.
     """
-    check_ranges(options, batch_size=AT_LEAST_1, max_detections=(1, LARGEST_MOST))
+    check_ranges(options, batch_size=AT_LEAST_1, max_detections=(1, LARGEST_MOST), nms=SHARE)
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     if output:
@@ -128,7 +140,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     everything: list[Detections] = []
     workers = max(1, default_workers() if options.workers is None else options.workers)
     with ThreadPoolExecutor(workers) as pool, _Drawings(output, detector.classes) as drawings:
-        for batch in _batches(_shots(paths, detector.size, pool, 2 * options.batch_size), options.batch_size):
+        for batch in _batches(_shots(paths, detector.square, pool, 2 * options.batch_size), options.batch_size):
             usable = [
                 (shot.view, shot.image.size) for shot in batch if shot.image is not None and shot.view is not None
             ]
@@ -190,13 +202,13 @@ class _Shot:
     rate: float = 25.0  # frames a second of the video
 
 
-def _shots(paths: Sequence[Path], size: int, pool: ThreadPoolExecutor, ahead: int) -> Iterator[_Shot]:
+def _shots(paths: Sequence[Path], square: Square, pool: ThreadPoolExecutor, ahead: int) -> Iterator[_Shot]:
     """All images and frames in order; up to ``ahead`` files are decoded before they are asked for."""
     waiting: deque[Future[_Shot] | Iterator[_Shot]] = deque()
     for path in [*paths, *[None] * ahead]:
         if path is not None:
             is_video = path.suffix.lower() in VIDEO_SUFFIXES
-            waiting.append(_frames(path, size) if is_video else pool.submit(_still, path, size))
+            waiting.append(_frames(path, square) if is_video else pool.submit(_still, path, square))
         if waiting and (path is None or len(waiting) > ahead):
             first = waiting.popleft()
             yield from [first.result()] if isinstance(first, Future) else first
@@ -214,15 +226,15 @@ def _batches(shots: Iterator[_Shot], size: int) -> Iterator[list[_Shot]]:
         yield batch
 
 
-def _still(path: Path, size: int) -> _Shot:
+def _still(path: Path, square: Square) -> _Shot:
     try:
         image = load_image(path)
     except ValueError as error:
         return _Shot(path, error=str(error))
-    return _Shot(path, None, image, square_view(image, size))
+    return _Shot(path, None, image, square_view(image, square))
 
 
-def _frames(path: Path, size: int) -> Iterator[_Shot]:
+def _frames(path: Path, square: Square) -> Iterator[_Shot]:
     video = cv2.VideoCapture(str(path))
     try:
         rate = video.get(cv2.CAP_PROP_FPS) or 25.0
@@ -232,7 +244,7 @@ def _frames(path: Path, size: int) -> Iterator[_Shot]:
             if not there:
                 break
             image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            yield _Shot(path, frame, image, square_view(image, size), rate=rate)
+            yield _Shot(path, frame, image, square_view(image, square), rate=rate)
             frame += 1
         if frame == 0:
             yield _Shot(path, error="is not a video that can be decoded")

@@ -9,10 +9,11 @@ from PIL import Image
 
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
-from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, to_dataset_dict
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import MACHINE_OPTIONS, check
 from mixtransfer.messages import tell
@@ -38,14 +39,15 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     dataset = training_boxes(options, run)
     say(dataset.reading)
     augment = kept_pipeline(run.augment, options.augment) if run else options.augment
-    mapper = TrainingMapper(as_detection_augment(augment, options.image_size))
+    mapper = TrainingMapper(as_detection_augment(augment, options.image_size, options.resize))
     drawn = []
     for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
-        views = [mapper(dataset.train[index], seed) for index, seed in batch[:IMAGES]]
+        views = [mapper.view(to_dataset_dict(dataset.train[index]), seed) for index, seed in batch[:IMAGES]]
         drawn.append([_drawn(view, view["boxes"], view["labels"], dataset.classes) for view in views])
-    whole = EvaluationMapper(options.image_size)
+    whole = EvaluationMapper(options.image_size, options.resize)
     evaluated = [
-        _drawn(whole(record), *_targets(record, options.image_size), dataset.classes) for record in dataset.val[:IMAGES]
+        _drawn(whole(to_dataset_dict(record)), *_targets(record, whole.square), dataset.classes)
+        for record in dataset.val[:IMAGES]
     ]
     how = f"At {options.image_size} pixels, augmentation {options.augment!r}, batches of {options.batch_size}."
     path = path or preview_path(options)
@@ -53,10 +55,10 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     return path
 
 
-def _targets(record: Record, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _targets(record: Record, square: Square) -> tuple[np.ndarray, np.ndarray]:
     """Boxes in the pixels of a square view of the whole image, and labels."""
     boxes, labels = record.targets
-    return boxes / np.array([record.width, record.height] * 2) * size, labels
+    return square.into(boxes, record.width, record.height), labels
 
 
 def _drawn(view: dict, boxes: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[np.ndarray, str]:

@@ -24,25 +24,19 @@ from mixtransfer.data.own_augment import OBJECT, keep_pipeline, read_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
-from mixtransfer.detection.coverage import USUAL_SCALES, anchor_coverage, fitting_scales
+from mixtransfer.detection.coverage import anchor_coverage, fitting_scales, target_shares
 from mixtransfer.detection.inference import detect
-from mixtransfer.detection.model import (
-    LARGEST_MOST,
-    are_scales,
-    detector_card,
-    open_detector,
-    read_detector_card,
-    scales_of,
-)
+from mixtransfer.detection.model import detector_card, open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
+from mixtransfer.detection.spec import LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
 from mixtransfer.loggers import log_results, logger_names, open_loggers
 from mixtransfer.messages import tell
 from mixtransfer.process import prepare_process
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_boxes
 from mixtransfer.signals import interruptible
@@ -52,6 +46,8 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank
 
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
+
+ENOUGH = 8  # images a device, for batch norms that are not synchronized
 
 Say = Callable[[str], None]
 
@@ -89,6 +85,11 @@ def _train(
 ) -> Run | None:
     prepare_detectron2()
     run = None
+    if options.resume and options.machine_rank and not Run.is_run(options.resume):
+        raise UserError(
+            f"This machine has no run {options.resume}: give it the training's first command, with --output and "
+            "without --resume; it takes the state from the first machine."
+        )
     if options.resume:
         run, options = reopen(options, MACHINE_OPTIONS)
         if not options.machine_rank:
@@ -109,6 +110,7 @@ def _train(
     options = replace(options, data=settled(str(options.data), ("coco",)))
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
+    _check_recipe(options, dataset)
     options = resolve(options, dataset)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
@@ -123,17 +125,8 @@ def _train(
         backbone = backbone_spec(options.backbone)
         start = describe_start(backbone, options.weights)
         tell_license(start, say)
-        detector_card(
-            backbone,
-            options.tap,
-            options.loss,
-            options.image_size,
-            dataset.classes,
-            dataset.category_ids,
-            options.max_detections,
-            start,
-            read_scales(options.anchors),
-        ).write(run.model)
+        spec = DetectorSpec.of_options(options)
+        detector_card(backbone, spec, dataset.classes, dataset.category_ids, start).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
         loggers = _launch(run, options, dataset, augment, hooks)
@@ -151,7 +144,7 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
         anchors=_anchors(options, dataset),
         lr=lr * min(1, options.batch_size / 16) if options.lr is None else options.lr,
         weight_decay=decay if options.weight_decay is None else options.weight_decay,
-        warmup=min(options.warmup, iterations // 5),
+        warmup=options.warmup if "schedule" in (options.recipe or {}) else min(options.warmup, iterations // 5),
         eval_every=options.eval_every or max(1, math.ceil(iterations / 10)),
     )
 
@@ -161,30 +154,14 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
     if options.anchors != "auto":
         return options.anchors
     if Run.is_run(options.weights):
-        low, high = scales_of(read_detector_card(Run(Path(options.weights)).model)[0])
+        low, high = read_detector_card(Run(Path(options.weights)).model)[1].anchors
     else:
-        boxes = [record.targets[0] / np.array([record.width, record.height] * 2) for record in dataset.train]
+        low, high = USUAL_SCALES
+        spec = DetectorSpec.of_options(replace(options, anchors=f"{low},{high}"))
+        boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
         labels = np.concatenate([record.targets[1] for record in dataset.train])
-        low, high = fitting_scales(np.concatenate(boxes), labels, options.image_size)
+        low, high = fitting_scales(boxes, labels, spec)
     return f"{low:g},{high:g}"
-
-
-def read_scales(anchors: str) -> tuple[float, float]:
-    """The scales in ``--anchors``.
-
-    Raises:
-        UserError: They are none.
-    """
-    try:
-        low, high = (float(part) for part in anchors.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not are_scales((low, high)):
-        raise UserError(
-            f"--anchors is {anchors!r}; it takes auto, or the scales of the finest and the coarsest anchors in shares "
-            "of the image, such as 0.1,0.95."
-        )
-    return low, high
 
 
 def check(options: TrainOptions) -> None:
@@ -201,17 +178,32 @@ def check(options: TrainOptions) -> None:
         ),
         image_size=(64, 2048),
         max_detections=(1, LARGEST_MOST),
+        **dict.fromkeys(("nms", "min_score"), SHARE),
     )
     if options.anchors != "auto":
         read_scales(options.anchors)
     gpus = torch.cuda.device_count()
     if isinstance(options.devices, int) and 0 < gpus < options.devices:
         raise UserError(f"--devices {options.devices} needs that many GPUs; this machine has {gpus}.")
-    if options.num_nodes > 1 and (not gpus or options.dist_url == "auto"):
-        lacks = "GPUs" if not gpus else "--dist-url tcp://HOST:PORT of the first machine"
-        raise UserError(f"--num-nodes {options.num_nodes} needs {lacks}.")
+    if options.num_nodes > 1 and options.dist_url == "auto":
+        raise UserError(f"--num-nodes {options.num_nodes} needs --dist-url tcp://HOST:PORT of the first machine.")
+    if options.machine_rank >= options.num_nodes:
+        raise UserError(f"--machine-rank is {options.machine_rank}; of {options.num_nodes} machines they count from 0.")
+    if options.num_nodes > 1 and not (options.output or options.resume):
+        raise UserError(f"--num-nodes {options.num_nodes} needs --output, the same on all machines.")
     check_policy(options.augment, POLICIES)
     logger_names(options.logger)
+
+
+def _check_recipe(options: TrainOptions, dataset: DetectionDataset) -> None:
+    recipe = options.recipe or {}
+    classes = recipe.get("num_classes", len(dataset.classes))
+    if classes != len(dataset.classes):
+        raise UserError(
+            f"The recipe's model has {classes} classes, the data {len(dataset.classes)}: set model.num_classes."
+        )
+    if options.warmup != recipe.get("warmup", options.warmup):
+        raise UserError("--warmup is of the usual schedule, and the recipe has its own: leave it out, or change that.")
 
 
 def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: Any) -> list[Logger]:
@@ -220,7 +212,7 @@ def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: A
     Returns:
         The loggers, open.
     """
-    devices = max(1, torch.cuda.device_count()) if options.devices == "auto" else options.devices
+    devices = _devices(options)
     args = (run, options, dataset, *more)
     if devices * options.num_nodes == 1:
         return _train_in_process(*args)
@@ -233,7 +225,23 @@ def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: A
         if last.startswith(kind):
             raise UserError(last.removeprefix(kind)) from error
         raise
-    return open_loggers(options.logger, run.folder)  # those of the other processes ended with them
+    # Those of the other processes ended with them; only the first machine writes.
+    return [] if options.machine_rank else open_loggers(options.logger, run.folder)
+
+
+def _devices(options: TrainOptions) -> int:
+    """Processes of this machine. By default a GPU each, as long as its batch norms see ``ENOUGH`` images of a batch."""
+    gpus = torch.cuda.device_count()
+    if options.devices != "auto":
+        return options.devices
+    shares = [count for count in range(1, gpus + 1) if options.batch_size % (count * options.num_nodes) == 0]
+    chosen = max((one for one in shares if options.batch_size >= ENOUGH * one * options.num_nodes), default=1)
+    if chosen < gpus:
+        tell(
+            f"Using {chosen} of {gpus} GPUs: a batch of {options.batch_size} images gives each of them {ENOUGH} or "
+            "more, as batch norm wants. More by a larger --batch-size, or by --devices."
+        )
+    return chosen
 
 
 def _train_in_new_process(*args) -> None:
@@ -257,9 +265,9 @@ def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers:
     model = trained.model.to(best_device())
     scores, found = {}, {}
     for part, records in (("validation", dataset.val), ("test", dataset.test)):
-        found[part] = detect(model, records, trained.size, options.batch_size, options.workers)
+        found[part] = detect(model, records, trained.spec.square, options.batch_size, options.workers)
         scores[part] = coco_scores(records, found[part], dataset.classes, dataset.category_ids)
-    coverage = anchor_coverage(model, dataset.train, trained.size)
+    coverage = anchor_coverage(model, dataset.train, trained.spec.square)
     write_report(run, options, dataset, found["test"], scores["test"], run.read_history(), coverage)
     write_atomic(run.test_detections, json.dumps(coco_results(found["test"], dataset.category_ids)))
     values = {name: value for name, value in scores["test"].ap.items() if value is not None}

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults, wrong_sizes
 from mixtransfer.data.detection.dataset import LARGE, SMALL
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.lookup import some
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
@@ -58,7 +60,11 @@ class PartBoxes:
 
 
 def box_findings(
-    listing: Listing, looks: Sequence[Look], parts: dict[str, PartBoxes], overlap: np.ndarray | None, size: int
+    listing: Listing,
+    looks: Sequence[Look],
+    parts: dict[str, PartBoxes],
+    overlap: np.ndarray | None,
+    size: int,
 ) -> list[Finding]:
     """All that is odd about the boxes.
 
@@ -66,7 +72,7 @@ def box_findings(
         listing, looks: The images.
         parts: Their boxes.
         overlap: See ``overlaps``; None if the anchors are not known.
-        size: Side in pixels that images are warped to for training.
+        size: Side in pixels of the square that a detector would be shown.
     """
     findings = [
         Finding(
@@ -91,31 +97,33 @@ def box_findings(
     return [finding for finding in findings if finding and finding.examples]
 
 
-def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray) -> np.ndarray:
-    """The largest IoU of each box with an anchor, part by part; see ``best_overlap``."""
-    from mixtransfer.detection.coverage import best_overlap
-
-    return best_overlap(np.concatenate([_shares(part) for part in parts.values()]), anchors)
-
-
-def training_anchors(parts: dict[str, PartBoxes], size: int) -> np.ndarray:
-    """The anchors that training would have, shape (n, 4); see ``fitting_scales``.
+def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray, square: Square) -> np.ndarray:
+    """The largest IoU of each box with an anchor, part by part; see ``best_overlap``.
 
     Args:
-        size: Side in pixels that images are warped to.
+        square: What a detector is shown of images, in shares of which the anchors are.
+    """
+    from mixtransfer.detection.coverage import best_overlap
+
+    return best_overlap(np.concatenate([_shares(part, square) for part in parts.values()]), anchors)
+
+
+def with_fitting_anchors(spec: DetectorSpec, parts: dict[str, PartBoxes]) -> DetectorSpec:
+    """A detector with the anchors that training would give it; see ``fitting_scales``.
 
     Raises:
         UserError: detectron2 is missing.
     """
-    from mixtransfer.detection.coverage import anchors_at, fitting_scales
+    from mixtransfer.detection.coverage import fitting_scales
 
     part = parts["train" if "train" in parts else "all"]
-    return anchors_at(size, fitting_scales(_shares(part), part.listed.labels[part.targets], size))
+    return replace(spec, anchors=fitting_scales(_shares(part, spec.square), part.listed.labels[part.targets], spec))
 
 
-def _shares(part: PartBoxes) -> np.ndarray:
-    """Boxes to train on, in shares of their images."""
-    return part.faults.clipped[part.targets] / np.tile(part.sizes[part.listed.image[part.targets]], 2)
+def _shares(part: PartBoxes, square: Square) -> np.ndarray:
+    """Boxes to train on, in shares of the squares that a detector is shown."""
+    width, height = part.sizes[part.listed.image[part.targets]].T
+    return square.into(part.faults.clipped[part.targets], width, height) / square.size
 
 
 def box_statistics(parts: dict[str, PartBoxes], overlap: np.ndarray | None) -> dict:

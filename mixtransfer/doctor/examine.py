@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, training_anchors
+from mixtransfer.detection.coverage import anchors_of
+from mixtransfer.detection.model import read_detector_card
+from mixtransfer.detection.spec import DetectorSpec
+from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, with_fitting_anchors
 from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
@@ -17,6 +20,7 @@ from mixtransfer.doctor.looking import Look, look_through
 from mixtransfer.doctor.options import DoctorOptions
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
+from mixtransfer.ranges import check_ranges
 from mixtransfer.run import Run
 
 TASKS = {"classification": "classify", "detection": "detect"}
@@ -78,13 +82,14 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     Raises:
         UserError: The data, the run or an option cannot be used.
     """
-    run, size = None, options.image_size or 320
+    run, spec = None, DetectorSpec()
     task: str = options.task
     if options.run is not None:
         run = Run.open(options.run)
-        task, size = _task_of(run, options)
-    if not 64 <= size <= 2048:
-        raise UserError(f"--image-size is {size}; it must lie between 64 and 2048.")
+        task = _task_of(run, options)
+        spec = read_detector_card(run.model)[1] if task == "detect" else spec
+    spec = spec.changed(image_size=options.image_size, resize=options.resize)
+    check_ranges(options, image_size=(64, 2048))
     listing = list_data(options.data, task, Path(options.data_root), options.group_by, options.layout)
     folder = Path(options.output or Path("runs") / f"{listing.name}-doctor")
     if Run.is_run(folder):
@@ -96,8 +101,8 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     statistics = {"images": image_statistics(looks)}
     if listing.task == "detect":
         boxes = {part: PartBoxes.of(listing, looks, part) for part in listing.parts}
-        overlap = _overlaps(boxes, size)
-        findings += box_findings(listing, looks, boxes, overlap, size)
+        overlap = _overlaps(boxes, spec, fitting=run is None)
+        findings += box_findings(listing, looks, boxes, overlap, spec.image_size)
         statistics["boxes"] = box_statistics(boxes, overlap)
         counts = {part: found.counts(listing.classes) for part, found in boxes.items()}
     else:
@@ -111,18 +116,17 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     return Diagnosis(listing, worst_first(findings), counts, statistics, dict(sorted(dropped.items()))), folder
 
 
-def _task_of(run: Run, options: DoctorOptions) -> tuple[str, int]:
-    """The task of a run, and for detection the side of its images."""
-    card = ModelCard.read(run.model)
-    task = TASKS[card.task]
+def _task_of(run: Run, options: DoctorOptions) -> str:
+    task = TASKS[ModelCard.read(run.model).task]
     if options.task not in ("auto", task):
         raise UserError(f"{run.folder} was trained to {task}: leave --task out.")
-    return task, options.image_size or (int(card.preprocessing.get("size", 320)) if task == "detect" else 320)
+    return task
 
 
-def _overlaps(boxes: dict[str, PartBoxes], size: int) -> np.ndarray | None:
+def _overlaps(boxes: dict[str, PartBoxes], spec: DetectorSpec, fitting: bool) -> np.ndarray | None:
     try:
-        return overlaps(boxes, training_anchors(boxes, size))
+        spec = with_fitting_anchors(spec, boxes) if fitting else spec
+        return overlaps(boxes, anchors_of(spec), spec.square)
     except UserError:  # without detectron2 everything else can still be said
         return None
 

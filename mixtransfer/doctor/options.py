@@ -5,6 +5,7 @@ from typing import Literal
 
 from mixtransfer.data import FolderLayout
 from mixtransfer.data.detection import LayoutName
+from mixtransfer.data.detection.square import Resize
 
 
 @dataclass
@@ -28,6 +29,7 @@ class DoctorOptions:
         data_root: Where named datasets live; nothing is downloaded that is there.
         image_size: Side in pixels that a detector would be trained at, for the fit of its anchors; by default the
             run's, or 320.
+        resize: How it would be shown images: warp or letterbox; by default as the run is, or warp.
         json: Print all findings as JSON.
     """
 
@@ -41,4 +43,5 @@ class DoctorOptions:
     preview: bool = False
     data_root: str = "data"
     image_size: int | None = None
+    resize: Resize | None = None
     json: bool = False

@@ -43,15 +43,16 @@ def detector(tmp_path_factory) -> Path:
     pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     from mixtransfer.detection.model import build_detector, detector_card
     from mixtransfer.detection.options import TrainOptions
+    from mixtransfer.detection.spec import DetectorSpec
 
     name = "mobilenetv3_small_050"
     run = Run.create(tmp_path_factory.mktemp("runs") / "detector", TrainOptions("gone", name, image_size=96))
-    model = enliven(build_detector(name, "none", 3, "auto", "cross_entropy"))
+    model = enliven(build_detector(name, "none", 3))
     with torch.no_grad():
         for predictor in model.head.classes:
             predictor[-1].weight.mul_(30)  # scores that differ, some of them high
     write_atomic(run.weights, model_bytes(model))
-    detector_card(backbone_spec(name), "auto", "cross_entropy", 96, ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
+    detector_card(backbone_spec(name), DetectorSpec(image_size=96), ["cat", "dog", "emu"], [1, 5, 7]).write(run.model)
     return run.folder
 
 

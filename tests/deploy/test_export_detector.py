@@ -1,6 +1,7 @@
 """Exported detectors against the run's own answers."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.datasets import load_sample_images
 
 from mixtransfer.backbones.fuse import fuse
 from mixtransfer.cli import main
-from mixtransfer.deploy.network import suppress
+from mixtransfer.deploy.network import Choice, suppress
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.ssdlite.postprocess import best_detections
 
@@ -32,7 +33,7 @@ def test_suppression_in_a_batch_is_that_of_each_image():
     corner = 60 * torch.rand(3, 50, 2, generator=random)
     boxes = torch.cat((corner, corner + 5 + 30 * torch.rand(3, 50, 2, generator=random)), -1)
     scores = torch.rand(3, 50, 4, generator=random)
-    found = suppress(boxes, scores, 96, 0.4, 20)
+    found = suppress(boxes, scores, 96, Choice(0.4, 20))
     for i in range(3):
         expected = best_detections(scores[i], boxes[i], 0.0, 300, 0.4, 20)
         for one, other in zip(expected, (part[i] for part in found), strict=True):
@@ -65,3 +66,59 @@ def test_detect_predict_takes_an_export_like_a_run(format, suffix, word, detecto
         assert [found["class"] for found in one["objects"]] == [found["class"] for found in other["objects"]]
         boxes = [[found["box"] for found in row["objects"]] for row in (one, other)]
         np.testing.assert_allclose(*boxes, atol=0.2)
+
+
+CHOSEN = ["--nms", "0.3", "--class-agnostic", "--min-score", "0.2", "--classes", "dog,emu", "--max-detections", "6"]
+
+
+@pytest.mark.parametrize("word", ["--preprocess", "--raw"])
+def test_a_letterboxed_detector_and_what_it_was_told_to_find(word, detector, photographs, tmp_path, capsys):
+    """The run told so at prediction, and the export with it inside, in pixels of images that are no squares."""
+    pytest.importorskip("onnxruntime", reason="pip install 'mixtransfer[export]'")
+    run = tmp_path / "run"
+    shutil.copytree(detector, run)
+    card = json.loads((run / "model.json").read_text())
+    card["preprocessing"]["resize"] = "letterbox"
+    (run / "model.json").write_text(json.dumps(card))
+    target = tmp_path / "model.onnx"
+    assert main(["export", str(run), "--output", str(target), word, "--check", "4", *CHOSEN]) == 0
+    capsys.readouterr()
+    answers = []
+    for words in ([str(run), *CHOSEN[:3], *CHOSEN[5:]], [str(target)]):
+        words = ["detect", "predict", *words[:1], str(photographs), "--threshold", "0.2", "--json", *words[1:]]
+        assert main(words) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    names = [found["class"] for row in answers[0] for found in row["objects"]]
+    assert set(names) <= {"dog", "emu"} and names and max(len(row["objects"]) for row in answers[0]) <= 6
+    for one, other in zip(*answers, strict=True):
+        assert [found["class"] for found in one["objects"]] == [found["class"] for found in other["objects"]]
+        boxes = [[found["box"] for found in row["objects"]] for row in (one, other)]
+        np.testing.assert_allclose(*boxes, atol=0.2)
+    sizes = [cv2.imread(row["path"]).shape[1::-1] for row in answers[0]]
+    for row, (width, height) in zip(answers[0], sizes, strict=True):
+        for found in row["objects"]:
+            assert 0 <= found["box"][0] < found["box"][2] <= width and 0 <= found["box"][1] < found["box"][3] <= height
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--classes", "cow"], "--classes names 'cow', which is none of the detector's: cat, dog, emu"),
+        (["--nms", "2"], "--nms is 2.0; it must lie between 0 and 1"),
+        (["--max-detections", "5000"], "--max-detections is 5000; it must lie between 1 and 1000"),
+    ],
+)
+def test_choices_that_an_export_cannot_have(words, says, detector, tmp_path, capsys):
+    assert main(["export", str(detector), "--output", str(tmp_path / "m.onnx"), *words]) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_what_is_settled_in_an_export_is_not_asked_for_at_prediction(tmp_path, capsys):
+    (tmp_path / "m.onnx").touch()
+    assert main(["detect", "predict", str(tmp_path / "m.onnx"), "x.jpg", "--nms", "0.3"]) == 2
+    assert "--nms is settled in exported files: export the run with --nms" in capsys.readouterr().err
+
+
+def test_a_classifier_has_no_boxes_to_choose(classifier, tmp_path, capsys):
+    assert main(["export", str(classifier), "--output", str(tmp_path / "m.onnx"), "--nms", "0.3"]) == 2
+    assert "--nms is for detectors" in capsys.readouterr().err

@@ -12,12 +12,12 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from mixtransfer.cli import main
-from mixtransfer.detection.coverage import FINEST, USUAL_SCALES, anchors_at, best_overlap, fitting_scales
-from mixtransfer.detection.model import open_detector, scales_of
+from mixtransfer.detection.coverage import FINEST, anchors_of, best_overlap, fitting_scales
+from mixtransfer.detection.model import open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
-from mixtransfer.detection.train import read_scales, train
+from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 
 
@@ -28,33 +28,38 @@ def squares(side, count=200, seed=0):
 
 @pytest.mark.parametrize(("side", "low", "high"), [(0.6, 0.2, 0.2), (0.25, 0.2, 0.2), (0.08, 0.05, 0.1)])
 def test_the_finest_scale_follows_the_boxes_and_is_no_finer_than_they_need(side, low, high):
-    finest, coarsest = fitting_scales(squares(side), np.zeros(200, int), 320)
+    finest, coarsest = fitting_scales(squares(side), np.zeros(200, int), DetectorSpec())
     assert low <= finest <= high and coarsest == USUAL_SCALES[1]
 
 
 def test_rare_small_classes_count_as_much_as_frequent_large_ones():
     """5 small boxes of one class beside 2,000 large ones of another."""
     boxes = np.concatenate([squares(0.4, 2000), squares(0.06, 5, seed=1)])
-    assert fitting_scales(boxes, np.repeat([0, 0], [2000, 5]), 320)[0] == USUAL_SCALES[0]
-    finest = fitting_scales(boxes, np.repeat([0, 1], [2000, 5]), 320)
+    assert fitting_scales(boxes, np.repeat([0, 0], [2000, 5]), DetectorSpec())[0] == USUAL_SCALES[0]
+    finest = fitting_scales(boxes, np.repeat([0, 1], [2000, 5]), DetectorSpec())
     assert finest[0] < 0.1
-    reached = [(best_overlap(boxes[2000:], anchors_at(320, scales)) >= 0.5).mean() for scales in (USUAL_SCALES, finest)]
+    reached = [
+        (best_overlap(boxes[2000:], anchors_of(DetectorSpec(anchors=scales))) >= 0.5).mean()
+        for scales in (USUAL_SCALES, finest)
+    ]
     assert reached[0] == 0 and reached[1] > 0.3
 
 
 def test_no_boxes_keep_the_usual_scales():
-    assert fitting_scales(np.empty((0, 4)), np.empty(0, int), 320) == USUAL_SCALES and max(FINEST) == USUAL_SCALES[0]
+    assert (
+        fitting_scales(np.empty((0, 4)), np.empty(0, int), DetectorSpec()) == USUAL_SCALES
+        and max(FINEST) == USUAL_SCALES[0]
+    )
 
 
 def test_a_run_keeps_its_anchors_and_a_start_hands_them_on(tmp_path):
     data = make_coco(tmp_path / "d", train=6, val=2, test=2)
     first = train(tiny(data, tmp_path / "first", anchors="0.1,0.8", iterations=1, eval_every=1))
-    card = ModelCard.read(first.model)
-    assert scales_of(card) == (0.1, 0.8) and open_detector(first.folder).model.anchor_generator.scales == (0.1, 0.8)
+    assert read_detector_card(first.model)[1].anchors == (0.1, 0.8) and open_detector(
+        first.folder
+    ).model.anchor_generator.scales == (0.1, 0.8)
     again = train(tiny(data, tmp_path / "again", weights=str(first.folder), iterations=1, eval_every=1))
-    assert scales_of(ModelCard.read(again.model)) == (0.1, 0.8)
-    del card.details["anchors"]  # as older versions wrote it
-    assert scales_of(card) == USUAL_SCALES
+    assert read_detector_card(again.model)[1].anchors == (0.1, 0.8)
 
 
 @pytest.mark.parametrize("anchors", ["0.2", "0.2,0.1", "0,0.9", "a,b", "0.1,1.5", "0.1,0.2,0.3", "nan,0.9"])

@@ -126,3 +126,17 @@ def test_crowded_images_are_told_and_a_run_keeps_its_limit(tmp_path, capsys):
     del card["details"]["max_detections"]  # as older runs
     run.model.write_text(json.dumps(card))
     assert open_detector(run.folder).model.detections_per_image == 100
+
+
+def test_evaluation_decodes_its_own_part_only(finished, capsys, monkeypatch):
+    """The images to train on need only be there."""
+    decoded = []
+
+    def record(paths, *rest):
+        decoded.extend(paths)
+        return {}
+
+    monkeypatch.setattr("mixtransfer.data.detection.listed.find_unusable", record)
+    code, out, _ = answer(capsys, "detect", "evaluate", str(finished.folder), "--workers", "0", "--json")
+    assert code == 0 and json.loads(out) == finished.read_metrics()["test"]
+    assert {path.parent.name for path in decoded} == {"test"}

@@ -9,6 +9,7 @@ from coco_sets import make_coco
 
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.loader import EvaluationLoader, IterationBatches, TrainingLoader
 
 
@@ -92,7 +93,7 @@ def test_images_are_views_of_one_channels_last_batch(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_gives_every_image_once_in_order(dataset, workers):
-    loader = EvaluationLoader(dataset.val, size=32, batch_size=2, workers=workers)
+    loader = EvaluationLoader(dataset.val, Square(32), batch_size=2, workers=workers)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     assert [e["image_id"] for batch in batches for e in batch] == [record.image_id for record in dataset.val]
@@ -100,6 +101,6 @@ def test_evaluation_gives_every_image_once_in_order(dataset, workers):
 
 
 def test_processes_share_the_evaluation(dataset):
-    shares = [EvaluationLoader(dataset.val, 32, workers=0, rank=rank, world=2) for rank in range(2)]
+    shares = [EvaluationLoader(dataset.val, Square(32), workers=0, rank=rank, world=2) for rank in range(2)]
     found = [e["image_id"] for loader in shares for batch in loader for e in batch]
     assert sorted(found) == [record.image_id for record in dataset.val]

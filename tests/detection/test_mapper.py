@@ -9,7 +9,7 @@ from PIL import Image
 from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.load import load_detection_dataset
-from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances, to_dataset_dict
 from mixtransfer.errors import UserError
 
 
@@ -25,7 +25,7 @@ def record(tmp_path):
 
 
 def test_training_dict(record):
-    example = TrainingMapper(DetectionAugment("none", 64))(record, seed=0)
+    example = TrainingMapper(DetectionAugment("none", 64)).view(to_dataset_dict(record), 0)
     assert {key: example[key] for key in ("image_id", "height", "width")} == {
         "image_id": 17,
         "height": 400,
@@ -44,7 +44,7 @@ def test_boxes_follow_pixels_although_a_large_image_is_decoded_at_a_fraction(rec
     mapper = TrainingMapper(DetectionAugment(policy, 64))
     seen = 0
     for seed in range(30):
-        example = mapper(record, seed)
+        example = mapper.view(to_dataset_dict(record), seed)
         image = example["image"].numpy().astype(int)
         red = image[0] - image[1:].max(axis=0) > 0.5 * (image[0].max() - image[1:].min())
         if len(example["boxes"]) and policy == "crop":
@@ -56,7 +56,7 @@ def test_boxes_follow_pixels_although_a_large_image_is_decoded_at_a_fraction(rec
 
 
 def test_evaluation_shows_the_whole_image_warped(record):
-    example = EvaluationMapper(64)(record)
+    example = EvaluationMapper(64)(to_dataset_dict(record))
     assert set(example) == {"file_name", "image_id", "height", "width", "image"}
     assert (example["height"], example["width"]) == (400, 1200)
     red = (example["image"][0] > 150) & (example["image"][1] < 100)
@@ -66,7 +66,7 @@ def test_evaluation_shows_the_whole_image_warped(record):
 
 def test_instances_are_detectron2s(record):
     pytest.importorskip("detectron2")
-    mapped = TrainingMapper(DetectionAugment("crop-flip", 64))(record, seed=1)
+    mapped = TrainingMapper(DetectionAugment("crop-flip", 64)).view(to_dataset_dict(record), 1)
     example = add_instances(mapped)
     instances = example["instances"]
     assert "boxes" not in example and "labels" not in example
@@ -82,11 +82,11 @@ def test_image_without_boxes_has_no_instances(tmp_path):
         coco["annotations"] = coco["annotations"][2:]
 
     record = load_detection_dataset(str(make_coco(tmp_path / "d", first_is_empty, train=2, val=2, test=2))).train[0]
-    example = add_instances(TrainingMapper(DetectionAugment("standard", 32))(record, seed=3))
+    example = add_instances(TrainingMapper(DetectionAugment("standard", 32)).view(to_dataset_dict(record), 3))
     assert example["instances"].gt_boxes.tensor.shape == (0, 4) and len(example["instances"].gt_classes) == 0
 
 
 def test_a_file_that_breaks_during_training_is_named(record):
     record.file.write_bytes(record.file.read_bytes()[:500])
     with pytest.raises(UserError, match="wide.jpg is truncated: mend or remove it"):
-        EvaluationMapper(64)(record)
+        EvaluationMapper(64)(to_dataset_dict(record))

@@ -6,6 +6,7 @@ import pytest
 from boxed import found, record
 from PIL import Image
 
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.drawing import draw_detections, draw_truth
 from mixtransfer.detection.model import build_detector
@@ -38,8 +39,8 @@ def test_box_lies_where_the_object_is():
 
 def test_coverage_of_boxes_by_anchors():
     """A box of a fifth of the image is an anchor's size; a speck is nobody's."""
-    model = build_detector("mobilenetv3_small_050", "none", 2, "auto", "cross_entropy")
+    model = build_detector("mobilenetv3_small_050", "none", 2)
     boxes = [[160, 120, 240, 180], [0, 0, 3, 3]]
-    assert anchor_coverage(model, [record(1, boxes, [0, 0]), record(2, [], [])], 320) == {
+    assert anchor_coverage(model, [record(1, boxes, [0, 0]), record(2, [], [])], Square(320)) == {
         "all": 0.5, "small": 0.0, "medium": 1.0, "large": None,
     }  # fmt: skip

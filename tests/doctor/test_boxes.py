@@ -8,6 +8,7 @@ import pytest
 from coco_sets import HEIGHT, WIDTH, contents, make_coco, write_images
 
 from mixtransfer.cli import main
+from mixtransfer.data.detection.square import Square
 from mixtransfer.doctor.boxes import PartBoxes, box_statistics, overlaps
 from mixtransfer.doctor.listing import list_data
 from mixtransfer.doctor.looking import look_through
@@ -101,8 +102,8 @@ def test_boxes_are_held_against_the_anchors(tmp_path):
     parts = {part: PartBoxes.of(listing, looks, part) for part in listing.parts}
     # The first box is a quarter of the image, of which this anchor is half; the second is tiny.
     anchors = np.array([[0, 0, 0.5, 1.0]])
-    np.testing.assert_allclose(overlaps(parts, anchors), [0.5, 4 / (WIDTH * HEIGHT / 2)])
-    covered = box_statistics(parts, overlaps(parts, anchors))["covered_by_anchors"]
+    np.testing.assert_allclose(overlaps(parts, anchors, Square(320)), [0.5, 4 / (WIDTH * HEIGHT / 2)])
+    covered = box_statistics(parts, overlaps(parts, anchors, Square(320)))["covered_by_anchors"]
     assert covered == {"all": 0.5, "small": 0.5, "medium": None, "large": None}
 
 
@@ -110,14 +111,15 @@ def test_default_anchors_are_the_detectors(tmp_path):
     pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
     import torch
 
-    from mixtransfer.detection.coverage import anchors_at
+    from mixtransfer.detection.coverage import anchors_of
     from mixtransfer.detection.model import build_detector
+    from mixtransfer.detection.spec import DetectorSpec
 
-    model = build_detector("mobilenetv3_small_050", "none", 1, "auto", "cross_entropy").eval()
+    model = build_detector("mobilenetv3_small_050", "none", 1).eval()
     for size in (96, 320, 300):
         with torch.inference_mode():
             anchors = model.predict(torch.zeros(1, 3, size, size))[2].numpy()
-        np.testing.assert_allclose(anchors_at(size) * size, anchors, atol=1e-3)
+        np.testing.assert_allclose(anchors_of(DetectorSpec(image_size=size)) * size, anchors, atol=1e-3)
 
 
 def test_tiny_boxes_are_said_to_be_out_of_reach(tmp_path, capsys):

@@ -6,9 +6,10 @@ pretrained backbone. Its augmentation: expand up to 4 times, a crop that keeps a
 320×320, flip, photometric distortion.
 """
 
-from .torchvision_660_epochs import BATCH, EPOCH, optimizer, train
+from .torchvision_660_epochs import EPOCH, dataloader, lr_multiplier, optimizer, train
 
 optimizer.lr = 0.015
+dataloader.train.mapper.augment.policy = "standard"
 train.max_iter = 600 * EPOCH
 train.eval_period = 25 * EPOCH
-train.lr_multiplier.warmup_length = 500 / (600 * EPOCH)
+lr_multiplier.warmup_length = 500 / (600 * EPOCH)

@@ -6,28 +6,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import albumentations as A
-import cv2
 import numpy as np
 
 from mixtransfer.data.augment import check_policy
+from mixtransfer.data.detection.square import CANVAS, Resize, Square, warp
 from mixtransfer.data.own_augment import composed, read_pipeline, seeded, to_pixels, with_boxes
 from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard")
-CANVAS = (124, 116, 104)  # ImageNet's mean colour, RGB
 MIN_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 WHOLE = np.inf  # the choice to cut nothing
 LEAST_SIDE = 0.3  # of a part, as a share of what it is cut from
 TRIALS = 40
-
-
-def warp(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize without regard to the aspect ratio; what shrinks, be it one side alone, is averaged over areas."""
-    shrunk = min(width, image.shape[1]), min(height, image.shape[0])
-    image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-    if shrunk != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image
 
 
 class BoxView(Protocol):
@@ -42,14 +32,14 @@ class BoxView(Protocol):
         """See ``DetectionAugment``."""
 
 
-def as_detection_augment(augment: Any, size: int) -> BoxView:
+def as_detection_augment(augment: Any, size: int, resize: Resize = "warp") -> BoxView:
     """What makes views for training; the one door for whatever augmentation there is.
 
     Args:
         augment: One of ``POLICIES``; a file that ``albumentations.save`` wrote; a transform of albumentations, whose
             ``bbox_params`` do not matter, or of torchvision.transforms.v2, which is called with a dict of image, boxes
             and labels; or what makes such views already.
-        size: Side of the square output in pixels; a transform's own output is warped to it.
+        size, resize: Of the square output, see ``Square``; what a transform makes is brought into it.
 
     Raises:
         UserError: It is none of these, or the file cannot be used.
@@ -59,31 +49,33 @@ def as_detection_augment(augment: Any, size: int) -> BoxView:
     if isinstance(augment, str | Path):
         check_policy(str(augment), POLICIES)
         if str(augment) in POLICIES:
-            return DetectionAugment(str(augment), size)
+            return DetectionAugment(str(augment), size, resize)
         augment = read_pipeline(Path(augment))
     if not callable(augment):
         raise UserError(f"The augmentation is a {type(augment).__name__}, which makes no views of images.")
-    return OwnDetectionAugment(augment, size)
+    return OwnDetectionAugment(augment, Square(size, resize))
 
 
 class DetectionAugment:
     """A random view of an image with its boxes, the same for the same seed in any process.
 
     Args:
-        policy: One of ``POLICIES``. ``none`` only warps to the square; ``crop`` crops, and keeps left and right apart
+        policy: One of ``POLICIES``. ``none`` only resizes to the square; ``crop`` crops, and keeps left and right apart
             (for writing, digits); ``crop-flip`` mirrors too; ``standard`` adds zooming out and colour, as SSD does
             (Liu et al. 2016, sections 2.2 and 3.6).
-        size: Side of the square output in pixels.
+        size, resize: Of the output, see ``Square``.
 
     Attributes:
+        policy, square: As given.
         min_side: The shorter side from which decoding at a reduced scale loses nothing that a view would show.
     """
 
-    def __init__(self, policy: str, size: int):
+    def __init__(self, policy: str, size: int, resize: Resize = "warp"):
         if policy not in POLICIES:
             raise ValueError(f"augment {policy!r} is not one of {', '.join(POLICIES)}")
         self.min_side = size if policy == "none" else math.ceil(size / LEAST_SIDE)
-        self._compose = A.Compose(_transforms(policy, size), bbox_params=_in_shares())
+        self.policy, self.square = policy, Square(size, resize)
+        self._compose = A.Compose(_transforms(policy, self.square), bbox_params=_in_shares())
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
@@ -112,8 +104,8 @@ class OwnDetectionAugment:
 
     min_side = None
 
-    def __init__(self, transform: Any, size: int):
-        self.size, self.transform = size, transform
+    def __init__(self, transform: Any, square: Square):
+        self.square, self.transform = square, transform
         albumentations = isinstance(transform, A.BaseCompose | A.BasicTransform)
         self._compose = None
         if albumentations:
@@ -136,28 +128,29 @@ class OwnDetectionAugment:
         else:
             with seeded(seed):
                 pixels, boxes, labels = with_boxes(self.transform, image, boxes, labels)
-        boxes = np.clip(boxes, 0, 1) * self.size
+        height, width = pixels.shape[:2]
+        boxes = self.square.into(np.clip(boxes, 0, 1) * ([width, height] * 2), width, height)
         kept = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1
-        return warp(pixels, self.size, self.size), boxes[kept].astype(np.float32), labels[kept].astype(np.int64)
+        return self.square.view(pixels), boxes[kept].astype(np.float32), labels[kept].astype(np.int64)
 
 
 def _in_shares() -> A.BboxParams:
     return A.BboxParams("albumentations", ["labels"], min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True)
 
 
-def _transforms(policy: str, size: int) -> list[A.BasicTransform]:
+def _transforms(policy: str, square: Square) -> list[A.BasicTransform]:
     if policy == "none":
-        return [Window(size, crop=False)]
+        return [Window(square, crop=False)]
     if policy == "crop":
-        return [Window(size)]
+        return [Window(square)]
     if policy == "crop-flip":
-        return [Window(size), A.HorizontalFlip(p=0.5)]
+        return [Window(square), A.HorizontalFlip(p=0.5)]
     colour = A.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.05, 0.05), p=0.8)
-    return [Window(size, max_zoom_out=4.0), A.HorizontalFlip(p=0.5), colour]
+    return [Window(square, max_zoom_out=4.0), A.HorizontalFlip(p=0.5), colour]
 
 
 class Window(A.DualTransform):
-    """What a random window shows of an image and its surroundings, warped to a square.
+    """What a random window shows of an image and its surroundings, in a square.
 
     With ``max_zoom_out`` above 1, half of the windows are first widened to a canvas of up to that many times the sides,
     with the image anywhere on it (Liu et al. 2016, section 3.6). With ``crop`` the window is then cut to a part of that
@@ -169,9 +162,10 @@ class Window(A.DualTransform):
     Cutting, padding and resizing are one step: only what is visible is resampled, and boxes map exactly as it does.
     """
 
-    def __init__(self, size: int, crop: bool = True, max_zoom_out: float = 1.0):
+    def __init__(self, square: Square, crop: bool = True, max_zoom_out: float = 1.0):
         super().__init__(p=1.0)
-        self.size, self.crop, self.max_zoom_out = size, crop, max_zoom_out
+        self.square, self.size = square, square.size
+        self.crop, self.max_zoom_out = crop, max_zoom_out
 
     def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
         """The visible part of the image and where it goes in the square, both x1, y1, x2, y2 in whole pixels."""
@@ -187,7 +181,9 @@ class Window(A.DualTransform):
         low, high = window[:2], window[2:]
         start = np.clip(np.floor(low * sides), 0, sides - 1).astype(int)
         stop = np.clip(np.ceil(high * sides), start + 1, sides).astype(int)
-        place = np.round((np.stack([start, stop]) / sides - low) / (high - low) * self.size).astype(int)
+        placed = np.array(self.square.place(*((high - low) * sides)), float).reshape(2, 2)  # the window in the square
+        shown = (np.stack([start, stop]) / sides - low) / (high - low)
+        place = np.round(placed[0] + shown * (placed[1] - placed[0])).astype(int)
         first = np.clip(place[0], 0, self.size - 1)
         last = np.clip(place[1], first + 1, self.size)
         return {"visible": (*start.tolist(), *stop.tolist()), "place": (*first.tolist(), *last.tolist())}

@@ -1,6 +1,7 @@
 """A detection dataset in memory: image files with their boxes, classes, splits."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,12 @@ class Record:
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and labels to train on: those that are no crowd."""
         return self.boxes[~self.crowd], self.labels[~self.crowd]
+
+    def of(self, labels: Sequence[int]) -> "Record":
+        """The same image with the annotations of some classes only."""
+        kept = np.isin(self.labels, labels)
+        chosen = {name: getattr(self, name)[kept] for name in ("boxes", "labels", "crowd", "area", "ids")}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)

@@ -66,13 +66,14 @@ class ListedDetection:
         folder = self.source.absolute().parent
         return folder.parent if folder.name == "annotations" else folder
 
-    def dataset(self, by: Draw | Split | None = None) -> DetectionDataset:
+    def dataset(self, by: Draw | Split | None = None, only: str | None = None) -> DetectionDataset:
         """Open every image once, leave out what cannot be used, and settle which part each image is in.
 
         A part named val without one named test is the test part, since it is not there to choose by.
 
         Args:
             by: How to draw the parts that are missing, or the split of a run.
+            only: The part of such a split that will be looked at: images of its other parts are not decoded.
 
         Raises:
             UserError: There is no training part, a part has no usable image or no box, the size that the source gives
@@ -84,7 +85,10 @@ class ListedDetection:
             )
         skipped: dict[Path, str] = {}
         notes = list(self.notes)
-        parts = {name: self._records(name, skipped, notes) for name in self.parts}
+        others: set[str] = set()
+        if isinstance(by, Split) and only:
+            others = {name for name, part in zip(by.names, by.parts, strict=True) if part != only}
+        parts = {name: self._records(name, skipped, notes, others) for name in self.parts}
         train = parts.get("all") or parts["train"]
         for name in parts.keys() - {"all", "train"}:
             if common := {record.file for record in train} & {record.file for record in parts[name]}:
@@ -129,20 +133,20 @@ class ListedDetection:
             most_validation=MOST_VALIDATION,
         )
 
-    def _records(self, name: str, skipped: dict[Path, str], notes: list[str]) -> list[Record]:
+    def _records(self, name: str, skipped: dict[Path, str], notes: list[str], unseen: set[str]) -> list[Record]:
         part, where = self.parts[name], "" if name == "all" else f" in its {name} part"
         if not part.files:
             raise UserError(f"{self.source} lists no images{where}.")
-        unusable = find_unusable(part.files)
+        looked = [file for file in part.files if relative_name(file, self.root) not in unseen]
+        with ThreadPoolExecutor() as pool:  # a PNG's orientation may stand behind its pixels
+            upright = dict(zip(part.files, pool.map(_upright_size, part.files), strict=True))
+        unusable = find_unusable([*looked, *(file for file, size in upright.items() if size is None)])
         skipped.update(unusable)
         usable = [i for i, file in enumerate(part.files) if file not in unusable]
         if not usable:
             file, reason = next(iter(unusable.items()))
             raise UserError(f"{self.source} has no usable image{where}: {file} {reason}.")
-        sizes = np.zeros((len(part.files), 2))
-        with ThreadPoolExecutor() as pool:  # a PNG's orientation may stand behind its pixels
-            for i, size in zip(usable, pool.map(upright_size, [part.files[i] for i in usable]), strict=True):
-                sizes[i] = size
+        sizes = np.array([upright[file] or (0, 0) for file in part.files], dtype=np.float64)
         part = part.only(np.isin(part.image, usable))
         other, turned = wrong_sizes(part, sizes)
         for i in other[:1]:
@@ -172,6 +176,14 @@ class ListedDetection:
             because = " ".join(found) or f"not one of its {len(records)} usable images has an object."
             raise UserError(f"{self.source} has no box{where} to go by: {because}")
         return records
+
+
+def _upright_size(file: Path) -> tuple[int, int] | None:
+    """Width and height, or None of a file that has none to read."""
+    try:
+        return upright_size(file)
+    except Exception:  # whatever Pillow makes of a damaged file
+        return None
 
 
 def _common_folder(files: list[Path], root: Path) -> str:

@@ -88,6 +88,7 @@ def load_detection_dataset(
     layout: str = "auto",
     group_by: str | None = None,
     split: Split | None = None,
+    only: str | None = None,
 ) -> DetectionDataset:
     """Load a detection dataset; every image file is decoded once, and the unusable ones are left out.
 
@@ -102,13 +103,14 @@ def load_detection_dataset(
         split_seed: Seed of these choices; it is not the training seed, so that runs share their parts.
         group_by: A regular expression over paths; images for which it matches the same stay in one part.
         split: The parts, if they are settled; then nothing is drawn.
+        only: The part of the split that will be looked at, if it is one: the others' images are not decoded.
         layout: A key of ``LAYOUTS``, or "auto" to recognize it.
 
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
     by = split or Draw(val_fraction, test_fraction, split_seed, group_by=group_by)
-    return list_boxes(data, Path(data_root), layout=layout).dataset(by)
+    return list_boxes(data, Path(data_root), layout=layout).dataset(by, only)
 
 
 def is_detection_data(data: str) -> bool:

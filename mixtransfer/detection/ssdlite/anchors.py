@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +31,8 @@ class SSDAnchorGenerator(nn.Module):
         levels: int = 6,
     ) -> None:
         super().__init__()
-        self.scales = min_ratio, max_ratio
+        self.scales, self.aspect_ratios = (min_ratio, max_ratio), tuple(aspect_ratios)
+        self._last: tuple[Any, torch.Tensor] | None = None
         step = (max_ratio - min_ratio) / (levels - 1)
         scales = [min_ratio + step * level for level in range(levels)] + [1.0]
         self.sizes = [_sizes(scale, after, aspect_ratios) for scale, after in zip(scales, scales[1:], strict=False)]
@@ -44,11 +46,20 @@ class SSDAnchorGenerator(nn.Module):
     ) -> torch.Tensor:
         """All anchors of an image: (n, 4) as x1, y1, x2, y2 in pixels, level by level, row by row, cell by cell.
 
+        Those of the last call are kept: a training asks for the same ones at each step.
+
         Args:
             map_sizes: Height and width of each map.
             image_size: Height and width of the (padded) image that the maps were computed from.
             device: Where the anchors are wanted.
         """
+        key = tuple(map(tuple, map_sizes)), tuple(image_size), torch.device(device)
+        if self._last is None or self._last[0] != key:
+            with torch.inference_mode(False):  # whoever asks next may train
+                self._last = key, self._anchors(map_sizes, image_size).to(device)
+        return self._last[1]
+
+    def _anchors(self, map_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> torch.Tensor:
         centres, sizes = [], []
         for (height, width), kinds in zip(map_sizes, self.sizes, strict=True):
             y, x = torch.meshgrid(
@@ -58,7 +69,7 @@ class SSDAnchorGenerator(nn.Module):
             sizes.append(torch.tensor(kinds).clamp(max=1).repeat(height * width, 1))
         centre, half = torch.cat(centres), 0.5 * torch.cat(sizes)
         image = torch.tensor([image_size[1], image_size[0]])
-        return torch.cat(((centre - half) * image, (centre + half) * image), 1).to(device)
+        return torch.cat(((centre - half) * image, (centre + half) * image), 1)
 
 
 def _sizes(scale: float, after: float, aspect_ratios: Sequence[float]) -> list[tuple[float, float]]:

@@ -30,6 +30,7 @@ class SSDLiteBackbone(Backbone):
             goes on to stride 32, as the MobileNetV2 and V3 papers and torchvision do. "stage": the output of the last
             stage at stride 16, narrower and cheaper. None: expanded where the network has it, else stage.
         image_size: Side of the input in pixels, for networks that are built for one size; see ``create_backbone``.
+        norm_eps: Of the network's batch norms; by default its own.
 
     Attributes:
         pixel_mean, pixel_std: What the network's weights expect of RGB values between 0 and 255.
@@ -44,9 +45,11 @@ class SSDLiteBackbone(Backbone):
         weights: str = "imagenet",
         tap: str | None = None,
         image_size: int | None = None,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
-        spec = backbone_spec(name)
+        self.spec = spec = backbone_spec(name)
+        self.weights, self.tap, self.norm_eps = weights, tap, norm_eps
         name = spec.name
         self.body = create_backbone(spec, weights=weights, features_only=True, image_size=image_size)
         self._indices = _maps_at(self.body, name, 16, 32)
@@ -65,6 +68,7 @@ class SSDLiteBackbone(Backbone):
         for layer in self.body.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = NORM_MOMENTUM
+                layer.eps = layer.eps if norm_eps is None else norm_eps
         widths = [channels[1], *EXTRA_CHANNELS]
         self.extra = nn.ModuleList(_extra_level(*pair) for pair in zip(widths, widths[1:], strict=False))
         reset_convolutions(self.extra)

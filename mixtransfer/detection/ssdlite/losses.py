@@ -14,7 +14,7 @@ class HardNegativeCrossEntropy:
     each positive one; an image without objects therefore teaches nothing.
     """
 
-    def __init__(self, negative_ratio: int = 3) -> None:
+    def __init__(self, negative_ratio: float = 3) -> None:
         self.negative_ratio = negative_ratio
 
     def num_logits(self, num_classes: int) -> int:

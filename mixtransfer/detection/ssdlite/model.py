@@ -11,13 +11,24 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
+from mixtransfer.data.detection.square import Square
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
+from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
 from mixtransfer.detection.ssdlite.head import SSDLiteHead
 from mixtransfer.detection.ssdlite.losses import HardNegativeCrossEntropy, SigmoidFocalLoss
 from mixtransfer.detection.ssdlite.matcher import SSDMatcher
 from mixtransfer.detection.ssdlite.postprocess import best_detections
 
-LOSSES = {"cross_entropy": HardNegativeCrossEntropy, "focal": SigmoidFocalLoss}
+USUAL = DetectorSpec()
+# The parts that a description can tell.
+PLAIN_PARTS: dict[str, tuple[type, ...]] = {
+    "head": (SSDLiteHead,),
+    "anchor_generator": (SSDAnchorGenerator,),
+    "matcher": (SSDMatcher,),
+    "box_transform": (Box2BoxTransform,),
+    "classification_loss": (HardNegativeCrossEntropy, SigmoidFocalLoss),
+}
 
 
 @META_ARCH_REGISTRY.register()
@@ -26,8 +37,8 @@ class SSDLite(nn.Module):
 
     Each input dict has "image", a tensor (3, h, w) of RGB values from 0 to 255; for training "instances" with
     ``gt_boxes`` and ``gt_classes``; for inference, if boxes are wanted in another size than the image's, "height" and
-    "width". SSD is made for images of one size: let the mapper resize them, without regard to their shape. Images of
-    several sizes are padded to the largest.
+    "width", and if only a part of the tensor shows the image, "place": that part's left, top, right and bottom. SSD is
+    made for images of one size: let the mapper resize them. Images of several sizes are padded to the largest.
 
     Args:
         backbone: Gives the maps, finest first, as a dict.
@@ -39,8 +50,11 @@ class SSDLite(nn.Module):
             the number of positive anchors of the batch.
         num_classes: Without background.
         pixel_mean, pixel_std: Of RGB values; images are normalised by them.
-        score_threshold, candidates_per_class, nms_threshold, detections_per_image: See ``best_detections``. COCO's
-            AP counts 100 detections an image; torchvision returns 300.
+        score_threshold, candidates_per_class, nms_threshold, detections_per_image, class_agnostic: See
+            ``best_detections``. COCO's AP counts 100 detections an image; torchvision returns 300.
+
+    Attributes:
+        only: Labels of the classes that are found; None: all.
     """
 
     pixel_mean: torch.Tensor
@@ -59,10 +73,11 @@ class SSDLite(nn.Module):
         num_classes: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        score_threshold: float = 0.001,
-        candidates_per_class: int = 300,
-        nms_threshold: float = 0.55,
-        detections_per_image: int = 100,
+        score_threshold: float = USUAL.min_score,
+        candidates_per_class: int = USUAL.candidates,
+        nms_threshold: float = USUAL.nms,
+        detections_per_image: int = USUAL.max_detections,
+        class_agnostic: bool = USUAL.class_agnostic,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -76,6 +91,8 @@ class SSDLite(nn.Module):
         self.candidates_per_class = candidates_per_class
         self.nms_threshold = nms_threshold
         self.detections_per_image = detections_per_image
+        self.class_agnostic = class_agnostic
+        self.only: Sequence[int] | None = None
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # about 1.6 times as fast on the CPU
@@ -83,23 +100,16 @@ class SSDLite(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
         """The parts that a configuration with ``add_ssdlite_config`` describes."""
-        settings = cfg.MODEL.SSDLITE
-        backbone = build_backbone(cfg)
-        parts = ssdlite_parts(backbone, settings.NUM_CLASSES, LOSSES[settings.LOSS]())
-        return {
-            **parts,
-            "backbone": backbone,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "score_threshold": settings.SCORE_THRESH_TEST,
-            "nms_threshold": settings.NMS_THRESH_TEST,
-            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-        }
+        from mixtransfer.detection.ssdlite.config import read_ssdlite_config
 
-    def find_at_most(self, objects: int) -> None:
-        """Set how many detections an image has at most."""
-        self.detections_per_image = objects
-        self.candidates_per_class = max(self.candidates_per_class, 3 * objects)
+        backbone = build_backbone(cfg)
+        parts = ssdlite_parts(backbone, cfg.MODEL.SSDLITE.NUM_CLASSES, read_ssdlite_config(cfg))
+        return {"backbone": backbone, **parts}
+
+    def find_as(self, spec: DetectorSpec) -> None:
+        """Choose detections as a description says; what the network was built by stays."""
+        for name, value in _choice(spec).items():
+            setattr(self, name, value)
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +124,15 @@ class SSDLite(nn.Module):
         results = []
         for i, (image, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True)):
             instances = self.detections(logits[i], deltas[i], anchors, size)
+            if place := image.get("place"):
+                size = place[3] - place[1], place[2] - place[0]
+                shift = instances.pred_boxes.tensor.new_tensor([*place[:2]] * 2)
+                instances = Instances(
+                    size,
+                    pred_boxes=Boxes(instances.pred_boxes.tensor - shift),
+                    scores=instances.scores,
+                    pred_classes=instances.pred_classes,
+                )
             height, width = image.get("height", size[0]), image.get("width", size[1])
             results.append({"instances": detector_postprocess(instances, height, width)})
         return results
@@ -165,13 +184,19 @@ class SSDLite(nn.Module):
         """The detections of one image of a height and width, in its own pixels."""
         boxes = Boxes(self.box_transform.apply_deltas(deltas, anchors))
         boxes.clip(size)
+        scores = self.classification_loss.scores(logits)
+        if self.only is not None:
+            wanted = torch.zeros_like(scores[0])
+            wanted[list(self.only)] = 1
+            scores = scores * wanted
         boxes, scores, classes = best_detections(
-            self.classification_loss.scores(logits),
+            scores,
             boxes.tensor,
             self.score_threshold,
             self.candidates_per_class,
             self.nms_threshold,
             self.detections_per_image,
+            self.class_agnostic,
         )
         return Instances(size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)
 
@@ -181,36 +206,94 @@ def build_ssdlite(
     num_classes: int,
     classification_loss: HardNegativeCrossEntropy | SigmoidFocalLoss | None = None,
     anchor_generator: SSDAnchorGenerator | None = None,
+    spec: DetectorSpec = USUAL,
     **settings: Any,
 ) -> SSDLite:
     """SSDLite with a head that fits the other parts.
 
     Args:
         backbone: Usually an ``SSDLiteBackbone``; must have its ``pixel_mean`` and ``pixel_std`` unless given.
-        num_classes, classification_loss, anchor_generator: See ``SSDLite``; by default torchvision's.
+        num_classes, classification_loss, anchor_generator: See ``SSDLite``; by default those of ``spec``.
+        spec: What is not given otherwise; by default torchvision's.
         **settings: Any other argument of ``SSDLite``.
     """
-    parts = ssdlite_parts(backbone, num_classes, classification_loss, anchor_generator)
-    pixels = {name: getattr(backbone, name) for name in ("pixel_mean", "pixel_std") if name not in settings}
-    return SSDLite(backbone=backbone, **{**parts, **pixels, **settings})
+    parts = ssdlite_parts(backbone, num_classes, spec, classification_loss, anchor_generator)
+    return SSDLite(backbone=backbone, **{**parts, **settings})
 
 
 def ssdlite_parts(
     backbone: Backbone,
     num_classes: int,
+    spec: DetectorSpec = USUAL,
     classification_loss: HardNegativeCrossEntropy | SigmoidFocalLoss | None = None,
     anchor_generator: SSDAnchorGenerator | None = None,
 ) -> dict[str, Any]:
     """The parts of SSDLite behind a backbone, by the names of its arguments."""
-    loss = classification_loss or HardNegativeCrossEntropy()
-    anchors = anchor_generator or SSDAnchorGenerator()
+    loss = classification_loss or make_loss(spec)
+    anchors = anchor_generator or SSDAnchorGenerator(spec.aspect_ratios, *spec.anchors)
     channels = [shape.channels for shape in backbone.output_shape().values()]
     logits, bias = loss.num_logits(num_classes), loss.initial_bias()
     return {
         "head": SSDLiteHead(channels, anchors.anchors_per_cell, logits, bias),
         "anchor_generator": anchors,
-        "matcher": SSDMatcher(),
-        "box_transform": Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
+        "matcher": SSDMatcher(spec.match_iou),
+        "box_transform": Box2BoxTransform(weights=spec.box_weights),
         "classification_loss": loss,
         "num_classes": num_classes,
+        "pixel_mean": spec.pixel_mean or getattr(backbone, "pixel_mean", None),
+        "pixel_std": spec.pixel_std or getattr(backbone, "pixel_std", None),
+        **_choice(spec),
+    }
+
+
+def make_loss(spec: DetectorSpec) -> HardNegativeCrossEntropy | SigmoidFocalLoss:
+    """The loss of the classes that a description names."""
+    if spec.loss == "focal":
+        return SigmoidFocalLoss(spec.focal_alpha, spec.focal_gamma, spec.focal_prior)
+    return HardNegativeCrossEntropy(spec.negative_ratio)
+
+
+def spec_of(model: SSDLite, square: Square) -> DetectorSpec:
+    """The description that a detector of ``PLAIN_PARTS`` on an ``SSDLiteBackbone`` would be built from.
+
+    Args:
+        square: What it is shown of images, which it does not know itself.
+    """
+    loss, anchors, body = model.classification_loss, model.anchor_generator, model.backbone
+    assert isinstance(body, SSDLiteBackbone) and isinstance(anchors, SSDAnchorGenerator)
+    values: dict[str, Any] = (
+        {"loss": "focal", "focal_alpha": loss.alpha, "focal_gamma": loss.gamma, "focal_prior": loss.prior}
+        if isinstance(loss, SigmoidFocalLoss)
+        else {"negative_ratio": loss.negative_ratio}
+    )
+    for name in ("pixel_mean", "pixel_std"):
+        own = getattr(model, name).flatten().tolist()
+        if not torch.allclose(torch.tensor(own), torch.tensor(getattr(body, name))):
+            values[name] = tuple(own)
+    return DetectorSpec(
+        image_size=square.size,
+        resize=square.resize,
+        tap=body.tap or "auto",  # type: ignore[arg-type]
+        anchors=anchors.scales,
+        aspect_ratios=anchors.aspect_ratios,
+        match_iou=model.matcher.threshold,  # type: ignore[attr-defined]
+        box_weights=tuple(model.box_transform.weights),
+        norm_eps=body.norm_eps,
+        min_score=model.score_threshold,
+        nms=model.nms_threshold,
+        class_agnostic=model.class_agnostic,
+        candidates_per_class=model.candidates_per_class,
+        max_detections=model.detections_per_image,
+        **values,
+    )
+
+
+def _choice(spec: DetectorSpec) -> dict[str, Any]:
+    """How detections are chosen, by the names of ``SSDLite``'s arguments."""
+    return {
+        "score_threshold": spec.min_score,
+        "candidates_per_class": spec.candidates,
+        "nms_threshold": spec.nms,
+        "detections_per_image": spec.max_detections,
+        "class_agnostic": spec.class_agnostic,
     }

@@ -11,6 +11,7 @@ def best_detections(
     candidates_per_class: int,
     nms_threshold: float,
     limit: int,
+    class_agnostic: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The detections with the highest scores, best first, without duplicates.
 
@@ -26,6 +27,7 @@ def best_detections(
         candidates_per_class: See above.
         nms_threshold: A candidate is dropped if its IoU with a better one of its class is larger.
         limit: The largest number of detections.
+        class_agnostic: Whether the better one may be of any class.
 
     Returns:
         Boxes (n, 4), scores (n,) and classes (n,).
@@ -42,7 +44,8 @@ def best_detections(
         anchors, classes = index // num_classes, index % num_classes
         kept = _rank_in_class(classes) < candidates_per_class
         top, anchors, classes = top[kept], anchors[kept], classes[kept]
-        kept = batched_nms(boxes[anchors], top, classes, nms_threshold)[:limit]
+        rivals = torch.zeros_like(classes) if class_agnostic else classes
+        kept = batched_nms(boxes[anchors], top, rivals, nms_threshold)[:limit]
         if exhausted or len(kept) == limit:
             return boxes[anchors[kept]], top[kept], classes[kept]
         count *= 4

@@ -17,13 +17,13 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "detection"
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_recipe_trains_a_step(path):
     config = LazyConfig.load(str(path))
-    assert set(config) == {"model", "optimizer", "train"}
+    assert set(config) == {"model", "optimizer", "lr_multiplier", "train", "dataloader"}
     assert path.stem == f"ssdlite_{config.model.backbone.name.replace('.', '_')}_coco"
     assert f"--config configs/detection/{path.name} " in path.read_text()
     model = instantiate(config.model)
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)
-    schedule = LRMultiplier(optimizer, instantiate(config.train.lr_multiplier), config.train.max_iter)
+    schedule = LRMultiplier(optimizer, instantiate(config.lr_multiplier), config.train.max_iter)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(config.optimizer.lr / 1000)
     before = [parameter.clone() for parameter in model.parameters()]
     sum(model([example((64, 64))]).values()).backward()

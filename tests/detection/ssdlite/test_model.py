@@ -4,6 +4,7 @@ from detecting import example
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import box_iou
 
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
 from mixtransfer.detection.ssdlite.losses import HardNegativeCrossEntropy, SigmoidFocalLoss
 from mixtransfer.detection.ssdlite.model import SSDLite, build_ssdlite
@@ -115,7 +116,7 @@ def test_a_thousand_objects():
 
 def test_as_many_of_one_class_are_looked_at_as_are_asked_for():
     model = detector()
-    model.find_at_most(50)
+    model.find_as(DetectorSpec(max_detections=50))
     assert (model.detections_per_image, model.candidates_per_class) == (50, 300)
-    model.find_at_most(500)
+    model.find_as(DetectorSpec(max_detections=500))
     assert model.detections_per_image == 500 <= model.candidates_per_class

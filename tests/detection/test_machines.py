@@ -1,0 +1,80 @@
+"""Training on several machines, each of which runs the command and has its own disk."""
+
+import signal
+import socket
+
+import detecting  # noqa: F401  skips without detectron2
+import pytest
+import safetensors.torch
+import torch
+from detect_tiny import tiny
+from processes import Command, words_of
+
+from mixtransfer.cli import main
+from mixtransfer.detection import train as training
+from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.train import train
+from mixtransfer.run import Run
+
+
+def free_address() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{found.getsockname()[1]}"
+
+
+def machine(rank: int, address: str, *words: object) -> Command:
+    """One process of one of two machines."""
+    where = ("--num-nodes", 2, "--machine-rank", rank, "--dist-url", address, "--devices", 1)
+    return Command("detect", "train", *words, *where)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on the CPU")
+def test_two_machines_train_as_one_does_also_after_an_interrupt(digits, tmp_path):
+    """The second has none of the run's files, neither at the start nor when it goes on."""
+    options = tiny(digits, tmp_path / "first", iterations=4, eval_every=2)
+    elsewhere = tiny(digits, tmp_path / "second", iterations=4, eval_every=2)
+    address = free_address()
+    pair = [machine(0, address, *words_of(options)), machine(1, address, *words_of(elsewhere))]
+    pair[0].wait_for("Iteration 2/4")
+    for one in pair:
+        one.process.kill()
+    assert [one.end() for one in pair] == [-signal.SIGKILL] * 2
+    address = free_address()
+    pair = [machine(0, address, "--resume", options.output), machine(1, address, *words_of(elsewhere))]
+    assert [one.end() for one in pair] == [0, 0], [one.errors for one in pair]
+    assert "test" in Run(tmp_path / "first").read_metrics() and not (tmp_path / "second").exists()
+    expected = train(tiny(digits, tmp_path / "whole", iterations=4, eval_every=2, devices=2))
+    one, other = (
+        safetensors.torch.load_file(path) for path in (tmp_path / "first" / "model.safetensors", expected.weights)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--dist-url", "tcp://x:1"], "--num-nodes 2 needs --output, the same on all machines"),
+        (["--output", "r"], "--num-nodes 2 needs --dist-url tcp://HOST:PORT"),
+        (["--output", "r", "--dist-url", "tcp://x:1", "--machine-rank", "2"], "of 2 machines they count from 0"),
+    ],
+)
+def test_what_several_machines_need_is_said_at_the_start(words, says, capsys):
+    assert main(["detect", "train", "x", "--num-nodes", "2", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_machine_that_does_not_have_the_run(capsys, tmp_path):
+    words = ["--resume", str(tmp_path / "gone"), "--num-nodes", "2", "--machine-rank", "1", "--dist-url", "tcp://x:1"]
+    assert main(["detect", "train", *words]) == 2
+    assert "with --output and without --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("batch", "nodes", "devices"), [(16, 1, 2), (64, 1, 8), (8, 1, 1), (192, 1, 8), (24, 1, 3), (128, 2, 8)]
+)
+def test_gpus_are_taken_as_far_as_their_batch_norms_see_enough_images(monkeypatch, batch, nodes, devices, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert training._devices(TrainOptions(batch_size=batch, num_nodes=nodes)) == devices
+    assert ("of 8 GPUs" in capsys.readouterr().err) == (devices < 8)
+    assert training._devices(TrainOptions(batch_size=batch, devices=4)) == 4
