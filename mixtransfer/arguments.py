@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Options = TypeVar("Options", bound="DataclassInstance")
-HIDDEN = {"hidden": True}  # metadata of a field that no help shows, because only files and programs set it
 
 
 def parse(name: str, cls: type[Options], positionals: dict[str, str | None], argv: Sequence[str]) -> Options:
@@ -97,7 +96,8 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
             shown, text = metavar(field.name, kind), helps[field.name]
             if "|" not in shown:
                 text = with_choices(text, kind)
-            text = SUPPRESS if field.metadata.get("hidden") else text
+            if field.metadata.get("hidden"):  # only files and programs set it
+                text = SUPPRESS
             parser.add_argument(option, type=kind, default=default, metavar=shown, help=text)
     return parser
 

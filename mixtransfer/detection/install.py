@@ -9,11 +9,14 @@ made into a wheel, and installed as ``detectron2 0.6``; ``pip uninstall detectro
 
 import ast
 import base64
+import contextlib
 import hashlib
 import html.parser
+import importlib
 import io
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -24,6 +27,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from mixtransfer.errors import UserError
@@ -36,11 +40,12 @@ TIMEOUT = 60
 SDIST = "pb1-detectron2-0.6.tar.gz"
 SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
 
-# What the parts that mixtransfer uses import; also the extra `detection` of pyproject.toml. setup.py names more:
-# hydra-core (parses overrides), black (prints configurations), future and pydot (caffe2).
+# What the parts that mixtransfer uses import, and hydra-core, by which detectron2's own script reads overrides; also
+# the extra `detection` of pyproject.toml. setup.py names more: black (prints configurations), future, pydot (caffe2).
 REQUIREMENTS = [
     "cloudpickle>=2.2,<4",
     "fvcore>=0.1.5.post20221221,<0.1.6",
+    "hydra-core>=1.3,<2",
     "iopath>=0.1.9,<0.1.10",
     "omegaconf>=2.3,<2.4",
     "pycocotools>=2.0.8,<3",
@@ -87,7 +92,8 @@ def installed(explain: bool = False) -> str | None:
     if answer.returncode == 0:
         return answer.stdout.strip().splitlines()[-1]
     if explain:
-        raise UserError(f"detectron2 was installed but does not work: {last_line(answer.stderr)}")
+        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"detectron2 was installed but does not work: {last}")
     return None
 
 
@@ -105,7 +111,7 @@ def install_official() -> bool:
     # Without build isolation, because setup.py imports torch; its model zoo imports pkg_resources, gone in 82.
     steps = (["setuptools>=70,<82"], ["--no-build-isolation", f"detectron2 @ git+{GITHUB}.git@{COMMIT}"])
     for arguments in steps:
-        if subprocess.run([sys.executable, "-m", "pip", "install", *arguments]).returncode:
+        if subprocess.run([*installer(), *arguments]).returncode:
             print("The official source cannot be built here: taking the Python files of v0.6 instead.")
             return False
     return True
@@ -118,8 +124,21 @@ def install_python_files() -> None:
         # Forced, because pip would keep a broken detectron2 of the same version.
         wheel = ["--force-reinstall", "--no-deps", str(write_wheel(archive, Path(folder)))]
         for arguments in (REQUIREMENTS, wheel):
-            if subprocess.run([sys.executable, "-m", "pip", "install", *arguments]).returncode:
-                raise UserError("pip could not install detectron2's Python files and what they need; see above.")
+            if subprocess.run([*installer(), *arguments]).returncode:
+                raise UserError("detectron2's Python files, or what they need, could not be installed; see above.")
+
+
+def installer() -> list[str]:
+    """The command that installs packages into this environment: pip, or in environments of uv, which have none, uv.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install"]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--python", sys.executable]
+    raise UserError("This environment has no pip, and uv is not on the path: python -m ensurepip, or install uv.")
 
 
 def fetch_sdist() -> bytes:
@@ -150,7 +169,13 @@ def fetch_sdist() -> bytes:
 
 
 def pip_settings() -> dict[str, str]:
-    """The options of `pip install` in pip's files and the environment; the environment wins, as with pip."""
+    """The options of `pip install` in pip's files and the environment; the environment wins, as with pip.
+
+    Without pip those of uv's environment variables that mean the same.
+    """
+    if not find_spec("pip"):
+        names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_EXTRA_INDEX_URL", "cert": "SSL_CERT_FILE"}
+        return {option: os.environ[name] for option, name in names.items() if name in os.environ}
     listing = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listing.splitlines():
@@ -173,7 +198,8 @@ def reader(index: str, authorities: str | None) -> Callable[[str], tuple[bytes, 
         login = (urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or ""))
         passwords.add_password(None, urllib.parse.urljoin(public(index), "/"), *login)
     context = ssl.create_default_context()
-    context.load_verify_locations(authorities or certifi())
+    if trusted := authorities or certifi():
+        context.load_verify_locations(trusted)
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=context), urllib.request.HTTPBasicAuthHandler(passwords)
     )
@@ -188,11 +214,12 @@ def reader(index: str, authorities: str | None) -> Callable[[str], tuple[bytes, 
     return read
 
 
-def certifi() -> str:
-    """pip's own list of authorities, for Pythons that find none on their system."""
-    from pip._vendor import certifi
-
-    return certifi.where()
+def certifi() -> str | None:
+    """pip's own list of authorities, for Pythons that find none on their system; without pip the package's."""
+    for name in ("pip._vendor.certifi", "certifi"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name).where()
+    return None
 
 
 def public(address: str) -> str:
@@ -266,7 +293,3 @@ def write_wheel(archive: bytes, folder: Path) -> Path:
 
 def digest(content: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-
-
-def last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mixtransfer.data.detection import Resize
 from mixtransfer.data.detection.augment import BoxView
 from mixtransfer.data.detection.dataset import Record
-from mixtransfer.data.detection.square import Resize, Square
+from mixtransfer.data.detection.square import Square
 from mixtransfer.data.images import load_image
 from mixtransfer.errors import UserError
 

@@ -125,8 +125,7 @@ def read_detector_card(path: Path) -> Card:
     values |= {"image_size": card.preprocessing.get("size"), "resize": card.preprocessing.get("resize", "warp")}
     spec = DetectorSpec.from_dict(values, str(path))
     ids = details.get("category_ids")
-    whole = isinstance(ids, list) and all(type(number) is int for number in ids)
-    if not whole or len(ids) != len(card.classes):
+    if not isinstance(ids, list) or len(ids) != len(card.classes) or any(type(number) is not int for number in ids):
         raise UserError(f"{path} is not a detector's description: category_ids is missing or wrong.")
     return card, spec, ids
 

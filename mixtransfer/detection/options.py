@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mixtransfer.arguments import HIDDEN
-from mixtransfer.data.detection import LayoutName
-from mixtransfer.data.detection.square import Resize
+from mixtransfer.data.detection import LayoutName, Resize
 from mixtransfer.detection.spec import DetectorSpec, LossName, Tap
 
 
@@ -19,21 +17,21 @@ class TrainOptions:
     Args:
         data: A folder of images with boxes as COCO, Roboflow, YOLO, Pascal VOC, Darknet, labelImg, Label Studio or
             Hugging Face (imagefolder) have them, a file that describes one, or coco.
-        layout: How the data is laid out, where it could be read in two ways.
+        layout: Of the data, where it could be read in two ways.
         backbone: A name of `mixtransfer models` or timm, or a backbone file.
-        weights: Start: imagenet (published), none (from scratch), a file of the backbone's, or a run, which keeps what
-            it knows of classes of the same name.
+        weights: Start: imagenet (published), none, a file of the backbone's, or a run, which keeps what it knows of
+            classes of the same name.
         output: The run's folder; by default a new one under runs/.
-        resume: A run to go on with after an interrupt; it brings its own configuration.
+        resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
         batch_size: Images a step, over all devices.
         image_size: Side of the square that the network sees, in pixels.
         resize: warp fills the square; letterbox keeps the image's shape.
-        tap: Map at stride 16: expanded (as torchvision), stage (cheaper), auto.
+        tap: Map at stride 16: expanded (as torchvision), stage, or auto.
         loss: cross_entropy with hard negatives, or focal.
-        anchors: Finest, coarsest scale as shares, as 0.2,0.95; auto: by the boxes.
+        anchors: Finest and coarsest scale, as 0.2,0.95; auto: by the boxes.
         body_lr: The body's learning rate as a share of the other layers'.
         batch_norm: Of the body: train updates its statistics, frozen keeps them.
         lr: Peak learning rate; by default by the optimizer.
@@ -45,7 +43,7 @@ class TrainOptions:
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
         max_detections: Detections an image has at most; COCO counts 100.
-        nms: Overlap (IoU) from which on the worse of two detections is dropped.
+        nms: IoU from which on the worse of two detections is dropped.
         class_agnostic: Drop it whatever the classes of the two are.
         min_score: Smallest score that counts, in evaluation.
         val_fraction: About this share validates, if the data has no such part.
@@ -104,7 +102,7 @@ class TrainOptions:
     machine_rank: int = 0
     dist_url: str = "auto"
     logger: str | None = None
-    recipe: dict[str, Any] | None = field(default=None, metadata=HIDDEN)
+    recipe: dict[str, Any] | None = field(default=None, metadata={"hidden": True})
 
 
 @dataclass

@@ -64,7 +64,7 @@ def _options(recipe: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     _only(recipe, PARTS, "")
-    train = OmegaConf.to_container(recipe.train)
+    train: Any = OmegaConf.to_container(recipe.train)
     old = "dataloader" not in recipe
     shown = {"size": train.pop("image_size"), "resize": "warp"} if old else {}
     batch = {"batch_size": train.pop("batch_size")} if old else _dataloader(recipe.dataloader, shown)

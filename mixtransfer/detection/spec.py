@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mixtransfer.data.detection.square import Resize, Square
-from mixtransfer.data.preprocessing import LARGEST
+from mixtransfer.data.detection import Resize
 from mixtransfer.errors import UserError
+
+if TYPE_CHECKING:
+    from mixtransfer.data.detection.square import Square
 
 Tap = Literal["auto", "expanded", "stage"]
 LossName = Literal["cross_entropy", "focal"]
 
 USUAL_SCALES = 0.2, 0.95  # SSD's
+LARGEST_SIZE = 4096  # pixels
 LARGEST_MOST = 10_000  # detections of an image
 
 
@@ -65,7 +68,9 @@ class DetectorSpec:
     thresholds: dict[str, float] | None = None
 
     @property
-    def square(self) -> Square:
+    def square(self) -> "Square":
+        from mixtransfer.data.detection.square import Square
+
         return Square(self.image_size, self.resize)
 
     @property
@@ -96,7 +101,9 @@ class DetectorSpec:
         for name, value in values.items():
             if not _CHECKS[name](value):
                 raise UserError(f"{source} is not a detector's description: {name} is missing or wrong.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        made: dict[str, Any] = dict(values)
+        made |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**made)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the inverse of ``from_dict``."""
@@ -136,7 +143,7 @@ def are_scales(value: Any) -> bool:
 
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
-    "image_size": _whole(1, LARGEST),
+    "image_size": _whole(1, LARGEST_SIZE),
     "resize": lambda value: value in get_args(Resize),
     "tap": lambda value: value in get_args(Tap),
     "anchors": are_scales,

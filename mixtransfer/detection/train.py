@@ -23,9 +23,17 @@ from mixtransfer.data.names import settled
 from mixtransfer.data.own_augment import OBJECT, keep_pipeline, read_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
-from mixtransfer.detection.compat import describe_detectron2, launch, prepare_detectron2
-from mixtransfer.detection.coverage import anchor_coverage, fitting_scales, target_shares
+from mixtransfer.detection.compat import describe_detectron2, prepare_detectron2
+from mixtransfer.detection.coverage import (
+    MOST_BOXES,
+    anchor_coverage,
+    anchors_of,
+    best_overlap,
+    fitting_scales,
+    target_shares,
+)
 from mixtransfer.detection.inference import detect
+from mixtransfer.detection.machines import train_on_devices
 from mixtransfer.detection.model import detector_card, open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
@@ -33,9 +41,8 @@ from mixtransfer.detection.spec import LARGEST_MOST, USUAL_SCALES, DetectorSpec,
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
-from mixtransfer.loggers import log_results, logger_names, open_loggers
+from mixtransfer.loggers import log_results, logger_names
 from mixtransfer.messages import tell
-from mixtransfer.process import prepare_process
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_boxes
@@ -46,8 +53,6 @@ MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank
 
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
-
-ENOUGH = 8  # images a device, for batch norms that are not synchronized
 
 Say = Callable[[str], None]
 
@@ -129,12 +134,13 @@ def _train(
         detector_card(backbone, spec, dataset.classes, dataset.category_ids, start).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
-        loggers = _launch(run, options, dataset, augment, hooks)
+        loggers = train_on_devices(run, options, dataset, augment, hooks)
         return None if options.machine_rank else _finish(run, options, dataset, loggers)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     """Fill in every option left to us."""
+    options = _inherited(options)
     passes = 60 * len(dataset.train) / options.batch_size
     iterations = options.iterations or int(np.clip(round(passes, -2), 500, 20_000))
     lr, decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
@@ -152,6 +158,7 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
 def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
     """The scales of the anchors: as asked for, those of a run that training starts from, or what fits the boxes."""
     if options.anchors != "auto":
+        _check_anchors(options, dataset)
         return options.anchors
     if Run.is_run(options.weights):
         low, high = read_detector_card(Run(Path(options.weights)).model)[1].anchors
@@ -162,6 +169,26 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
         labels = np.concatenate([record.targets[1] for record in dataset.train])
         low, high = fitting_scales(boxes, labels, spec)
     return f"{low:g},{high:g}"
+
+
+def _check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
+    spec = DetectorSpec.of_options(options)
+    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])[:MOST_BOXES]
+    if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < spec.match_iou:
+        raise UserError(
+            f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "
+            "boxes."
+        )
+
+
+def _inherited(options: TrainOptions) -> TrainOptions:
+    """With what a run that training starts from has of its own, which its weights are of no use without."""
+    if not Run.is_run(options.weights):
+        return options
+    spec, usual = read_detector_card(Run(Path(options.weights)).model)[1], DetectorSpec()
+    names = ("aspect_ratios", "box_weights", "pixel_mean", "pixel_std", "norm_eps")
+    own = {name: spec.to_dict()[name] for name in names if getattr(spec, name) != getattr(usual, name)}
+    return replace(options, recipe={**own, **(options.recipe or {})}) if own else options
 
 
 def check(options: TrainOptions) -> None:
@@ -204,57 +231,6 @@ def _check_recipe(options: TrainOptions, dataset: DetectionDataset) -> None:
         )
     if options.warmup != recipe.get("warmup", options.warmup):
         raise UserError("--warmup is of the usual schedule, and the recipe has its own: leave it out, or change that.")
-
-
-def _launch(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: Any) -> list[Logger]:
-    """Train in one process, or in one for each GPU of all machines, or in several on the CPU of one.
-
-    Returns:
-        The loggers, open.
-    """
-    devices = _devices(options)
-    args = (run, options, dataset, *more)
-    if devices * options.num_nodes == 1:
-        return _train_in_process(*args)
-    try:
-        launch(_train_in_new_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
-    except torch.multiprocessing.ProcessRaisedException as error:
-        # It has the other process's whole traceback in its text.
-        last = str(error).strip().splitlines()[-1]
-        kind = f"{UserError.__module__}.{UserError.__name__}: "
-        if last.startswith(kind):
-            raise UserError(last.removeprefix(kind)) from error
-        raise
-    # Those of the other processes ended with them; only the first machine writes.
-    return [] if options.machine_rank else open_loggers(options.logger, run.folder)
-
-
-def _devices(options: TrainOptions) -> int:
-    """Processes of this machine. By default a GPU each, as long as its batch norms see ``ENOUGH`` images of a batch."""
-    gpus = torch.cuda.device_count()
-    if options.devices != "auto":
-        return options.devices
-    shares = [count for count in range(1, gpus + 1) if options.batch_size % (count * options.num_nodes) == 0]
-    chosen = max((one for one in shares if options.batch_size >= ENOUGH * one * options.num_nodes), default=1)
-    if chosen < gpus:
-        tell(
-            f"Using {chosen} of {gpus} GPUs: a batch of {options.batch_size} images gives each of them {ENOUGH} or "
-            "more, as batch norm wants. More by a larger --batch-size, or by --devices."
-        )
-    return chosen
-
-
-def _train_in_new_process(*args) -> None:
-    prepare_process()
-    _train_in_process(*args)
-
-
-def _train_in_process(*args) -> list[Logger]:
-    """Importable in a new process, where detectron2 has to be prepared first."""
-    prepare_detectron2()
-    from mixtransfer.detection.loop import train_in_process
-
-    return train_in_process(*args)
 
 
 def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger]) -> Run:

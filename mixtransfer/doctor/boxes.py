@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults, wrong_sizes
 from mixtransfer.data.detection.dataset import LARGE, SMALL
-from mixtransfer.data.detection.square import Square
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
+
+if TYPE_CHECKING:
+    from mixtransfer.data.detection.square import Square
 
 SAME_BOX = 0.9  # IoU from which on two boxes of a class are one object annotated twice
 FEW_COVERED = 0.95  # share of boxes that anchors should reach
@@ -97,7 +100,7 @@ def box_findings(
     return [finding for finding in findings if finding and finding.examples]
 
 
-def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray, square: Square) -> np.ndarray:
+def overlaps(parts: dict[str, PartBoxes], anchors: np.ndarray, square: "Square") -> np.ndarray:
     """The largest IoU of each box with an anchor, part by part; see ``best_overlap``.
 
     Args:
@@ -120,7 +123,7 @@ def with_fitting_anchors(spec: DetectorSpec, parts: dict[str, PartBoxes]) -> Det
     return replace(spec, anchors=fitting_scales(_shares(part, spec.square), part.listed.labels[part.targets], spec))
 
 
-def _shares(part: PartBoxes, square: Square) -> np.ndarray:
+def _shares(part: PartBoxes, square: "Square") -> np.ndarray:
     """Boxes to train on, in shares of the squares that a detector is shown."""
     width, height = part.sizes[part.listed.image[part.targets]].T
     return square.into(part.faults.clipped[part.targets], width, height) / square.size

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.detection.coverage import anchors_of
-from mixtransfer.detection.model import read_detector_card
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, with_fitting_anchors
 from mixtransfer.doctor.classes import class_findings
@@ -87,7 +85,10 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
     if options.run is not None:
         run = Run.open(options.run)
         task = _task_of(run, options)
-        spec = read_detector_card(run.model)[1] if task == "detect" else spec
+        if task == "detect":
+            from mixtransfer.detection.model import read_detector_card
+
+            spec = read_detector_card(run.model)[1]
     spec = spec.changed(image_size=options.image_size, resize=options.resize)
     check_ranges(options, image_size=(64, 2048))
     listing = list_data(options.data, task, Path(options.data_root), options.group_by, options.layout)
@@ -125,6 +126,8 @@ def _task_of(run: Run, options: DoctorOptions) -> str:
 
 def _overlaps(boxes: dict[str, PartBoxes], spec: DetectorSpec, fitting: bool) -> np.ndarray | None:
     try:
+        from mixtransfer.detection.coverage import anchors_of
+
         spec = with_fitting_anchors(spec, boxes) if fitting else spec
         return overlaps(boxes, anchors_of(spec), spec.square)
     except UserError:  # without detectron2 everything else can still be said

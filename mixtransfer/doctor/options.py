@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixtransfer.data import FolderLayout
-from mixtransfer.data.detection import LayoutName
-from mixtransfer.data.detection.square import Resize
+from mixtransfer.data.detection import LayoutName, Resize
 
 
 @dataclass

@@ -115,6 +115,21 @@ def test_nothing_is_done_twice(monkeypatch, capsys):
     assert "installed already" in capsys.readouterr().out
 
 
+def test_environments_without_pip_use_uv(monkeypatch, tmp_path):
+    """uv makes environments without pip."""
+    monkeypatch.setattr(tool, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no pip, and uv is not on the path"):
+        tool.installer()
+    (tmp_path / "uv").write_text("#!/bin/sh")
+    (tmp_path / "uv").chmod(0o755)
+    assert tool.installer() == [str(tmp_path / "uv"), "pip", "install", "--python", sys.executable]
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://packages.example/simple")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("UV_EXTRA_INDEX_URL", raising=False)
+    assert tool.pip_settings() == {"index-url": "https://packages.example/simple"}
+
+
 def test_pip_lists_and_removes_the_wheel(sdist, tmp_path):
     wheel = tool.write_wheel(sdist, tmp_path)
     target = tmp_path / "environment"

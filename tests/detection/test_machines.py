@@ -11,7 +11,7 @@ from detect_tiny import tiny
 from processes import Command, words_of
 
 from mixtransfer.cli import main
-from mixtransfer.detection import train as training
+from mixtransfer.detection.machines import devices_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import train
 from mixtransfer.run import Run
@@ -75,6 +75,6 @@ def test_a_machine_that_does_not_have_the_run(capsys, tmp_path):
 )
 def test_gpus_are_taken_as_far_as_their_batch_norms_see_enough_images(monkeypatch, batch, nodes, devices, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    assert training._devices(TrainOptions(batch_size=batch, num_nodes=nodes)) == devices
+    assert devices_of(TrainOptions(batch_size=batch, num_nodes=nodes)) == devices
     assert ("of 8 GPUs" in capsys.readouterr().err) == (devices < 8)
-    assert training._devices(TrainOptions(batch_size=batch, devices=4)) == 4
+    assert devices_of(TrainOptions(batch_size=batch, devices=4)) == 4

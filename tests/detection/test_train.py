@@ -84,7 +84,7 @@ def test_a_sentence_of_another_process_reaches_the_user(digits, tmp_path, monkey
             text = "\n\n-- Process 1 terminated with the following error:\n" + traceback.format_exc()
             raise torch.multiprocessing.ProcessRaisedException(text, 1, 1) from None
 
-    monkeypatch.setattr("mixtransfer.detection.train.launch", launch)
+    monkeypatch.setattr("mixtransfer.detection.machines.launch", launch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match=r"^A file is broken: mend it\.$"):
         train(tiny(digits, tmp_path / "r", devices=2))

@@ -4,3 +4,4 @@ things on."""
 from typing import Literal
 
 LayoutName = Literal["auto", "coco", "roboflow", "yolo", "voc", "darknet", "labelimg", "labelstudio", "imagefolder"]
+Resize = Literal["warp", "letterbox"]  # how an image becomes a square; see ``Square``

@@ -9,7 +9,8 @@ import albumentations as A
 import numpy as np
 
 from mixtransfer.data.augment import check_policy
-from mixtransfer.data.detection.square import CANVAS, Resize, Square, warp
+from mixtransfer.data.detection import Resize
+from mixtransfer.data.detection.square import CANVAS, Square, warp
 from mixtransfer.data.own_augment import composed, read_pipeline, seeded, to_pixels, with_boxes
 from mixtransfer.errors import UserError
 

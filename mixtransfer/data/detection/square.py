@@ -1,12 +1,12 @@
 """The square that a detector is shown of an image, and the way of boxes into it and back."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
-Resize = Literal["warp", "letterbox"]
+from mixtransfer.data.detection import Resize
+
 CANVAS = (124, 116, 104)  # ImageNet's mean colour, RGB
 
 

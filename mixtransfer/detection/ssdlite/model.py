@@ -139,8 +139,12 @@ class SSDLite(nn.Module):
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and put them together."""
-        normalised = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
-        images = ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+        given = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        if len({x.shape for x in given}) == 1:  # all at once
+            given = list((torch.stack(given) - self.pixel_mean) / self.pixel_std)
+        else:
+            given = [(x - self.pixel_mean) / self.pixel_std for x in given]
+        images = ImageList.from_tensors(given, self.backbone.size_divisibility)
         images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         return images
 
