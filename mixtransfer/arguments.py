@@ -105,7 +105,7 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
 def _check_yaml(value: str) -> None:
     """Have a file that is not plain YAML be one sentence."""
     try:
-        if Path(value).is_file():
+        if "\n" not in value and Path(value).is_file():  # a recipe comes as YAML itself
             load_plain_yaml(Path(value).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"The configuration file {value} is not valid YAML: {error}.") from error

@@ -6,6 +6,10 @@ from typing import Any, Literal
 from mixtransfer.data.detection import LayoutName, Resize
 from mixtransfer.detection.spec import DetectorSpec, LossName, Tap
 
+# What ``TrainOptions.recipe`` may say beside the fields of ``DetectorSpec`` that are no options: the number of classes,
+# further arguments of the optimizer, whether norms and biases decay too, and the schedule with its warm-up.
+RECIPE_KEYS = ("num_classes", "optimizer", "norm_decay", "schedule", "warmup")
+
 
 @dataclass
 class TrainOptions:
@@ -58,7 +62,7 @@ class TrainOptions:
         machine_rank: Number of this machine, from 0.
         dist_url: Where the machines meet, as tcp://HOST:PORT.
         logger: tensorboard, csv, wandb, mlflow, comet, with commas between.
-        recipe: What a recipe in Python says that is no option: see ``mixtransfer.detection.recipes``.
+        recipe: What a recipe in Python says that is no option: see ``RECIPE_KEYS``.
     """
 
     data: str | None = None

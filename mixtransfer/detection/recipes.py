@@ -1,8 +1,7 @@
 """Recipes in detectron2's LazyConfig format, as options of `detect train`: followed to the last field, or refused.
 
 A recipe has the parts that detectron2's own tools/lazyconfig_train_net.py reads: ``model``, ``optimizer``,
-``lr_multiplier``, ``train`` and ``dataloader``. What is no option of ``TrainOptions`` goes into its field ``recipe``:
-fields of ``DetectorSpec``, and "num_classes", "optimizer" (further arguments), "norm_decay", "schedule" and "warmup".
+``lr_multiplier``, ``train`` and ``dataloader``. What is no option of ``TrainOptions`` goes into its field ``recipe``.
 Recipes of older versions have no ``dataloader``, and ``lr_multiplier``, ``image_size`` and ``batch_size`` in ``train``:
 they leave the augmentation to the options.
 """
@@ -244,6 +243,8 @@ def _by_parameter(optimizer: Any) -> dict[int, dict[str, Any]]:
 def _schedule(description: Any, found: dict[str, Any]) -> None:
     from mixtransfer.detection.schedule import build_schedule, describe_schedule
 
+    if description is None:
+        return
     try:
         described = describe_schedule(description)
     except UserError as error:

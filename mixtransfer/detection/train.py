@@ -35,9 +35,9 @@ from mixtransfer.detection.coverage import (
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import train_on_devices
 from mixtransfer.detection.model import detector_card, open_detector, read_detector_card
-from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
-from mixtransfer.detection.spec import LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
@@ -116,6 +116,8 @@ def _train(
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
     _check_recipe(options, dataset)
+    if run is None and options.anchors != "auto":
+        _check_anchors(options, dataset)
     options = resolve(options, dataset)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
@@ -158,7 +160,6 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
 def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
     """The scales of the anchors: as asked for, those of a run that training starts from, or what fits the boxes."""
     if options.anchors != "auto":
-        _check_anchors(options, dataset)
         return options.anchors
     if Run.is_run(options.weights):
         low, high = read_detector_card(Run(Path(options.weights)).model)[1].anchors
@@ -218,6 +219,9 @@ def check(options: TrainOptions) -> None:
         raise UserError(f"--machine-rank is {options.machine_rank}; of {options.num_nodes} machines they count from 0.")
     if options.num_nodes > 1 and not (options.output or options.resume):
         raise UserError(f"--num-nodes {options.num_nodes} needs --output, the same on all machines.")
+    known = {*RECIPE_KEYS, *(set(FIELDS) - vars(options).keys())}
+    if unknown := sorted(set(options.recipe or {}) - known):
+        raise UserError(f"The recipe has {unknown[0]!r}, which nothing reads: it may have {', '.join(sorted(known))}.")
     check_policy(options.augment, POLICIES)
     logger_names(options.logger)
 

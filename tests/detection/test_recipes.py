@@ -218,6 +218,11 @@ def test_classes_and_warmup_that_contradict_the_recipe(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_keys_of_a_recipe_that_nothing_reads(capsys):
+    assert main(["detect", "train", "x", "--recipe", '{"momentum": 0.8}']) == 2
+    assert "The recipe has 'momentum', which nothing reads" in capsys.readouterr().err
+
+
 def test_recipes_of_older_versions_are_read(tmp_path):
     """They left the augmentation and the average to the options, and had the schedule in ``train``."""
     lines = (

@@ -11,15 +11,18 @@ from coco_sets import make_coco
 from detect_tiny import tiny
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from PIL import Image
 
 from mixtransfer.cli import main
 from mixtransfer.data.detection.square import Square
+from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.model import build_detector, open_detector, read_detector_card
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.ssdlite.config import add_ssdlite_config
 from mixtransfer.detection.ssdlite.model import spec_of
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
+from mixtransfer.run_data import boxes_of_run
 
 OTHER = DetectorSpec(
     image_size=128,
@@ -155,3 +158,53 @@ def test_suppression_across_classes_keeps_the_best_of_what_overlaps():
     model.only = [2]
     assert set(found().pred_classes.tolist()) == {2}
     np.testing.assert_array_equal(found(nms=0.2).pred_classes, 2)
+
+
+def test_a_start_hands_on_what_its_weights_were_trained_with(tmp_path):
+    data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+    own = {"pixel_mean": [127.5] * 3, "pixel_std": [127.5] * 3, "norm_eps": 0.001}
+    first = train(tiny(data, tmp_path / "first", iterations=1, eval_every=1, recipe=own))
+    again = train(tiny(data, tmp_path / "again", iterations=1, eval_every=1, weights=str(first.folder)))
+    spec = read_detector_card(again.model)[1]
+    assert (spec.pixel_mean, spec.pixel_std, spec.norm_eps) == ((127.5,) * 3, (127.5,) * 3, 0.001)
+    assert open_detector(again.folder).model.pixel_mean.flatten().tolist() == [127.5] * 3
+
+
+def test_anchors_that_no_box_needs(tmp_path, capsys):
+    data = str(make_coco(tmp_path / "d", train=6, val=2, test=2))
+    words = ["--backbone", "mobilenetv3_small_050", "--weights", "none", "--output", str(tmp_path / "run")]
+    assert main(["detect", "train", data, "--anchors", "0.01,0.02", *words]) == 2
+    error = capsys.readouterr().err
+    assert "--anchors 0.01,0.02 are of a size that no box to train on has" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resize", ["warp", "letterbox"])
+def test_the_doctor_and_the_report_count_the_same_boxes_as_reached(tmp_path, capsys, resize):
+    """The doctor by the run's description, the report by its network; the images are twice as wide as high."""
+    pytest.importorskip("cleanlab", reason="pip install 'mixtransfer[doctor]'")
+
+    def small(coco):
+        for image in coco["images"]:
+            image["height"] = 32
+        for i, annotation in enumerate(coco["annotations"]):
+            annotation["bbox"] = [2 + i % 7, 3, 6 + 3 * (i % 6), 5 + 4 * (i % 5)]
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+
+    data = make_coco(tmp_path / "d", train=30, val=2, test=2)
+    for path in (data / "annotations").glob("*.json"):
+        coco = json.loads(path.read_text())
+        small(coco)
+        path.write_text(json.dumps(coco))
+        part = path.stem.removeprefix("instances_")
+        for image in coco["images"]:
+            Image.new("RGB", (64, 32)).save(data / part / image["file_name"])
+    run = train(tiny(data, tmp_path / "r", iterations=1, eval_every=1, resize=resize, anchors="0.2,0.9"))
+    trained = open_detector(run.folder)
+    dataset = boxes_of_run(run)
+    records = [*dataset.train, *dataset.val, *dataset.test]
+    reached = anchor_coverage(trained.model, records, trained.spec.square)
+    capsys.readouterr()
+    main(["doctor", str(data), "--run", str(run.folder), "--output", str(tmp_path / "doctor"), "--json"])
+    found = json.loads(capsys.readouterr().out)["statistics"]["boxes"]["covered_by_anchors"]
+    assert found["all"] == pytest.approx(reached["all"]) and 0.05 < found["all"] < 0.95

@@ -125,7 +125,7 @@ def test_a_resumed_training_never_sees_a_test_image(made, copy, change, monkeypa
         seen.update({part: pixels(records) for part, records in dataset.parts.items()})
         return launch(run, options, dataset, *more)
 
-    monkeypatch.setattr(train_module, "_launch", look)
+    monkeypatch.setattr(train_module, "train_on_devices", look)
     code, out, err = answer(capsys, "detect", "train", "--resume", copy / "begun")
     assert code == 0, err
     for part in ("train", "val", "test"):
