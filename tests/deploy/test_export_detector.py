@@ -28,14 +28,15 @@ def test_fused_detector_finds_the_same(detector):
                 assert (expected - found).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_suppression_in_a_batch_is_that_of_each_image():
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_suppression_in_a_batch_is_that_of_each_image(agnostic):
     random = torch.Generator().manual_seed(0)
     corner = 60 * torch.rand(3, 50, 2, generator=random)
     boxes = torch.cat((corner, corner + 5 + 30 * torch.rand(3, 50, 2, generator=random)), -1)
     scores = torch.rand(3, 50, 4, generator=random)
-    found = suppress(boxes, scores, 96, Choice(0.4, 20))
+    found = suppress(boxes, scores, 96, Choice(0.4, 20, agnostic))
     for i in range(3):
-        expected = best_detections(scores[i], boxes[i], 0.0, 300, 0.4, 20)
+        expected = best_detections(scores[i], boxes[i], 0.0, 300, 0.4, 20, agnostic)
         for one, other in zip(expected, (part[i] for part in found), strict=True):
             torch.testing.assert_close(one, other)
 

