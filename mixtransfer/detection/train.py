@@ -52,6 +52,7 @@ from mixtransfer.signals import interruptible
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision", "logger")
 
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
+NEEDED = 0.25  # overlap of some box with some anchor, or the anchors are for other data
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 
 Say = Callable[[str], None]
@@ -175,7 +176,7 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
 def _check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
     spec = DetectorSpec.of_options(options)
     boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])[:MOST_BOXES]
-    if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < spec.match_iou:
+    if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < NEEDED:
         raise UserError(
             f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "
             "boxes."

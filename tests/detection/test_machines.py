@@ -76,5 +76,5 @@ def test_a_machine_that_does_not_have_the_run(capsys, tmp_path):
 def test_gpus_are_taken_as_far_as_their_batch_norms_see_enough_images(monkeypatch, batch, nodes, devices, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert devices_of(TrainOptions(batch_size=batch, num_nodes=nodes)) == devices
-    assert ("of 8 GPUs" in capsys.readouterr().err) == (devices < 8)
+    assert ("of 8 GPUs" in capsys.readouterr().out) == (devices < 8)
     assert devices_of(TrainOptions(batch_size=batch, devices=4)) == 4
