@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from folders import make_folder
+from hypothesis import settings
 from in_process import start_in_process
 
 from mixtransfer.messages import print_messages
@@ -14,6 +15,8 @@ from mixtransfer.messages import print_messages
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What a user's commands remember of files is not the tests' to write.
 os.environ.setdefault("MIXTRANSFER_CACHE", tempfile.mkdtemp(prefix="mixtransfer-tests-"))
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+settings.load_profile("patient")
 print_messages()  # as a command does, so that no test depends on whether another has run one before
 # A shell's background job ignores Ctrl-C, and so would every command that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

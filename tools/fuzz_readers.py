@@ -111,7 +111,8 @@ def read_labelled(path: Path) -> None:
 
 
 def read_card_names(path: Path) -> None:
-    names_in_card(path)
+    for column in ("label", "objects"):
+        names_in_card(path, column)
 
 
 def read_labels(path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from mixtransfer.data.division import Division, Found
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import load_image
-from mixtransfer.data.names import relative_name
+from mixtransfer.data.names import relative_names
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
@@ -123,7 +123,7 @@ class ImageDataset:
             names = [f"{part}/{i}" for part, own in parts.items() for i in range(len(own))]
         else:
             assert root
-            names = [relative_name(file, root) for file in files]
+            names = relative_names(files, root)
         own_groups = [groups.get(file, "") for file in files] if files and groups else [""] * len(every)
         label_names = [classes[label] for label in every.labels]
         found = Found(

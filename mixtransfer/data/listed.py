@@ -1,5 +1,6 @@
 """Files and labels as a folder or a manifest lists them, on the way to a dataset."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable
+from mixtransfer.data.once import each_once
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 
@@ -42,8 +44,8 @@ class ListedImages:
 
     @property
     def root(self) -> Path:
-        """The folder that paths are relative to; a manifest's own, with links followed, as in its paths."""
-        return self.source if self.source.is_dir() else self.source.parent.resolve()
+        """The folder that paths are relative to."""
+        return self.source if self.source.is_dir() else self.source.parent
 
     @property
     def is_split(self) -> bool:
@@ -74,14 +76,18 @@ class ListedImages:
         """
         examples, skipped = self.usable(check)
         if not isinstance(by, Split):
-            trained = examples["all" if "all" in examples else "train"]
-            _require_every_class(trained, self.classes, self.source, skipped)
             for part in ("val", "test"):
                 if part in examples and not len(examples[part]):
                     because = next((f"; {file.name} {why}" for file, why in skipped.items()), "")
                     raise UserError(
                         f"{self.source} has no usable image in its {part} part{because}: mend or remove it."
                     )
+        _refuse_two_labels(examples, self.classes, self.source)
+        kept, notes = each_once({part: list(own.images) for part, own in examples.items()}, self.source)
+        examples = {part: examples[part].subset(places) for part, places in kept.items()}
+        if not isinstance(by, Split):
+            trained = examples.get("all") or examples.get("train") or Examples([], np.empty(0, np.int64))
+            _require_every_class(trained, self.classes, self.source, skipped)
         return ImageDataset.divided(
             self.name,
             self.source,
@@ -90,10 +96,21 @@ class ListedImages:
             by or Draw(),
             self.root,
             self.groups,
-            list(self.notes),
+            [*self.notes, *notes],
             skipped,
             self.has_unlabelled_test,
         )
+
+
+def _refuse_two_labels(examples: Mapping[str, Examples], classes: list[str], source: Path) -> None:
+    known: dict[Path, int] = {}
+    for own in examples.values():
+        for file, label in zip(own.images, own.labels.tolist(), strict=True):
+            if (other := known.setdefault(file, label)) != label:
+                raise UserError(
+                    f"{source} lists {file.name} twice, as {classes[other]!r} and as {classes[label]!r}: take one out "
+                    "(mixtransfer doctor names all such images)."
+                )
 
 
 def _require_every_class(examples: Examples, classes: list[str], source: Path, skipped: dict[Path, str]) -> None:

@@ -18,7 +18,8 @@ class Lookup:
 
     A name means the file of that path, if there is one; else the one that is spelled like it but for capitals,
     Unicode's composed or decomposed letters and a missing suffix; else, if it is of another machine (a URL, an absolute
-    path, one with backslashes or ``..``) or the caller says so, the only image whose path ends as it does.
+    path, one with backslashes or ``..``), the only image whose path ends as it does, or is its end; or, if the caller
+    says so, the only one that shares most of its end, which may be the name of the file alone.
 
     Attributes:
         respelled, by_end: Name → path below the root of those found in the second and the third way.
@@ -29,7 +30,7 @@ class Lookup:
         self.respelled: dict[str, str] = {}
         self.by_end: dict[str, str] = {}
         self._folders: dict[str, dict[str, list[str]]] = {}
-        self._ends: dict[str, list[str]] | None = None
+        self._ends: dict[int, dict[tuple[str, ...], list[str]]] = {}
 
     def find(self, name: str, folder: Path, part: str = "all", elsewhere: bool = False) -> Path | None:
         """The file, in ``folder`` if the name says no other; None if there is none.
@@ -38,7 +39,7 @@ class Lookup:
             name: As the annotations have it.
             folder: Where the images should be.
             part: Prefer an image in a folder of this part, if several paths end as the name does.
-            elsewhere: Whether any name may be found by its end.
+            elsewhere: Whether any name may be found by its end, and by as little of it as is there.
 
         Raises:
             ValueError: Several images are meant as well; the message names two.
@@ -50,7 +51,7 @@ class Lookup:
             if (near := self._respelled(path)) is not None:
                 self.respelled[name] = near.name
                 return near
-        if (elsewhere or is_foreign(name)) and (found := self._by_end(name, part)) is not None:
+        if (elsewhere or is_foreign(name)) and (found := self._by_end(name, part, elsewhere)) is not None:
             self.by_end[name] = found
             return self.tree.root / found
         return None
@@ -86,17 +87,14 @@ class Lookup:
         near = self._folders[folder].get(_key(path.name), [])
         return path.parent / near[0] if len(near) == 1 else None
 
-    def _by_end(self, name: str, part: str) -> str | None:
-        if self._ends is None:
-            self._ends = {}
-            for file in self.tree.images:
-                self._ends.setdefault(_key(file.rsplit("/", 1)[-1]), []).append(file)
+    def _by_end(self, name: str, part: str, elsewhere: bool) -> str | None:
         written = _folders(name)
         for folders in dict.fromkeys((written, _folders(unquote(name)), _without_upload(written))):
-            if not folders or not (found := self._ends.get(folders[-1])):
+            length, found = self._sharing_most(folders)
+            if not elsewhere and length < len(folders):
+                found = [file for file in found if file.count("/") + 1 == length]
+            if not found:
                 continue
-            lengths = [_common_end(folders, _key(file).split("/")) for file in found]
-            found = [file for file, length in zip(found, lengths, strict=True) if length == max(lengths)]
             if len(found) > 1:
                 found = [file for file in found if part_of_path(file.split("/")[:-1]) == part] or found
             if len(found) > 1:
@@ -107,6 +105,22 @@ class Lookup:
                 return None
             return found[0]
         return None
+
+    def _sharing_most(self, folders: tuple[str, ...]) -> tuple[int, list[str]]:
+        """The images that share most of the end of a path, and how many of its folders, with the file, that is."""
+        for length in range(len(folders), 0, -1):
+            if found := self._with_ends(length).get(folders[-length:]):
+                return length, found
+        return 0, []
+
+    def _with_ends(self, length: int) -> dict[tuple[str, ...], list[str]]:
+        """The images by the last folders and the file of their paths, so many together."""
+        if length not in self._ends:
+            ends = self._ends[length] = {}
+            for file in self.tree.images:
+                if file.count("/") >= length - 1:
+                    ends.setdefault(tuple(_key(file).split("/")[-length:]), []).append(file)
+        return self._ends[length]
 
 
 def is_file(path: Path) -> bool:
@@ -167,12 +181,3 @@ def _folders(name: str) -> tuple[str, ...]:
 def _without_upload(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Without the eight letters that Label Studio puts before the name of a file that is uploaded."""
     return (*folders[:-1], re.sub(r"^[0-9a-f]{8}-(?=.)", "", folders[-1])) if folders else ()
-
-
-def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
-    length = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        length += 1
-    return length

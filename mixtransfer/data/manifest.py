@@ -1,5 +1,7 @@
 """Manifests: a table with one image a row, alone or beside the images as Hugging Face's imagefolder has it."""
 
+import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mixtransfer.data.confine import inside
+from mixtransfer.data.division import counted
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.data.lookup import Lookup, is_file, is_foreign, shown, some
-from mixtransfer.data.names import relative_name
 from mixtransfer.data.parts import part_of_path
 from mixtransfer.data.table import Table, names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree
@@ -32,8 +34,12 @@ def metadata_files(tree: Tree) -> list[str]:
 
 
 def labelled_metadata(tree: Tree) -> list[Table]:
-    """The tables of those of ``metadata_files`` that have a class for each image."""
-    tables = list(filter(_has_labels, (read_table(tree.root / name) for name in metadata_files(tree))))
+    """The tables of those of ``metadata_files`` that have a class for each image; if there are such, also those of a
+    test part whose classes are not known."""
+    tables = [table for name in metadata_files(tree) if "file_name" in (table := read_table(tree.root / name)).columns]
+    if not any(map(_has_labels, tables)):
+        return []
+    tables = [table for table in tables if _has_labels(table) or _is_of_test(table, tree)]
     of_folder: dict[Path, Table] = {}
     for table in tables:
         other = of_folder.setdefault(table.path.parent, table)
@@ -43,7 +49,11 @@ def labelled_metadata(tree: Tree) -> list[Table]:
 
 
 def _has_labels(table: Table) -> bool:
-    return "file_name" in table.columns and any(name in table.columns for name in COLUMNS["label"])
+    return any(name in table.columns for name in COLUMNS["label"])
+
+
+def _is_of_test(table: Table, tree: Tree) -> bool:
+    return part_of_path(table.path.relative_to(tree.root).parts[:-1]) == "test"
 
 
 def list_manifest(manifest: Path) -> ListedImages:
@@ -87,7 +97,7 @@ def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
         raise UserError(f"{tree.root} lists no images: {some(names)} has no row.")
     split = any(row.split != "all" for row in rows)
     for row in rows if not split else ():
-        row.split = part_of_path(PurePosixPath(relative_name(row.path, tree.root)).parts[:-1]) or "all"
+        row.split = part_of_path(row.path.relative_to(tree.root).parts[:-1]) or "all"
     found = {row.split for row in rows}
     if len(found) > 1 and ("all" in found or "train" not in found):
         one = next((row for row in rows if row.split == "all"), rows[0])
@@ -98,14 +108,21 @@ def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
     listing.notes += [
         f"Classes and files are those of {some(names)}, whatever the folders are called (--layout class reads those)."
     ]
-    known = {relative_name(row.path, tree.root) for row in rows}
-    if unlabelled := {"test"} <= found and all(row.label == "" for row in rows if row.split == "test"):
-        listing.notes.append(f"Left out: the {sum(row.split == 'test' for row in rows)} test images have no labels.")
+    known = {row.path for row in rows}
+    others = [name for name in tree.images if tree.root / name not in known]
+    tested = [row for row in rows if row.split == "test"]
+    unlabelled = len(tested) if all(row.label == "" for row in tested) else 0
+    if "train" in found and not tested:  # there may be a part that no metadata speaks of
+        of_test = {name for name in others if part_of_path(PurePosixPath(name).parts[:-1]) == "test"}
+        others = [name for name in others if name not in of_test]
+        unlabelled = len(of_test)
+    if unlabelled:
+        listing.notes.append(f"Left out: {counted(unlabelled, 'test image')} without a label.")
         rows = [row for row in rows if row.split != "test"]
     _require_labels(rows)
-    if others := [name for name in tree.images if unicodedata.normalize("NFC", name) not in known]:
-        listing.notes.append(f"Left out: {len(others)} images that {some(names, 1)} does not name ({some(others)}).")
-    return replace(listing.listed(tree.root.name, tree.root, rows), has_unlabelled_test=unlabelled)
+    if others:
+        listing.notes.append(f"Left out: {counted(len(others))} that {some(names, 1)} does not name ({some(others)}).")
+    return replace(listing.listed(tree.root.name, tree.root, rows), has_unlabelled_test=bool(unlabelled))
 
 
 def _require_labels(rows: Sequence["_Row"]) -> None:
@@ -129,6 +146,7 @@ class _Listing:
         self.lookup = Lookup(tree)
         self.groups: dict[Path, str] = {}
         self.notes: list[str] = []
+        self.label = "label"  # the name of its column
 
     def rows(self, table: Table) -> Iterator[_Row]:
         """The rows of a table whose paths are relative to its folder."""
@@ -138,8 +156,8 @@ class _Listing:
 
     def listed(self, name: str, source: Path, rows: Sequence[_Row]) -> ListedImages:
         """Classes in the order of their names, those that are numbers by number."""
-        card = names_in_card(self.tree.root / "README.md")
-        if {row.label for row in rows} <= set(map(str, card)):
+        card = names_in_card(self.tree.root / "README.md", self.label)
+        if card and all(re.fullmatch(r"\d{1,9}", str(row.label)) for row in rows):
             for row in rows:  # numbers in CSV
                 row.label = int(row.label)
         labels = {row.label for row in rows}
@@ -171,10 +189,9 @@ class _Listing:
                 raise UserError(f"{table.path} has the columns {' and '.join(found)}: call the one to read {key!r}.")
             if found:
                 places[key] = found[0]
-        if not places.keys() >= {"path", "label"}:
-            raise UserError(
-                f"{table.path} needs the columns path and label; its first line has {', '.join(table.columns)!r}."
-            )
+        if "path" not in places or not ("label" in places or _is_of_test(table, self.tree)):
+            raise UserError(f"{table.path} needs the columns path and label; it has {', '.join(table.columns)!r}.")
+        self.label = places.get("label", self.label)
         renamed = [f"{name} as {key}" for key, name in places.items() if name not in (key, "file_name")]
         if renamed and (note := f"Columns are read as: {', '.join(renamed)}.") not in self.notes:
             self.notes.append(note)
@@ -197,21 +214,32 @@ class _Listing:
         return _Row(where, full, label, SPLIT_NAMES[split.lower()] if split else "all")
 
     def _find(self, folder: Path, path: str) -> Path:
-        """The file that a path means, or where it should be.
+        """The file that a path means, or where it should be, as a path below the root; a link stays one.
 
         Raises:
-            ValueError: The path leads out of the folder, is none, or could be several files; the message is a reason.
+            ValueError: The path leads out of the root, is none, or could be several files; the message is a reason.
         """
-        direct = None
+        root, direct = self.tree.root, None
+        written = os.fspath(folder.absolute() / path)
         try:
-            direct = inside(folder, path)
+            direct = inside(root, written)
             if is_file(direct):
-                return direct
+                return _as_written(root, folder / path, direct)
         except ValueError:
             if not is_foreign(path):
                 raise
-        found = self.lookup.find(path, folder)
-        return inside(folder, str(found.resolve())) if found else direct or inside(folder, path)
+        if found := self.lookup.find(path, folder):
+            inside(root, os.fspath(found.absolute()))
+            return found
+        return _as_written(root, folder / path, direct or inside(root, written))
+
+
+def _as_written(root: Path, path: Path, real: Path) -> Path:
+    """What ``path`` means, below ``root``: as it is written, unless that leads elsewhere than to ``real``."""
+    plain = Path(os.path.normpath(path))
+    if plain.is_relative_to(root) and plain.resolve() == real:
+        return plain
+    return root / real.relative_to(root.resolve())
 
 
 def _is_known(column: str) -> bool:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import sys
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,9 +111,14 @@ class Split:
         names, labels, parts, groups, contents = columns
         if not names:
             raise UserError(f"{path} is damaged, it names no image: {mend}.")
-        if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise UserError(f"{path} is damaged, it names {twice} more than once: {mend}.")
+        owners: dict[tuple[str, str], str] = {}
+        for name, part, one in zip(names, parts, contents, strict=True):
+            if owners.setdefault((name, one), part) != part:
+                raise UserError(f"{path} is damaged, it names {name} more than once: {mend}.")
+        if len(owners) < len(names):  # as of manifests that list an image twice
+            rows = dict(zip(zip(names, contents, strict=True), zip(labels, parts, groups, strict=True), strict=True))
+            names, contents = (list(column) for column in zip(*rows, strict=True))
+            labels, parts, groups = (list(column) for column in zip(*rows.values(), strict=True))
         return cls(names, labels, parts, groups, contents if any(contents) else (), path)
 
     def known(self, files: Sequence[Path]) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ class Table:
 
     Attributes:
         path: Its file.
-        columns: The names in its first line, or the keys of its first object; of CSV without blanks and capitals.
+        columns: The names in its first line, or the keys of all its objects; of CSV without blanks and capitals.
         rows: Of each row the line in which it ends, and its values by column, of CSV without blanks around them; rows
-            of nothing but blanks are left out. They are read as they are asked for, once; a wrong one is a
-            ``UserError`` that names its line.
+            of nothing but blanks are left out. They can be asked for once; a wrong one is a ``UserError`` that names
+            its line, and comes when it is reached.
     """
 
     path: Path
@@ -47,9 +46,7 @@ def read_table(path: Path) -> Table:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as text in UTF-8: {error}.") from error
     if path.suffix.lower() == ".jsonl":
-        rows = _json_lines(path, text)
-        first_row = next(rows, None)
-        return Table(path, list(first_row[1]) if first_row else [], chain([first_row] if first_row else [], rows))
+        return _json_table(path, text)
     first = text.partition("\n")[0]
     if re.fullmatch(r"sep=[,;\t]\s*", first, re.IGNORECASE):  # Excel's own, which says the separator
         text = text.partition("\n")[2]
@@ -59,6 +56,24 @@ def read_table(path: Path) -> Table:
     with _well_formed(path):
         header = [name.strip().lower() for name in next(reader, [])]
     return Table(path, header, _csv_rows(path, reader, header))
+
+
+def _json_table(path: Path, text: str) -> Table:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    wrong = None
+    try:
+        rows.extend(_json_lines(path, text))
+    except UserError as error:
+        if not rows:
+            raise
+        wrong = error
+
+    def as_written() -> Iterator[tuple[int, dict[str, Any]]]:
+        yield from rows
+        if wrong:
+            raise wrong
+
+    return Table(path, list(dict.fromkeys(key for _, values in rows for key in values)), as_written())
 
 
 @contextlib.contextmanager
@@ -107,21 +122,37 @@ def names_of_numbers(numbers: set[int], names: Mapping[int, str], what: str) -> 
     return {number: names.get(number, str(number)) for number in numbers}, notes
 
 
-def names_in_card(path: Path) -> dict[int, str]:
-    """The names of the numbers of the first class_label in the head of a dataset's card, Hugging Face's ``README.md``;
-    none if there is no such card."""
+def names_in_card(path: Path, column: str) -> dict[int, str]:
+    """The names of the numbers in a column, by the ``class_label`` that the head of a dataset's card, Hugging Face's
+    ``README.md``, has for it or for what stands in it; none if there is no such card.
+
+    Raises:
+        UserError: The card has several, as of several configurations, and they differ.
+    """
     try:
         found = re.match(r"---\n(.*?)\n---", read_text(path).replace("\r\n", "\n"), re.DOTALL)
-        pending = [load_plain_texts(found[1])] if found else []
+        head = load_plain_texts(found[1]) if found else None
     except (OSError, ValueError):
         return {}
+    columns = [one for one in _mappings(head) if one.get("name") == column]
+    labels = [one.get("class_label") for its in columns for one in _mappings(its)]
+    readings: list[dict[int, str]] = []
+    for names in (label.get("names") for label in labels if isinstance(label, dict)):
+        if isinstance(names, dict) and all(isinstance(k, str) and k.isdigit() and len(k) < 9 for k in names):
+            named = {int(key): str(name).strip() for key, name in names.items() if str(name).strip()}
+            readings += [named] if named not in readings else []
+    if len(readings) > 1:
+        raise UserError(f"{path} names the classes of the column {column} in {len(readings)} ways: leave one.")
+    return readings[0] if readings else {}
+
+
+def _mappings(value: Any) -> Iterator[dict]:
+    """All mappings in a tree of lists and mappings, itself too."""
+    pending = [value]
     while pending:
         one = pending.pop(0)
         if isinstance(one, dict):
-            names = one["class_label"].get("names") if isinstance(one.get("class_label"), dict) else None
-            if isinstance(names, dict) and all(isinstance(k, str) and k.isdigit() and len(k) < 9 for k in names):
-                return {int(key): str(name).strip() for key, name in names.items() if str(name).strip()}
+            yield one
             pending += one.values()
         elif isinstance(one, list):
             pending += one
-    return {}

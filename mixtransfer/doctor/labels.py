@@ -5,9 +5,9 @@ Which of the two is wrong, a person must say: a weak network disagrees with many
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.detection.dataset import Record
-from mixtransfer.data.names import same_data
+from mixtransfer.data.names import real_place, same_data
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
@@ -59,23 +59,24 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout
         listing: The images, to name them by.
         run: Of the same task, and with all the classes of the data.
         data, data_root: Where the images are from.
-        layout: How images with boxes are laid out there.
+        layout: How they are laid out there.
 
     Raises:
         UserError: cleanlab is missing, or the run or the data cannot be used.
     """
     _require_cleanlab()
-    find: Callable[..., Any] = classification_suspects
-    if listing.task == "detect":
-        find = partial(detection_suspects, layout=layout)
+    find = detection_suspects if listing.task == "detect" else classification_suspects
     position = {_key(image): i for i, image in enumerate(listing.images)}
     findings = []
-    for kind, caution, suspects in find(run, data, data_root):
+    for kind, caution, suspects in find(run, data, data_root, layout):
         examples = []
         for suspect in suspects:
-            i = position.get(_key(suspect.image))
-            if i is not None:
-                examples.append(Example(f"{listing.short(i)}: {suspect.text}", (i,)))
+            if (i := position.get(_key(suspect.image))) is None:
+                raise UserError(
+                    f"{run.folder} was trained on {suspect.image}, which {data} does not list as it is read here: give "
+                    "the --layout that it was trained with."
+                )
+            examples.append(Example(f"{listing.short(i)}: {suspect.text}", (i,)))
         if examples:
             what = f"The network disagrees with the labels of {plural(len(examples), 'image')}. {caution}"
             findings.append(Finding(kind, "warning", what, "Look at them: either may be wrong.", examples))
@@ -85,7 +86,7 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout
 Group = tuple[str, str, list[Suspect]]  # what to call it, a sentence on how far to trust it, and worst first
 
 
-def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
+def classification_suspects(run: Run, data: str, data_root: str, layout: Any) -> list[Group]:
     """Images whose class the network disagrees with: unseen in training, and seen, these out of fold."""
     from torch import nn
 
@@ -102,7 +103,8 @@ def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
     from mixtransfer.run_data import images_of_run
 
     trained = open_classifier(run.folder)
-    dataset = images_of_run(run, data_root) if _is_of(run, data) else load_dataset(data, data_root)
+    own = _is_of(run, data)
+    dataset = images_of_run(run, data_root) if own else load_dataset(data, data_root, layout=layout)
     trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
     module = ImageClassifier(trained.model, trained.preprocessing)
     loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
@@ -136,7 +138,7 @@ def classification_suspects(run: Run, data: str, data_root: str) -> list[Group]:
         judged = choose_strength(features, folds).judged
         return group(SEEN[0], JUDGED_BY_OTHERS, examples.subset(np.flatnonzero(folds >= 0)), judged)
 
-    if not _is_of(run, data):
+    if not own:
         every = reduce(Examples.joined, (dataset.train, dataset.val, dataset.test))
         return [unseen(every.subset(_not_trained_on(run, every.images)))]
     return [unseen(dataset.test.joined(dataset.new)), seen(dataset.train.joined(dataset.val))]
@@ -234,7 +236,7 @@ def _is_of(run: Run, data: str) -> bool:
 
 
 def _key(image: Path | np.ndarray) -> object:
-    return image if isinstance(image, Path) else image.tobytes()
+    return real_place(image) if isinstance(image, Path) else image.tobytes()
 
 
 def _require_cleanlab() -> None:

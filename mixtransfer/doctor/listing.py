@@ -14,7 +14,7 @@ from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS, named_folder
-from mixtransfer.data.names import data_name, relative_name
+from mixtransfer.data.names import data_name, relative_names
 from mixtransfer.data.packed import unpacked
 from mixtransfer.errors import UserError
 
@@ -160,5 +160,4 @@ def _groups(
     images: Sequence[Path | np.ndarray], root: Path, own: Mapping[Path, str], group_by: str | None, data: str
 ) -> list[str]:
     files = [image for image in images if isinstance(image, Path)]
-    names = [relative_name(file, root) for file in files]
-    return settled_groups([own.get(file, "") for file in files], group_by, names, data)
+    return settled_groups([own.get(file, "") for file in files], group_by, relative_names(files, root), data)

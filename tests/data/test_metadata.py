@@ -156,3 +156,69 @@ def test_two_tables_of_one_folder_are_asked_about(folder):
         write(folder / "images" / name, rows)
     with pytest.raises(UserError, match=r"metadata\.\w+ both describe the images there: take one out"):
         load_dataset(str(folder))
+
+
+TWO_COLUMNS = CARD.replace(
+    "    - name: label\n",
+    "    - name: season\n      dtype:\n        class_label:\n          names:\n            '0': summer\n"
+    "            '1': winter\n    - name: label\n",
+)
+
+
+def test_names_are_those_of_the_column(folder):
+    (folder / "README.md").write_text(TWO_COLUMNS)
+    write(folder / "metadata.csv", [{"file_name": f"images/{i}.png", "label": i % 2} for i in range(24)])
+    assert load_dataset(str(folder)).classes == ["zebra", "ape"]
+    write(folder / "metadata.csv", [{"file_name": f"images/{i}.png", "class": i % 2} for i in range(24)])
+    assert load_dataset(str(folder)).classes == ["0", "1"]
+
+
+def test_a_card_that_names_them_in_two_ways_is_asked_about(folder):
+    (folder / "README.md").write_text(TWO_COLUMNS.replace("season", "label"))
+    write(folder / "metadata.csv", [{"file_name": f"images/{i}.png", "label": i % 2} for i in range(24)])
+    with pytest.raises(UserError, match="of the column label in 2 ways: leave one"):
+        load_dataset(str(folder))
+
+
+def test_a_number_without_a_name_takes_no_names_from_the_others(folder):
+    (folder / "README.md").write_text(CARD)
+    write(folder / "metadata.csv", [{"file_name": f"images/{i}.png", "label": (0, 1, 10)[i % 3]} for i in range(24)])
+    dataset = load_dataset(str(folder))
+    assert dataset.classes == ["zebra", "ape", "10"]
+    assert "Classes by number, since README.md names none: 1 (10 …)." in dataset.notes
+
+
+@pytest.mark.parametrize("root_is_link", [False, True])
+def test_links_lie_where_they_are_named(folder, tmp_path, root_is_link):
+    """Their part is that of their own folder, as in a hub's cache."""
+    for part, numbers in (("train", range(16)), ("test", range(16, 24))):
+        (folder / part).mkdir()
+        for i in numbers:
+            (folder / part / f"{i}.png").symlink_to(f"../images/{i}.png")
+        write(folder / part / "metadata.csv", [{"file_name": f"{i}.png", "label": "ab"[i % 2]} for i in numbers])
+    data = folder
+    if root_is_link:
+        data = tmp_path / "link"
+        data.symlink_to(folder)
+    dataset = load_dataset(str(data))
+    assert {path.relative_to(data).as_posix() for path in dataset.test.images} == {
+        f"test/{i}.png" for i in range(16, 24)
+    }
+    assert any("24 images that" in note for note in dataset.notes)  # those in images/
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_test_part_whose_metadata_has_no_label_is_none(folder, has_file):
+    for part, numbers in (("train", range(12)), ("val", range(12, 18)), ("test", range(18, 24))):
+        (folder / part).mkdir()
+        for i in numbers:
+            (folder / "images" / f"{i}.png").rename(folder / part / f"{i}.png")
+        label = {} if part == "test" else {"label": "a"}
+        if part != "test" or has_file:
+            rows = [{"file_name": f"{i}.png", **({"label": "ab"[i % 2]} if label else {"id": i})} for i in numbers]
+            write(folder / part / "metadata.csv", rows)
+    dataset = load_dataset(str(folder))
+    said = " ".join(dataset.notes)
+    assert {path.parent.name for path in dataset.val.images} == {"val"}, said
+    assert {path.parent.name for path in dataset.test.images} == {"train"}
+    assert "6 test images without a label" in said

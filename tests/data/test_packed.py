@@ -129,7 +129,7 @@ def test_a_test_part_without_labels_is_no_test_part_and_val_stands_not_for_it(tm
         },
     )
     dataset = load_dataset(f"hf:{folder}", tmp_path / "root")
-    assert any("4 test images have no labels" in note for note in dataset.notes)
+    assert any("4 test images without a label" in note for note in dataset.notes)
     numbers = {
         part: {int(path.stem.split("-")[-1]) for path in getattr(dataset, part).images} for part in ("val", "test")
     }

@@ -201,3 +201,21 @@ def test_known_files_are_told_wherever_they_lie(folder, kept, tmp_path):
     shutil.copy(dataset.val.images[0], tmp_path / "b.jpg")
     Image.new("RGB", (9, 9)).save(tmp_path / "c.jpg")
     assert kept.known([tmp_path / f"{name}.jpg" for name in "abc"]) == ["test", "val", ""]
+
+
+def test_names_that_differ_in_the_composition_of_their_letters_read_back(folder, tmp_path):
+    for name, colour in (("caf\u00e9.png", "red"), ("cafe\u0301.png", "blue")):
+        Image.new("RGB", (9, 9), colour).save(folder / "cat" / name)
+    if len({path.name for path in (folder / "cat").glob("caf*")}) < 2:
+        pytest.skip("they are one name here")
+    before = load_dataset(str(folder))
+    before.split().write(tmp_path / "split.csv")
+    after = load_dataset(str(folder), split=Split.read(tmp_path / "split.csv"))
+    assert [part.images for part in after.parts.values()] == [part.images for part in before.parts.values()]
+    assert not after.notes
+
+
+def test_rows_that_say_the_same_twice_count_once(kept, tmp_path):
+    lines = (tmp_path / "split.csv").read_text().splitlines()
+    (tmp_path / "split.csv").write_text("\n".join([*lines, lines[1], lines[5]]))
+    assert Split.read(tmp_path / "split.csv") == kept

@@ -136,3 +136,36 @@ def test_copies_of_what_was_trained_on_are_not_called_unseen(trained, tmp_path, 
     places = found["label_errors"]["places"]
     assert {Path(file).name for place in places for file in place["files"]} == {"cat3.jpg", "cat5.jpg"}
     assert "agrees with" in found["label_errors"]["what"] and "of 40." in found["label_errors"]["what"]
+
+
+@pytest.mark.parametrize("way", ["relative", "link"])
+def test_data_may_be_named_from_here_or_through_a_link(trained, tmp_path, capsys, monkeypatch, way):
+    run, data = trained
+    if way == "link":
+        (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data.parent)
+    _, found, _ = doctor(capsys, tmp_path, data.name if way == "relative" else tmp_path / "link", "--run", run.folder)
+    assert len(found["label_errors"]["places"]) == 2
+
+
+def test_the_layout_holds_for_images_with_a_class_too(trained, tmp_path, capsys):
+    run, data = trained
+    other = tmp_path / "other"
+    for name in ("cat", "dog"):  # whose classes could be these or "young" and "old"
+        for age in ("young", "old"):
+            shutil.copytree(data / "test" / name, other / name / age)
+    code, _, err = doctor(capsys, tmp_path, other, "--run", run.folder)
+    assert code == 2 and "--layout" in err
+    _, found, _ = doctor(capsys, tmp_path, other, "--run", run.folder, "--layout", "class")
+    assert len(found["label_errors"]["places"]) == 4
+
+
+def test_images_of_the_run_that_are_not_listed_are_no_silence(trained, tmp_path, capsys):
+    """As where metadata says of other images than the folders that were trained on."""
+    run, data = trained
+    rows = [f"{path.relative_to(data)},{path.parent.name}" for path in data.rglob("00*.jpg") if path.name > "005"]
+    (data / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    text = run.config.read_text().replace("layout: auto", "layout: split")
+    run.config.write_text(text)
+    code, _, err = doctor(capsys, tmp_path, data, "--run", run.folder)
+    assert code == 2 and "--layout that it was trained with" in err

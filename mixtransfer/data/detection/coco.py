@@ -1,5 +1,6 @@
 """COCO JSON: reading with checks, and writing."""
 
+import itertools
 import json
 import unicodedata
 from collections import Counter
@@ -138,13 +139,21 @@ def _check_units(path: Path, annotations: list[dict], images: list[dict], faults
 def coco_json(records: Sequence[Record], classes: Sequence[str], category_ids: Sequence[int]) -> dict[str, Any]:
     """Ground truth as COCO has it, with the original image, category and annotation ids.
 
-    An annotation id of 0 gets a free one instead: pycocotools marks a detection with the id of the annotation that it
-    matches, and takes 0 for "none".
+    An annotation id of 0 gets a free one instead, and so does one that another annotation has, as happens in records of
+    two files: pycocotools marks a detection with the id of the annotation that it matches, takes 0 for "none", and
+    knows one annotation by each id.
     """
-    spare = 1 + max((int(record.ids.max(initial=0)) for record in records), default=0)
+    free = itertools.count(1 + max((int(record.ids.max(initial=0)) for record in records), default=0))
+    taken = {0}
+
+    def own_id(number: int) -> int:
+        number = next(free) if number in taken else number
+        taken.add(number)
+        return number
+
     annotations = [
         {
-            "id": int(number) or spare,
+            "id": own_id(int(number)),
             "image_id": record.image_id,
             "category_id": category_ids[label],
             "bbox": [x1, y1, x2 - x1, y2 - y1],

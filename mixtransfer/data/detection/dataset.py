@@ -21,7 +21,7 @@ class Record:
 
     Attributes:
         file: The image.
-        image_id: As its source has it.
+        image_id: As its source has it; another one where an image before it in its part has that already.
         width, height: Size in pixels.
         boxes: Corners x1, y1, x2, y2 inside the image, float32, shape (n, 4).
         labels: Position in the dataset's classes, int64, shape (n,).

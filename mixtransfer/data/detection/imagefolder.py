@@ -26,16 +26,19 @@ CATEGORIES = ("categories", "category", "labels", "label", "category_id", "class
 
 def object_files(tree: Tree) -> list[str]:
     """The metadata files of a folder that have a column ``objects``."""
-    return [name for name in metadata_files(tree) if has_objects(tree.root / name)]
+    return [name for name in metadata_files(tree) if _has_objects(tree.root / name)]
 
 
-def has_objects(path: Path) -> bool:
-    """Whether a metadata file says what objects an image shows, by its beginning."""
+def _has_objects(path: Path) -> bool:
+    """Whether a metadata file says what objects an image shows; one that cannot be read seems to, if it speaks of
+    ``objects``, so that its reader says what is wrong."""
     try:
-        with path.open("rb") as file:
-            return b"objects" in file.read(100_000)
-    except OSError:
-        return False
+        return "objects" in read_table(path).columns
+    except UserError:
+        try:
+            return b'"objects"' in path.read_bytes()
+        except OSError:
+            return False
 
 
 def list_imagefolder(tree: Tree, names: list[str], faults: list[str] | None = None) -> ListedDetection:
@@ -68,7 +71,8 @@ def list_imagefolder(tree: Tree, names: list[str], faults: list[str] | None = No
                 raise UserError(f"{row.where} is of {shown(row.file_name)}, as {other.where} is: take one out.")
     given = {category for row in images.values() for category in row.categories}
     if not given:
-        raise UserError(f"{tree.root} has no box: not one row of {names[0]} has an object.")
+        why = faults[0].rstrip(".") if faults else f"not one row of {names[0]} has an object"
+        raise UserError(f"{tree.root} has no box that can be used: {why}.")
     classes, titles, notes = _classes(tree, given)
     try:
         members = by_folder([path.relative_to(tree.root).as_posix() for path in images])
@@ -152,7 +156,8 @@ def _objects(given: Any) -> tuple[list[list[float]], list[str | int]]:
     else:
         raise ValueError("has objects that are no mapping")
     if not isinstance(boxes, list) or not isinstance(categories, list) or len(boxes) != len(categories):
-        raise ValueError("needs as many categories as boxes")
+        counts = [len(one) if isinstance(one, list) else "no list of" for one in (boxes, categories)]
+        raise ValueError(f"needs as many categories as boxes, but has {counts[0]} boxes and {counts[1]} categories")
     if not all(map(is_box, boxes)):
         raise ValueError("has a box that is not four numbers [x, y, width, height]")
     return boxes, [_category(one) for one in categories]
@@ -196,7 +201,7 @@ def _classes(tree: Tree, given: set[str | int]) -> tuple[list[str], dict[str | i
     texts = sorted(category for category in given if isinstance(category, str))
     if not numbers:
         return texts, {name: name for name in texts}, []
-    named, notes = names_of_numbers(set(numbers), names_in_card(tree.root / "README.md"), "Categories")
+    named, notes = names_of_numbers(set(numbers), names_in_card(tree.root / "README.md", "objects"), "Categories")
     titles: dict[str | int, str] = {**{name: name for name in texts}, **{n: named[n] for n in numbers}}
     if len(set(titles.values())) < len(titles):
         twice = max(titles.values(), key=list(titles.values()).count)

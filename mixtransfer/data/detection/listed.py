@@ -1,8 +1,9 @@
 """Images and boxes as a source lists them, checked against the image files on the way to a dataset."""
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from mixtransfer.data.division import Found
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable, upright_size
 from mixtransfer.data.lookup import shown, some
-from mixtransfer.data.names import relative_name
+from mixtransfer.data.names import relative_name, relative_names
+from mixtransfer.data.once import each_once
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
@@ -89,17 +91,18 @@ class ListedDetection:
         if isinstance(by, Split) and only:
             others = {name for name, part in zip(by.names, by.parts, strict=True) if part != only}
         parts = {name: self._records(name, skipped, notes, others) for name in self.parts}
-        train = parts.get("all") or parts["train"]
-        for name in parts.keys() - {"all", "train"}:
-            if common := {record.file for record in train} & {record.file for record in parts[name]}:
-                notes.append(f"{len(common)} images are in both train and {name}, {min(common).name} for one.")
+        kept, told = each_once({name: [record.file for record in own] for name, own in parts.items()}, self.source)
+        parts = {name: [parts[name][i] for i in places] for name, places in kept.items()}
+        notes += told
         found = self._found(parts)
         try:
             division = (by or Draw()).divide(found)
         except TooFew as error:
             raise UserError(_too_few(error, self.source)) from error
         every = [record for records in parts.values() for record in records]
-        train, val, test, new = ([every[i] for i in division.members(part)] for part in ("train", "val", "test", "new"))
+        train, val, test, new = (
+            _with_own_ids([every[i] for i in division.members(part)]) for part in ("train", "val", "test", "new")
+        )
         notes += division.notes
         used = {int(label) for record in train for label in record.targets[1]}
         if unused := [name for label, name in enumerate(self.classes) if label not in used]:
@@ -124,7 +127,7 @@ class ListedDetection:
         return Found(
             self.source,
             self.classes,
-            names=[relative_name(file, self.root) for file in files],
+            names=relative_names(files, self.root),
             given=np.repeat(np.array(list(parts), dtype=object), [len(records) for records in parts.values()]),
             labels=np.array([-int(record.crowd.all()) for records in parts.values() for record in records]),
             label_names=[""] * len(files),
@@ -184,6 +187,20 @@ def _upright_size(file: Path) -> tuple[int, int] | None:
         return upright_size(file)
     except Exception:  # whatever Pillow makes of a damaged file
         return None
+
+
+def _with_own_ids(records: list[Record]) -> list[Record]:
+    """The same records, each with an image id of its own: those of two files that a part was put together from may be
+    the same."""
+    taken: set[int] = set()
+    free = itertools.count(1 + max((record.image_id for record in records), default=0))
+    own = []
+    for record in records:
+        if record.image_id in taken:
+            record = replace(record, image_id=next(free))
+        taken.add(record.image_id)
+        own.append(record)
+    return own
 
 
 def _common_folder(files: list[Path], root: Path) -> str:
