@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from mixtransfer.data import FolderLayout
+from mixtransfer.data.division import counted
 from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
@@ -36,9 +37,10 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     tops = read.parts.get("all") or read.parts["train"]
     classes = sorted({_class_name(folder.name) for top in tops for folder in top.folders})
     if not classes and tree.links:
+        links = f"{counted(len(tree.links), 'link')} to folders outside of it ({some(tree.links)})"
         raise UserError(
-            f"{root} holds no class folders but {len(tree.links)} links to folders outside of it ({some(tree.links)}), "
-            "which are not followed: give the folder that they lead to, or copy the images."
+            f"{root} holds no class folders but {links}, which are not followed: give the folder that they lead to, or "
+            "copy the images."
         )
     if not classes and (tables := metadata_files(tree)):
         raise UserError(
@@ -57,7 +59,11 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     if not any(files for files, _ in parts.values()):
         raise UserError(f"{root} holds no images: none of its class folders has a file with an image's name.")
     folders = [folder for tops in read.parts.values() for top in tops for folder in top.walk()]
+    known = {file for files, _ in parts.values() for file in files}
+    told = {name for top in read.left for folder in top.walk() for name in folder.images}
     notes = [*read.notes, *_left_out(tree, folders)]
+    if loose := [name for name in tree.images if root / name not in known and name not in told]:
+        notes.append(f"Left out: {counted(len(loose))} in no class folder ({some(loose)}).")
     return ListedImages(root.name, root, classes, parts, notes=notes, has_unlabelled_test=read.has_unlabelled_test)
 
 
@@ -82,17 +88,20 @@ def _left_out(tree: Tree, folders: Sequence[Folder]) -> list[str]:
     others = [PurePosixPath(file) for folder in folders for file in folder.others]
     notes = []
     if photographs := [file.name for file in others if file.suffix.lower() in PHOTOGRAPHS]:
-        notes.append(f"Left out: {len(photographs)} photographs in formats that are not read ({some(photographs)}).")
+        count = counted(len(photographs), "photograph")
+        notes.append(f"Left out: {count} in formats that are not read ({some(photographs)}).")
     if bare := [file.name for file in others if not file.suffix]:
-        notes.append(f"Left out: {len(bare)} files without a suffix that says what they are ({some(bare)}).")
+        notes.append(f"Left out: {counted(len(bare), 'file')} without a suffix that says what it is ({some(bare)}).")
     rest = Counter(file.suffix.lower() for file in others if file.suffix and file.suffix.lower() not in PHOTOGRAPHS)
     if rest:
         kinds = ", ".join(f"{suffix} {count}" for suffix, count in rest.most_common(4)) + (
             " …" if len(rest) > 4 else ""
         )
-        notes.append(f"Left out: {rest.total()} files that are no images ({kinds}).")
+        what = "that is no image" if rest.total() == 1 else "that are no images"
+        notes.append(f"Left out: {counted(rest.total(), 'file')} {what} ({kinds}).")
     if tree.runs:
-        notes.append(f"Left out: {len(tree.runs)} folders that mixtransfer has written ({some(tree.runs)}).")
+        notes.append(f"Left out: {counted(len(tree.runs), 'folder')} that mixtransfer has written ({some(tree.runs)}).")
     if tree.links:
-        notes.append(f"Left out: {len(tree.links)} links to folders outside of the data ({some(tree.links)}).")
+        count = counted(len(tree.links), "link")
+        notes.append(f"Left out: {count} to folders outside of the data ({some(tree.links)}).")
     return notes

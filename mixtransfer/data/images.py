@@ -39,6 +39,10 @@ if find_spec("PIL.AvifImagePlugin"):
     FORMATS += ("AVIF",)
 
 
+class UnreadableError(ValueError):
+    """A file cannot be read now, which says nothing of what is in it: it may be tried again."""
+
+
 def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
     """Decode one image file to 8-bit RGB, upright.
 
@@ -56,7 +60,8 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
         An image of mode RGB.
 
     Raises:
-        ValueError: The file is not a usable image; the message is a short reason without the path.
+        ValueError: The file is not a usable image, or an ``UnreadableError``; the message is a short reason without
+            the path.
     """
     try:
         if not _is_plain(path):  # it would be waited for
@@ -67,7 +72,13 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
             image.load()
             return upright_rgb(image, min_side)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(_reason(path, error)) from error
+        kind = UnreadableError if _is_of_system(error) else ValueError
+        raise kind(_reason(path, error)) from error
+
+
+def _is_of_system(error: Exception) -> bool:
+    """Whether the operating system failed, not the decoder."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _is_plain(path: Path | str) -> bool:
@@ -125,6 +136,8 @@ def _reason(path: Path | str, error: Exception) -> str:
         return "may not be read (permission denied)"
     if path.is_dir():
         return "is a folder"
+    if isinstance(error, OSError) and _is_of_system(error):
+        return f"cannot be read ({error.strerror})"
     if _is_plain(path) and path.stat().st_size == 0:
         return "is empty (0 bytes)"
     if not _is_plain(path):
@@ -147,11 +160,16 @@ def upright_size(path: Path | str) -> tuple[int, int]:
 
 def unusable_reason(path: Path | str) -> str | None:
     """Why a file cannot be used as an image, or None if it can be. Decodes all of it, JPEGs at 1/8 scale."""
+    return _verdict(path)[0]
+
+
+def _verdict(path: Path | str) -> tuple[str | None, bool]:
+    """See ``unusable_reason``; and whether that is said of the file's contents."""
     try:
         load_image(path, min_side=1)
     except ValueError as error:
-        return str(error)
-    return None
+        return str(error), not isinstance(error, UnreadableError)
+    return None, True
 
 
 def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, str]:
@@ -160,17 +178,18 @@ def find_unusable(paths: Sequence[Path], progress: bool = True) -> dict[Path, st
     Threads suffice: Pillow decodes outside Python's global lock.
     """
     checked, states = Checked(), states_of(paths)
-    reasons = checked.known(states)
+    reasons = {path: reason for path, (reason,) in checked.known(states).items()}
     new = [path for path in dict.fromkeys(paths) if path not in reasons]
-    answers = map_in_threads(unusable_reason, new, AT_ONCE)
+    answers = map_in_threads(_verdict, new, AT_ONCE)
     bar = tqdm(answers, "Checking images", len(new), leave=False, disable=not progress or len(new) < 2000)
-    found: dict[Path, str | None] = {}
+    lasting: dict[Path, tuple[str | None]] = {}
     try:
-        for path, reason in zip(new, bar, strict=True):
-            found[path] = reason
+        for path, (reason, lasts) in zip(new, bar, strict=True):
+            reasons[path] = reason
+            if lasts:
+                lasting[path] = (reason,)
     finally:  # an interrupt loses nothing
-        checked.add(states, found)
-    reasons |= found
+        checked.add(states, lasting)
     return {path: reason for path in paths if (reason := reasons[path]) is not None}
 
 

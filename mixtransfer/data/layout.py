@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mixtransfer.data import FolderLayout
+from mixtransfer.data.division import counted
 from mixtransfer.data.images import IMAGE_SUFFIXES
 from mixtransfer.data.lookup import some
 from mixtransfer.data.parts import part_of_folder
@@ -87,11 +88,13 @@ class Layout:
         parts: "all", or "train" with "val" and "test" as far as they are there, and the folders of each that hold
             class folders.
         has_unlabelled_test: Whether there is a test part whose classes are not known.
+        left: Folders whose images are left out, as ``notes`` say.
         notes: What was taken for what, and what was left out, in sentences for the user.
     """
 
     parts: dict[str, list[Folder]]
     has_unlabelled_test: bool
+    left: list[Folder]
     notes: list[str]
 
 
@@ -118,11 +121,17 @@ def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Layout:
     if layout == "split" and "train" not in parts:
         raise UserError(f"--layout split: {root} has no folder called train.")
     # Of a class called "train" the images lie directly in it, of a part in the folders of its classes.
-    if "train" not in parts or not all(folder.classes and not folder.images for folder in parts["train"]):
-        return Layout({"all": _class_level([top], root, layout, notes)}, False, notes)
-    read = _labelled(top, parts, root, layout, notes)
+    trained = parts.get("train", [])
+    if layout == "auto" and (mixed := next((folder for folder in trained if folder.classes and folder.images), None)):
+        raise UserError(
+            f"{root} can be read in two ways: {mixed.name} is the training part, without the images directly in it "
+            f"(--layout split), or one of the classes (--layout class)."
+        )
+    if not trained or not all(folder.classes for folder in trained):
+        return Layout({"all": _class_level([top], root, layout, notes)}, False, [], notes)
+    read, left = _labelled(top, parts, root, layout, notes)
     unlabelled = "test" in parts and "test" not in read
-    return Layout(read if len(read) > 1 else {"all": read["train"]}, unlabelled, notes)
+    return Layout(read if len(read) > 1 else {"all": read["train"]}, unlabelled, left, notes)
 
 
 def _wraps(folder: Folder) -> bool:
@@ -135,24 +144,27 @@ def _wraps(folder: Folder) -> bool:
 
 def _labelled(
     top: Folder, parts: dict[str, list[Folder]], root: Path, layout: FolderLayout, notes: list[str]
-) -> dict[str, list[Folder]]:
-    """The parts that have class folders."""
-    others = [f.name for f in top.classes if not any(f in folders for folders in parts.values())]
-    if others:
-        notes.append(f"Left out beside the parts: {some(others)}.")
+) -> tuple[dict[str, list[Folder]], list[Folder]]:
+    """The parts that have class folders, and the folders that are left out."""
+    left = [f for f in top.classes if not any(f in folders for folders in parts.values())]
+    if left:
+        notes.append(f"Left out beside the parts: {some([folder.name for folder in left])}.")
     read = {}
     for part, folders in parts.items():
-        names = [folder.name for folder in folders]
-        if names != [part]:
-            notes.append(f"{some(names)} {'is' if len(names) == 1 else 'are'} read as the {part} part.")
-        if labelled := [folder for folder in folders if folder.classes]:
+        labelled = [folder for folder in folders if folder.classes]
+        names = [folder.name for folder in labelled]
+        if labelled:
             read[part] = _class_level(labelled, root, layout, notes)
-        else:
-            count = sum(len(folder.images) for folder in folders)
+        if names and names != [part]:
+            notes.append(f"{some(names)} {'is' if len(names) == 1 else 'are'} read as the {part} part.")
+        if bare := [folder for folder in folders if not folder.classes]:
+            count = counted(sum(len(folder.images) for folder in bare))
             notes.append(
-                f"Left out: the {count} images of {some(names)}, whose classes are not known (no class folders)."
+                f"Left out: {count} of {some([folder.name for folder in bare])}, whose classes are not known (no class "
+                "folders)."
             )
-    return read
+            left += bare
+    return read, left
 
 
 def _class_level(tops: Sequence[Folder], root: Path, layout: FolderLayout, notes: list[str]) -> list[Folder]:

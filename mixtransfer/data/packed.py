@@ -54,6 +54,9 @@ def unpacked(data: str, data_root: Path | str) -> str:
 
     if is_there():
         return str(folder)
+    if state is None and (older := folder.with_name(source.older_folder)).is_dir():
+        remark(f"{data} is read from {older}, which an older version wrote; remove that folder to have it read anew.")
+        return str(older)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not is_there():
@@ -72,7 +75,7 @@ def unpacked(data: str, data_root: Path | str) -> str:
 
 
 def _write(source: Source, folder: Path) -> None:
-    """Write images, ``metadata.jsonl`` and a card."""
+    """Write images and ``metadata.jsonl``."""
     packed = _load(source)
     parts = _parts(packed, source)
     rows: list[str] = []
@@ -109,7 +112,7 @@ def _load(source: Source) -> Any:
         ) from None
     try:
         with _quiet():
-            return datasets.load_dataset(source.name, source.config)
+            return datasets.load_dataset(source.place, source.config)
     except Exception as error:  # whatever the network, the hub or a builder raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         hint = f"; one of several is chosen as {PACKED}{source.name}@CONFIG" if "onfig" in reason else ""

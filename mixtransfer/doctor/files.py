@@ -1,6 +1,5 @@
 """Findings about single files: unusable, plain, tiny, misnamed, forgotten; and what sizes and colours there are."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mixtransfer.data.images import is_image_name
+from mixtransfer.data.names import real_place
+from mixtransfer.data.tree import Tree
 from mixtransfer.doctor.duplicates import PLAIN
 from mixtransfer.doctor.finding import Example, Finding, plural
 from mixtransfer.doctor.listing import Listing
@@ -98,15 +98,10 @@ def _unlisted(listing: Listing) -> Finding | None:
     root = listing.source
     if root is None or not root.is_dir():
         return None
-    listed = {image.absolute() for image in listing.images if isinstance(image, Path)}
-    examples = []
-    for parent, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(parent, name) for name in sorted(names)):
-            if is_image_name(path) and path.absolute() not in listed:
-                examples.append(Example(f"{path.relative_to(root)} is an image"))
-            elif path.suffix.lower() in (".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw", ".jp2"):
-                examples.append(Example(f"{path.relative_to(root)} is a photograph in a format that is not read"))
+    tree, listed = Tree(root), {real_place(image) for image in listing.images if isinstance(image, Path)}
+    texts = [f"{name} is an image" for name in tree.images if real_place(root / name) not in listed]
+    texts += [f"{name} is a photograph in a format that is not read" for name in tree.unread]
+    examples = [Example(text) for text in sorted(texts)]
     if not examples:
         return None
     what = "belongs" if len(examples) == 1 else "belong"

@@ -3,10 +3,8 @@
 import hashlib
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -15,9 +13,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mixtransfer.data.images import FORMATS, load_image, upright_size
+from mixtransfer.data.checked import Remembered, states_of
+from mixtransfer.data.images import FORMATS, UnreadableError, load_image, upright_size
 from mixtransfer.doctor.listing import Listing
-from mixtransfer.errors import UserError
 
 HASHED_SIDE = 64  # pixels; imagehash shrinks to 32
 BATCH = 512  # images whose looks are kept at once, in memory and then on disk
@@ -48,15 +46,18 @@ class Look:
     spread: float = 0.0
 
 
+class _Passing(Look):
+    """A look at a file that cannot be read now, which another look may be able to."""
+
+
 def look_through(listing: Listing, memory: Path) -> list[Look]:
     """A look at every image, in order; each batch is put down in the file ``memory``, and not repeated."""
     files = [image for image in listing.images if isinstance(image, Path)]
     if not files:
         return [_look_at_pixels(image) for image in tqdm(listing.images, "Looking", leave=False, disable=None)]
-    with (
-        closing(_Memory(memory)) as remembered,
-        tqdm(total=len(files), desc="Looking", leave=False, disable=None) as bar,
-    ):
+    # Another name when ``Look`` changes.
+    remembered = Remembered(memory, "looks_2", [f"look_{field.name}" for field in fields(Look)])
+    with tqdm(total=len(files), desc="Looking", leave=False, disable=None) as bar:
         looks: list[Look] = []
         for batch in _looks(files, remembered):
             looks += batch
@@ -64,7 +65,7 @@ def look_through(listing: Listing, memory: Path) -> list[Look]:
         return looks
 
 
-def _looks(files: list[Path], remembered: "_Memory") -> Iterator[list[Look]]:
+def _looks(files: list[Path], remembered: Remembered) -> Iterator[list[Look]]:
     """Batch by batch, so that neither memory nor what an interrupt loses grows with the dataset.
 
     Threads suffice: Pillow decodes outside Python's global lock.
@@ -72,10 +73,13 @@ def _looks(files: list[Path], remembered: "_Memory") -> Iterator[list[Look]]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
-            known = remembered.find(batch)
+            states = states_of(batch)
+            rows = remembered.known(states).items()
+            known = {file: look for file, values in rows if (look := _recalled(values)) is not None}
             fresh = [file for file in batch if file not in known]
             known |= dict(zip(fresh, pool.map(_look_at_file, fresh), strict=True))
-            remembered.add({file: known[file] for file in fresh})
+            lasting = [file for file in fresh if not isinstance(known[file], _Passing)]
+            remembered.add(states, {file: astuple(known[file]) for file in lasting})
             yield [known[file] for file in batch]
 
 
@@ -84,8 +88,12 @@ def _look_at_file(path: Path) -> Look:
         image = load_image(path, min_side=HASHED_SIDE)
         size, mode, form = upright_size(path), *_header(path)
         data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        return Look(str(error) if isinstance(error, ValueError) else f"cannot be read ({error.strerror})")
+    except UnreadableError as error:
+        return _Passing(str(error))
+    except OSError as error:
+        return _Passing(f"cannot be read ({error.strerror})")
+    except ValueError as error:
+        return Look(str(error))
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     return Look(None, len(data), *size, mode, form, digest, *_fingerprint(image))
 
@@ -106,73 +114,10 @@ def _fingerprint(image: Image.Image) -> tuple[str, float]:
     return str(imagehash.phash(grey)), float(np.asarray(grey).std())
 
 
-class _Memory:
-    """Looks by path, size and time of change, in an SQLite file: whole after any interrupt."""
-
-    TABLE = "looks_1"  # another number when ``Look`` changes
-
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._open()
-        except sqlite3.OperationalError as error:
-            raise UserError(f"{path} cannot be written ({error}): choose another --output.") from error
-        except sqlite3.DatabaseError:  # damaged; all that it does is save time
-            path.unlink()
-            self._open()
-
-    def _open(self) -> None:
-        self._database = sqlite3.connect(self._path)
-        columns = ", ".join(f"look_{field.name}" for field in fields(Look))
-        self._database.execute(f"CREATE TABLE IF NOT EXISTS {self.TABLE} (path PRIMARY KEY, bytes, changed, {columns})")
-
-    def close(self) -> None:
-        self._database.close()
-
-    def find(self, paths: list[Path]) -> dict[Path, Look]:
-        """Looks at those files that have not changed since."""
-        found = {}
-        for path in paths:
-            try:
-                row = self._database.execute(f"SELECT * FROM {self.TABLE} WHERE path = ?", (_key(path),)).fetchone()
-            except sqlite3.DatabaseError as error:
-                raise UserError(f"{self._path} is damaged ({error}): remove it.") from error
-            if row is not None and row[1:3] == _state(path) and _is_look(row[3:]):
-                found[path] = Look(*row[3:])
-        return found
-
-    def add(self, looks: dict[Path, Look]) -> None:
-        rows = [(_key(path), *_state(path), *astuple(look)) for path, look in looks.items()]
-        if not rows:
-            return
-        places = ", ".join("?" * len(rows[0]))
-        try:
-            with self._database:
-                self._database.executemany(f"INSERT OR REPLACE INTO {self.TABLE} VALUES ({places})", rows)
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"{self._path} cannot be written ({error}): choose another --output.") from error
-
-
-def _is_look(values: tuple) -> bool:
-    """Whether a row is what ``add`` writes: the folder may be anyone's."""
+def _recalled(values: tuple) -> Look | None:
+    """The look that a row is; None if it is none, for the folder may be anyone's."""
     kinds = (str | None, int, int, int, str, str, str, str, int | float)
     if len(values) != len(kinds) or not all(map(isinstance, values, kinds)):
-        return False
-    return values[0] is not None or re.fullmatch("[0-9a-f]{16}", values[7]) is not None
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return -1, -1
-    return state.st_size, state.st_mtime_ns
-
-
-def _key(path: Path) -> str | bytes:
-    """Its name; one that is no text as the bytes that it is."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return str(path)
+        return None
+    is_look = values[0] is not None or re.fullmatch("[0-9a-f]{16}", values[7]) is not None
+    return Look(*values) if is_look else None

@@ -1,5 +1,6 @@
 """Files are decoded once, and again when they have changed."""
 
+import errno
 import os
 
 import pytest
@@ -18,13 +19,13 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch) -> list:
     """The files that have been decoded."""
-    found, decode = [], images.unusable_reason
+    found, decode = [], images.load_image
 
-    def count(path):
+    def count(path, min_side=None):
         found.append(path)
-        return decode(path)
+        return decode(path, min_side)
 
-    monkeypatch.setattr(images, "unusable_reason", count)
+    monkeypatch.setattr(images, "load_image", count)
     return found
 
 
@@ -81,9 +82,33 @@ def test_without_a_place_to_remember_all_is_decoded(tmp_path, decoded, monkeypat
     assert len(decoded) == 2
 
 
-def test_a_damaged_cache_is_no_obstacle(tmp_path):
+def test_a_damaged_cache_is_begun_anew(tmp_path):
     paths = make(tmp_path, "a.png")
     checked = Checked()
     checked.file.parent.mkdir(parents=True)
     checked.file.write_bytes(b"no database" * 100)
-    assert find_unusable(paths, progress=False) == {} and checked.known(states_of(paths)) == {}
+    assert find_unusable(paths, progress=False) == {} and checked.known(states_of(paths)) == {paths[0]: (None,)}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_what_the_system_refuses_once_is_not_remembered_of_the_file(tmp_path, monkeypatch, number):
+    paths = make(tmp_path, "a.png")
+
+    def refused(*_args, **_named):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(images.Image, "open", refused)
+        (reason,) = find_unusable(paths, progress=False).values()
+        assert "denied" in reason if number == errno.EACCES else os.strerror(number) in reason
+    assert find_unusable(paths, progress=False) == {}
+
+
+def test_a_file_of_another_size_but_the_same_time_is_decoded_again(tmp_path, decoded):
+    (path,) = make(tmp_path, "a.png")
+    os.utime(path, ns=(0, 12345))
+    find_unusable([path], progress=False)
+    path.write_bytes(path.read_bytes() + b" ")
+    os.utime(path, ns=(0, 12345))
+    find_unusable([path], progress=False)
+    assert decoded == [path, path]

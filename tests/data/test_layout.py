@@ -79,7 +79,7 @@ def test_a_layout_that_cannot_be_is_refused(tmp_path, folders, layout, words):
 def test_a_test_part_without_classes_is_left_out_and_val_does_not_stand_for_it(tmp_path, validates):
     folders = ["train/a", "train/b", "test", *(["valid/a", "valid/b"] if validates else [])]
     dataset = load_dataset(str(make(tmp_path / "d", *folders, images=8)))
-    assert "Left out: the 8 images of test" in " ".join(dataset.notes)
+    assert "Left out: 8 images of test" in " ".join(dataset.notes)
     assert {file.relative_to(tmp_path / "d").parts[0] for file in dataset.test.images} == {"train"}
     assert {file.relative_to(tmp_path / "d").parts[0] for file in dataset.val.images} == {
         "valid" if validates else "train"
@@ -109,10 +109,10 @@ def test_what_is_left_out_is_told(tmp_path):
     (root / "emu").symlink_to(tmp_path / "elsewhere")
     (root / "dog" / "loop").symlink_to(root)
     said = load_dataset(str(root)).notes
-    assert "Left out: 1 photographs in formats that are not read (IMG_1.HEIC)." in said
-    assert "Left out: 1 files without a suffix that says what they are (bare)." in said
+    assert "Left out: 1 photograph in formats that are not read (IMG_1.HEIC)." in said
+    assert "Left out: 1 file without a suffix that says what it is (bare)." in said
     assert "Left out: 2 files that are no images (.txt 2)." in said
-    assert "Left out: 1 links to folders outside of the data (emu)." in said
+    assert "Left out: 1 link to folders outside of the data (emu)." in said
 
 
 def test_a_name_is_the_same_however_its_letters_are_composed(tmp_path):
@@ -127,7 +127,7 @@ def test_a_run_inside_of_the_data_is_no_class(tmp_path):
         (root / "runs" / "d-mixnet_s" / name).write_text("{}")
     dataset = load_dataset(str(root))
     assert dataset.classes == ["cat", "dog"]
-    assert "Left out: 1 folders that mixtransfer has written (runs/d-mixnet_s)." in dataset.notes
+    assert "Left out: 1 folder that mixtransfer has written (runs/d-mixnet_s)." in dataset.notes
 
 
 def test_metadata_without_a_class_is_spoken_of(tmp_path):
@@ -135,3 +135,35 @@ def test_metadata_without_a_class_is_spoken_of(tmp_path):
     (root / "metadata.csv").write_text("file_name,text\n0.png,a cat\n")
     with pytest.raises(UserError, match=r"metadata.csv has no column that is a class"):
         load_dataset(str(root))
+
+
+@pytest.mark.parametrize(
+    ("folders", "loose"),
+    [
+        (["cat", "dog"], "."),
+        (["train/a", "train/b", "test/a", "test/b"], "."),
+        (["train/a", "train/b", "test/a", "test/b"], "test"),
+        (["fold_0/a", "fold_0/b", "fold_1/a", "fold_1/b"], "."),
+    ],
+)
+def test_images_in_no_class_folder_are_told(tmp_path, folders, loose):
+    root = make(tmp_path / "d", *folders, loose)
+    dataset = load_dataset(str(root))
+    assert sum(map(len, dataset.parts.values())) == 5 * len(folders)
+    first = Path(loose, "0.png").as_posix()
+    assert any(f"Left out: 5 images in no class folder ({first}" in note for note in dataset.notes), dataset.notes
+
+
+def test_a_folder_of_a_part_without_classes_is_not_said_to_be_read(tmp_path):
+    root = make(tmp_path / "d", "train/a", "train/b", "test/a", "test/b", "testing_images", images=6)
+    dataset = load_dataset(str(root))
+    assert len(dataset.test) == 12 and not any("testing_images" in note and "read as" in note for note in dataset.notes)
+    assert "Left out: 6 images of testing_images, whose classes are not known (no class folders)." in dataset.notes
+
+
+def test_a_training_folder_with_images_beside_its_classes_is_asked_about(tmp_path):
+    root = make(tmp_path / "d", "train/a", "train/b", "test/a", "test/b", "train")
+    with pytest.raises(UserError, match=r"train is the training part, .*\(--layout split\), or .*\(--layout class\)"):
+        load_dataset(str(root))
+    assert load_dataset(str(root), layout="split").classes == ["a", "b"]
+    assert load_dataset(str(root), layout="class").classes == ["test", "train"]

@@ -18,6 +18,7 @@ from mixtransfer.cli import main  # noqa: E402
 from mixtransfer.data import packed  # noqa: E402
 from mixtransfer.data.detection.load import load_detection_dataset  # noqa: E402
 from mixtransfer.data.load import load_dataset  # noqa: E402
+from mixtransfer.data.packed_source import Source  # noqa: E402
 from mixtransfer.errors import UserError  # noqa: E402
 from mixtransfer.run_data import images_of_run  # noqa: E402
 
@@ -231,3 +232,31 @@ def test_what_is_written_out_into_the_folder_itself_is_no_change_of_it(classes, 
     capsys.readouterr()
     load_dataset(f"hf:{classes}", classes / "root")
     assert "written out" not in capsys.readouterr().err
+
+
+def test_no_two_data_sets_are_written_to_one_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "local").mkdir()
+    names = ["a/b-c", "a-b/c", "a/b@c", "a/b#c", "a/b@c#d", "a/b@c-d", "a/b", "a-b", "b", "a/b.c", "local", "local#c"]
+    folders = [Source.parse(f"hf:{name}").folder for name in names]
+    assert len(set(folders)) == len(names) and folders[names.index("a/b")] == "a-b"
+
+
+def test_what_an_older_version_wrote_out_is_still_read(tmp_path, capsys):
+    (tmp_path / "root" / "hf" / "user-my-set").mkdir(parents=True)
+    assert packed.unpacked("hf:user/my-set", tmp_path / "root") == str(tmp_path / "root" / "hf" / "user-my-set")
+    assert "which an older version wrote" in capsys.readouterr().err
+
+
+def test_what_a_training_writes_into_the_folder_is_no_change_of_it(classes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(classes)
+    load_dataset("hf:.")
+    (classes / "runs" / "r").mkdir(parents=True)
+    (classes / "runs" / "r" / "metrics.json").write_text("{}")
+    (classes / ".cache").write_text("x")
+    capsys.readouterr()
+    load_dataset("hf:.")
+    assert "written out" not in capsys.readouterr().err
+    state = Source.parse("hf:.").state(classes / "data" / "hf")
+    (classes / "runs" / "more.parquet").write_bytes(b"")
+    assert Source.parse("hf:.").state(classes / "data" / "hf") != state

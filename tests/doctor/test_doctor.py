@@ -318,3 +318,33 @@ def test_a_folder_of_links_elsewhere_says_so(healthy, tmp_path, capsys):
         (tmp_path / "links" / name).symlink_to(healthy / "train" / name)
     assert main(["doctor", str(tmp_path / "links"), "--output", str(tmp_path / "out")]) == 2
     assert "2 links to folders outside of it (cat, dog), which are not followed" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_once_is_looked_at_again(healthy, tmp_path, capsys, monkeypatch):
+    from mixtransfer.data import images
+
+    def refused(*_args, **_named):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(images.Image, "open", refused)
+        _, answer, _ = doctor(capsys, tmp_path, healthy)
+        assert "cannot be read (Too many open files)" in kinds(answer)["unusable"]["places"][0]["text"]
+    assert not doctor(capsys, tmp_path, healthy)[1]["findings"]
+
+
+def test_formats_that_are_read_are_not_called_unread(healthy, tmp_path, capsys):
+    for name, form in (("a.jp2", "JPEG2000"), ("b.webp", "WEBP")):
+        photos(5)[4].save(healthy / "train" / "cat" / name, form)
+    (healthy / "train" / "cat" / "raw.CR3").write_text("x")
+    found = kinds(doctor(capsys, tmp_path, healthy)[1])
+    assert [place["text"].split(" is ")[0] for place in found["unlisted"]["places"]] == ["train/cat/raw.CR3"]
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_data_through_a_link_is_listed_all_the_same(healthy, tmp_path, capsys, described):
+    if described:
+        rows = [f"{path.relative_to(healthy)},{path.parent.name}" for path in sorted(healthy.rglob("*.jpg"))]
+        (healthy / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    (tmp_path / "link").symlink_to(healthy)
+    assert "unlisted" not in kinds(doctor(capsys, tmp_path, tmp_path / "link")[1])
