@@ -81,7 +81,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Reading:
     """How a folder is read.
 
     Attributes:
@@ -98,7 +98,7 @@ class Layout:
     notes: list[str]
 
 
-def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Layout:
+def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Reading:
     """Decide what the levels of an image folder are.
 
     Args:
@@ -128,10 +128,10 @@ def recognize(root: Path, top: Folder, layout: FolderLayout = "auto") -> Layout:
             f"(--layout split), or one of the classes (--layout class)."
         )
     if not trained or not all(folder.classes for folder in trained):
-        return Layout({"all": _class_level([top], root, layout, notes)}, False, [], notes)
+        return Reading({"all": _class_level([top], root, layout, notes)}, False, [], notes)
     read, left = _labelled(top, parts, root, layout, notes)
     unlabelled = "test" in parts and "test" not in read
-    return Layout(read if len(read) > 1 else {"all": read["train"]}, unlabelled, left, notes)
+    return Reading(read if len(read) > 1 else {"all": read["train"]}, unlabelled, left, notes)
 
 
 def _wraps(folder: Folder) -> bool:

@@ -86,13 +86,16 @@ def detect(options: DetectOptions) -> int:
         return predict(options)
     from mixtransfer.deploy.predict import ExportedDetector
     from mixtransfer.detection.predict import check_threshold
+    from mixtransfer.detection.spec import LARGEST_MOST
+    from mixtransfer.ranges import check_ranges
 
     check_threshold(options.threshold)
+    check_ranges(options, max_detections=(1, LARGEST_MOST))
     for name in ("nms", "class_agnostic"):
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} is settled in exported files: export the run with {option}.")
-    return predict(options, ExportedDetector(options.run, options.threshold, options.classes))
+    return predict(options, ExportedDetector(options.run, options.threshold, options.classes, options.max_detections))
 
 
 def _is_export(options: ClassifyOptions | DetectOptions) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.formats import FORMATS
 from mixtransfer.deploy.metadata import Metadata
-from mixtransfer.deploy.network import CANDIDATES
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
 from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
 from mixtransfer.deploy.source import Source, images_of, open_source
+from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.ranges import SHARE, check_ranges
@@ -53,7 +53,7 @@ def export(options: ExportOptions) -> Written:
         raise UserError(f"--check is {options.check}; at least one image must be compared.")
     if options.int8:
         check_int8(options)
-    check_ranges(options, nms=SHARE, min_score=SHARE, max_detections=(1, CANDIDATES))
+    check_ranges(options, nms=SHARE, min_score=SHARE, max_detections=(1, LARGEST_MOST))
     source = open_source(
         options.run,
         options.classes,

@@ -12,7 +12,8 @@ from mixtransfer.backbones.fuse import fuse
 from mixtransfer.backbones.mixconv import MixConv2d
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 
-CANDIDATES = 1000  # of an image go through non-maximum suppression
+CANDIDATES = 1000  # of an image go through non-maximum suppression, at least
+CANDIDATES_EACH = 10  # and for each detection that an image may have
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class ExportDetector(ExportNetwork):
     """Images to ``logits``, ``deltas`` and ``anchors`` of an SSDLite, or to what it finds.
 
     Raw outputs: class logits (n, anchors, …), box deltas (n, anchors, 4), anchors (anchors, 4). Otherwise the best
-    detections of each image, best first: ``boxes`` (n, 100, 4) as x1, y1, x2, y2 in pixels of the square, ``scores``
-    (n, 100), 0 where there are fewer, and ``labels`` (n, 100).
+    detections of each image, best first: ``boxes`` (n, limit, 4) as x1, y1, x2, y2 in pixels of the square, ``scores``
+    (n, limit), 0 where there are fewer, and ``labels`` (n, limit).
     """
 
     anchors: torch.Tensor
@@ -130,8 +131,8 @@ def suppress(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``best_detections`` of a whole batch with shapes that do not depend on the values.
 
-    It differs where more than ``CANDIDATES`` of an image would have to be looked at, or more than 300 of one class:
-    then the worst detections may be missing.
+    It differs where more than ``CANDIDATES`` of an image, and more than ``CANDIDATES_EACH`` times the limit, would have
+    to be looked at, or more than 300 of one class: then the worst detections may be others.
 
     Args:
         boxes: (n, anchors, 4), between 0 and ``size``.
@@ -141,7 +142,7 @@ def suppress(
     count, anchors, classes = scores.shape
     if choice.only is not None:
         scores = scores * scores.new_tensor([float(label in choice.only) for label in range(classes)])
-    top, index = scores.flatten(1).topk(min(CANDIDATES, anchors * classes))
+    top, index = scores.flatten(1).topk(min(max(CANDIDATES, CANDIDATES_EACH * choice.limit), anchors * classes))
     labels = index % classes
     found = boxes.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
     # Classes side by side and images one below the other, so that one suppression serves them all.

@@ -35,22 +35,34 @@ class ExportedDetector:
         file: Its path, or as it was opened.
         threshold: The smallest score to return.
         only: Classes to find, with commas between; by default all.
+        max_detections: The most of an image; by default the file's own limit.
 
     Raises:
-        UserError: The file cannot be used, or is a classifier.
+        UserError: The file cannot be used, is a classifier, or finds fewer objects.
     """
 
-    def __init__(self, file: str | Exported, threshold: float, only: str | None = None):
+    def __init__(
+        self, file: str | Exported, threshold: float, only: str | None = None, max_detections: int | None = None
+    ):
         self.exported, self.threshold = _open(file, "detection"), threshold
         self.classes, self.square = self.exported.classes, square_of(self.exported.preprocessing)
         self.only = labels_of(only, self.classes)
         self.category_ids = self.exported.metadata.details["category_ids"]
-        self.most = int(self.exported.metadata.details.get("limit", 100))
+        self.details = self.exported.metadata.details
+        limit = int(self.details["limit"])
+        self.most = max_detections or limit
+        if self.exported.metadata.outputs[0] == "logits":
+            self.details = {**self.details, "limit": self.most}
+        elif self.most > limit:
+            raise UserError(
+                f"{self.exported.path} finds at most {limit} objects in an image: export the run with --max-detections "
+                f"{self.most}."
+            )
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())
         if "logits" in outputs:
-            outputs = finish(outputs, self.square.size, self.exported.metadata.details)
+            outputs = finish(outputs, self.square.size, self.details)
         found = []
         for i, size in enumerate(sizes):
             boxes, scores, labels = (outputs[name][i] for name in ("boxes", "scores", "labels"))
@@ -58,7 +70,7 @@ class ExportedDetector:
             if self.only is not None:
                 kept &= np.isin(labels, self.only)
             boxes = self.square.back(boxes[kept], *size)
-            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))[: self.most]
             found.append(Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64)))
         return found
 

@@ -46,7 +46,7 @@ class TrainOptions:
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
-        max_detections: Detections an image has at most; COCO counts 100.
+        max_detections: Detections an image has at most; all of them are scored.
         nms: IoU from which on the worse of two detections is dropped.
         class_agnostic: Drop it whatever the classes of the two are.
         min_score: Smallest score that counts, in evaluation.
@@ -155,7 +155,7 @@ class PredictOptions:
         images: Image files, folders, glob patterns, or video files.
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
         threshold: The smallest score to show.
-        max_detections: Objects an image has at most; by default as in training. Exported files have their own limit.
+        max_detections: Objects an image has at most; by default as in training or in the exported file.
         nms: Overlap (IoU) from which on the worse of two is dropped; by default as in training.
         class_agnostic: Drop it whatever the classes of the two are; by default as in training.
         classes: Names of the classes to find, with commas between; by default all.

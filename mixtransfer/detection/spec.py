@@ -17,6 +17,7 @@ LossName = Literal["cross_entropy", "focal"]
 USUAL_SCALES = 0.2, 0.95  # SSD's
 LARGEST_SIZE = 4096  # pixels
 LARGEST_MOST = 10_000  # detections of an image
+ALL = 1_000_000  # more anchors than there are
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class DetectorSpec:
         min_score: Detections score more than this.
         nms: A detection is dropped if its IoU with a better one is larger.
         class_agnostic: Whether that better one may be of another class.
-        candidates_per_class: Anchors of each class that go through suppression; None: 300, or three times
-            ``max_detections`` if that is more.
+        candidates_per_class: Anchors of each class that go through suppression; None: 300, or all, where more than 100
+            detections are asked for: these are then found if they are there.
         max_detections: Detections of an image at most; COCO counts 100.
         thresholds: The score from which a class is shown, by name; None: one for all.
     """
@@ -76,7 +77,7 @@ class DetectorSpec:
     @property
     def candidates(self) -> int:
         """Anchors of each class that go through suppression."""
-        return self.candidates_per_class or max(300, 3 * self.max_detections)
+        return self.candidates_per_class or (300 if self.max_detections <= 100 else ALL)
 
     @classmethod
     def of_options(cls, options: Any) -> "DetectorSpec":
@@ -161,7 +162,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "min_score": _number(0, 1),
     "nms": _number(0, 1),
     "class_agnostic": lambda value: isinstance(value, bool),
-    "candidates_per_class": _or_none(_whole(1, 100_000)),
+    "candidates_per_class": _or_none(_whole(1, ALL)),
     "max_detections": _whole(1, LARGEST_MOST),
     "thresholds": _or_none(_thresholds),
 }

@@ -18,7 +18,7 @@ from mixtransfer.doctor.looking import Look
 if TYPE_CHECKING:
     from mixtransfer.data.detection.square import Square
 
-SAME_BOX = 0.9  # IoU from which on two boxes of a class are one object annotated twice
+SAME_BOX = 0.9  # IoU from which on two boxes are in the same place, whatever their classes
 FEW_COVERED = 0.95  # share of boxes that anchors should reach
 
 

@@ -41,6 +41,13 @@ def test_suppression_in_a_batch_is_that_of_each_image(agnostic):
             torch.testing.assert_close(one, other)
 
 
+def test_suppression_finds_as_many_as_the_limit_says():
+    corner = 20.0 * torch.arange(1500)[None, :, None].expand(1, 1500, 2)
+    boxes = torch.cat((corner, corner + 10), -1)
+    _, scores, _ = suppress(boxes, torch.linspace(1, 0.5, 1500)[None, :, None], 30_010, Choice(0.5, 1200))
+    assert scores.shape == (1, 1200) and (scores > 0).all()
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
@@ -67,6 +74,28 @@ def test_detect_predict_takes_an_export_like_a_run(format, suffix, word, detecto
         assert [found["class"] for found in one["objects"]] == [found["class"] for found in other["objects"]]
         boxes = [[found["box"] for found in row["objects"]] for row in (one, other)]
         np.testing.assert_allclose(*boxes, atol=0.2)
+
+
+@pytest.mark.parametrize("word", ["--preprocess", "--raw"])
+def test_the_most_objects_of_an_image_hold_for_exported_files_too(word, detector, photographs, tmp_path, capsys):
+    pytest.importorskip("onnxruntime", reason="pip install 'mixtransfer[export]'")
+    target = tmp_path / "model.onnx"
+    words = ["export", str(detector), "--output", str(target), word, "--check", "2", "--max-detections", "7"]
+    assert main(words) == 0
+    predict = ["detect", "predict", str(target), str(photographs), "--threshold", "0", "--json"]
+    for most, given in ((7, []), (2, ["--max-detections", "2"])):
+        capsys.readouterr()
+        assert main([*predict, *given]) == 0
+        out, err = capsys.readouterr()
+        assert max(len(json.loads(line)["objects"]) for line in out.splitlines()) == most
+        assert f"has {most} objects or more" in err
+    code = main([*predict, "--max-detections", "9"])
+    out, err = capsys.readouterr()
+    if word == "--raw":
+        assert code == 0 and max(len(json.loads(line)["objects"]) for line in out.splitlines()) == 9
+    else:
+        assert code == 2 and "finds at most 7 objects in an image: export the run with --max-detections 9" in err
+    assert main([*predict, "--max-detections", "0"]) == 2
 
 
 CHOSEN = ["--nms", "0.3", "--class-agnostic", "--min-score", "0.2", "--classes", "dog,emu", "--max-detections", "6"]

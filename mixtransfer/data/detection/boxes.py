@@ -9,7 +9,7 @@ import numpy as np
 from mixtransfer.data.lookup import shown, some
 from mixtransfer.errors import UserError
 
-CORNERS = "most boxes reach out of their images, and none would if they were x1, y1, x2, y2: write them as"
+MEANT_AS_CORNERS = "most boxes reach out of their images, and none would if they were x1, y1, x2, y2: write them as"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.outlines import is_box
 from mixtransfer.data.lookup import Lookup, missing, shown
@@ -104,7 +104,7 @@ def _check_units(path: Path, parts: dict[str, ListedBoxes], faults: list[str] | 
         object_to(f"{path}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
     values = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     if are_corners(values, np.concatenate(sizes), centred=False):
-        object_to(f"{path}: {CORNERS} x, y, width, height.", faults)
+        object_to(f"{path}: {MEANT_AS_CORNERS} x, y, width, height.", faults)
 
 
 @dataclass(frozen=True, eq=False)

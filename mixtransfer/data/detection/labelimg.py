@@ -25,13 +25,17 @@ def labelled_images(tree: Tree) -> list[str]:
     by_place: dict[str, list[str]] = {}
     for name in tree.images:
         by_place.setdefault(name.rpartition("/")[0], []).append(name)
-    return sorted(name for members in by_place.values() if has_labels(tree, members) for name in members)
+    if not tree.having(".txt"):
+        return []
+    return sorted(name for members in by_place.values() if _one_has_labels(tree, members) for name in members)
 
 
 def has_labels(tree: Tree, images: Sequence[str], most: int = 200) -> bool:
     """Whether one of ``images`` has a label file with a label in it; ``most`` text files are looked into."""
-    if not tree.having(".txt"):
-        return False
+    return bool(tree.having(".txt")) and _one_has_labels(tree, images, most)
+
+
+def _one_has_labels(tree: Tree, images: Sequence[str], most: int = 200) -> bool:
     labels = Labels(tree.root, lambda _: [])
     files = (file for name in images if (file := labels.label_file(tree.root / name)) is not None)
     return any(has_rows(file) for file in itertools.islice(files, most))
@@ -65,11 +69,14 @@ def list_labelimg(tree: Tree, faults: list[str] | None = None) -> ListedDetectio
     except ValueError as error:
         raise UserError(f"{tree.root}: {error}: move it.") from None
 
+    number = {name: i for i, name in enumerate(classes)}
+    numbers = {tuple(names): [number[name] for name in names] for names in described.values()}
+
     def labels_of(label_file: Path) -> Sequence[int]:
         folder = label_file.relative_to(tree.root).parent
         above = [place.as_posix() if place.as_posix() != "." else "" for place in (folder, *folder.parents)]
         names = next((described[place] for place in above if place in described), next(iter(described.values())))
-        return [classes.index(name) for name in names]
+        return numbers[tuple(names)]
 
     labels = Labels(tree.root, labels_of, faults)
     parts = {part: labels.read([tree.root / name for name in names]) for part, names in members.items()}

@@ -16,7 +16,7 @@ from mixtransfer.data.lookup import shown, some
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_files(tree: Tree) -> list[str]:
@@ -168,9 +168,9 @@ def _corners(entry: ElementTree.Element) -> tuple[tuple[float, float, float, flo
     """
     if entry.find("bndbox") is not None:
         try:
-            x1, y1, x2, y2 = (float(entry.findtext(f"bndbox/{corner}", "")) for corner in CORNERS)
+            x1, y1, x2, y2 = (float(entry.findtext(f"bndbox/{corner}", "")) for corner in SIDES)
         except ValueError:
-            raise ValueError(f"has no bndbox of {', '.join(CORNERS)}") from None
+            raise ValueError(f"has no bndbox of {', '.join(SIDES)}") from None
         return (x1 - 1, y1 - 1, x2, y2), False
     if entry.find("robndbox") is not None:  # roLabelImg: centre, size, angle in radians
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to
 from mixtransfer.data.lookup import is_file, shown
 from mixtransfer.data.text import read_lines, read_text
 from mixtransfer.errors import UserError
@@ -210,7 +210,7 @@ class _Doubts:
                 faults,
             )
         elif are_corners(np.array(self.boxes).reshape(-1, 4), np.ones(2), centred=True):
-            object_to(f"{self.places['box']}: {CORNERS} centre x, centre y, width, height.", faults)
+            object_to(f"{self.places['box']}: {MEANT_AS_CORNERS} centre x, centre y, width, height.", faults)
         if outlines and triangles == outlines:
             object_to(
                 f"{self.places['triangle']} has seven numbers, which are no polygon: take out what stands after the "

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torchvision.ops import nms
 
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.ssdlite.postprocess import best_detections
 
 
@@ -34,3 +35,19 @@ def test_nothing_above_the_threshold():
     boxes, scores, classes = best_detections(torch.zeros(5, 3), torch.rand(5, 4), 0.1, 10, 0.5, 2)
     assert boxes.shape == (0, 4)
     assert len(scores) == len(classes) == 0
+
+
+@pytest.mark.parametrize("limit", [120, 300])
+def test_as_many_are_found_as_are_asked_for_if_they_are_there(limit):
+    """Behind more copies of one box than three for each that is asked for."""
+    apart = 20.0 * torch.arange(300)[:, None] + torch.tensor([0.0, 0.0, 10.0, 10.0])
+    boxes = torch.cat((torch.tensor([[-50.0, -50.0, -10.0, -10.0]]).expand(1000, 4), apart))
+    scores = torch.linspace(1, 0.5, 1300)[:, None]
+    spec = DetectorSpec(max_detections=limit)
+    found, _, _ = best_detections(scores, boxes, 0.1, spec.candidates, 0.5, limit)
+    assert len(found) == min(limit, 301)
+
+
+def test_up_to_a_hundred_as_many_candidates_are_looked_at_as_in_torchvision():
+    assert DetectorSpec().candidates == DetectorSpec(max_detections=20).candidates == 300
+    assert DetectorSpec(max_detections=500).changed(max_detections=50).candidates == 300
