@@ -1,6 +1,7 @@
 """Settings that Lightning's tuner finds: the largest batch that a GPU holds, and a learning rate by a range test."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -38,7 +39,10 @@ def find_rate(training: Training) -> None:
     if rate is None:
         rate = default_rate(training.options, len(training.dataset.train))
         training.say("The range test has found no rate at which the loss falls, so the usual one is taken.")
-    training.say(f"Learning rate {rate:.2g}.")
+    options, images = training.options, len(training.dataset.train)
+    steps = (options.epochs or 0) * math.ceil(images / training.data.batch_size)
+    few = f", by a range test of {RANGE_STEPS} steps; the training has {steps} only" if steps < RANGE_STEPS else ""
+    training.say(f"Learning rate {rate:.2g}{few}.")
     training.settle(lr=rate)
 
 

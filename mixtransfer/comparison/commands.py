@@ -9,6 +9,7 @@ from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.compare import run_comparison
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rows import SCORES, Row
+from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import Claim, beside, choose
 from mixtransfer.console import print_table, silent
 from mixtransfer.messages import tell
@@ -74,5 +75,5 @@ def _score(estimate: Estimate | None) -> str:
 def _difference(claim: Claim | None) -> str:
     if claim is None:
         return ""
-    interval = "\n{:+.1f} to {:+.1f}".format(*(100 * end for end in claim.interval)) if claim.interval else ""
-    return f"{100 * claim.difference.value:+.1f}{interval}"
+    interval = f"\n{' to '.join(map(signed, claim.interval))}" if claim.interval else ""
+    return signed(claim.difference.value) + interval

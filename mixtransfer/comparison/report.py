@@ -11,6 +11,7 @@ from mixtransfer.comparison.figures import score_against_cost
 from mixtransfer.comparison.fronts import costs_of, front
 from mixtransfer.comparison.rates import RATES, read_rates
 from mixtransfer.comparison.rows import SCORES, Row, to_dicts
+from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import beside, choose
 from mixtransfer.deploy.runtimes import NAMES
 from mixtransfer.files import write_atomic
@@ -157,8 +158,8 @@ def _score_table(rows: Sequence[Row], baseline: Row | None, task: str) -> tuple[
                 f"{row.lr:.2g}" if row.lr else "",
                 f"{100 * row.score.value:.2f}",
                 f"{100 * row.score.low:.1f}–{100 * row.score.high:.1f}",
-                f"{100 * less.value:+.2f}" if less else "",
-                f"{100 * between[0]:+.1f} to {100 * between[1]:+.1f}" if between else "",
+                signed(less.value, 2) if less else "",
+                " to ".join(map(signed, between)) if between else "",
                 beside(row, best),
                 " ".join(f"{100 * value:.1f}" for value in row.by_seed),
             ]

@@ -272,3 +272,8 @@ class Resampled:
         of_images = float(np.nanvar(self.draws.mean(axis=0) - other.draws.mean(axis=0)))
         ways = (_parts(of_images, self.images, [self.trainings, other.trainings]),)
         return Uncertain(value, value, ways, (-1.0, 1.0))
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """A difference in points, with its sign; none is "+0.0"."""
+    return f"{round(100 * share, digits) + 0.0:+.{digits}f}"

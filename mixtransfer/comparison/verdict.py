@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.fronts import Limit, costs_of, front, within
-from mixtransfer.comparison.statistics import Uncertain, holm
+from mixtransfer.comparison.statistics import Uncertain, holm, signed
 
 if TYPE_CHECKING:
     from mixtransfer.comparison.outcomes import Outcome
@@ -207,7 +207,7 @@ def _cautions(scored: "Sequence[Row]") -> list[str]:
 
 def _against(row: "Row", claim: Claim, baseline: "Row", margin: float | None) -> str:
     one, other = claim.difference, baseline.backbone
-    interval = f"{100 * one.value:+.1f} points, {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+    interval = f"{signed(one.value)} points, {signed(one.low)} to {signed(one.high)}"
     images = f"these {row.test_images:,} test images"
     words = {
         "better": f"is {_points(one)} {other}",

@@ -58,6 +58,6 @@ class Division:
         return own[np.argsort(self.order[own], kind="stable")]
 
 
-def counted(count: int, what: str = "image") -> str:
-    """ "1 image", "2,000 images"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def counted(count: int, one: str = "image", many: str | None = None) -> str:
+    """ "1 image", "2,000 images"; ``many`` where it is not ``one`` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -193,7 +193,8 @@ class Split:
         notes = []
         if renamed:
             names = f"{self.names[row[renamed[0]]]}, now {found.names[renamed[0]]}"
-            notes.append(f"{counted(len(renamed))} kept their part of the split under other names ({names}).")
+            theirs = ("its", "another name") if len(renamed) == 1 else ("their", "other names")
+            notes.append(f"{counted(len(renamed))} kept {theirs[0]} part of the split under {theirs[1]} ({names}).")
         if changed:
             notes.append(f"{counted(len(changed))} changed since the split ({found.names[changed[0]]} for one).")
         return row, notes

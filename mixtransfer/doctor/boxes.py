@@ -9,9 +9,10 @@ import numpy as np
 
 from mixtransfer.data.detection.boxes import BoxFaults, ListedBoxes, box_faults, wrong_sizes
 from mixtransfer.data.detection.dataset import LARGE, SMALL
+from mixtransfer.data.division import counted
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.spec import DetectorSpec
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
 
@@ -81,7 +82,7 @@ def box_findings(
         Finding(
             "unusable_annotation",
             "error",
-            f"{plural(len(listing.faults), 'annotation')} cannot be used; training stops at the first.",
+            f"{counted(len(listing.faults), 'annotation')} cannot be used; training stops at the first.",
             "Correct the annotation file.",
             [Example(sentence) for sentence in listing.faults],
         ),
@@ -163,7 +164,7 @@ def _wrong_sizes(listing: Listing, looks: Sequence[Look], parts: dict[str, PartB
     return Finding(
         "wrong_size",
         "error",
-        f"{plural(len(examples), 'image')} of another size than listed; training stops at the first.",
+        f"{counted(len(examples), 'image')} of another size than listed; training stops at the first.",
         "Correct the sizes, or put the right images there: otherwise the boxes are in the wrong places.",
         examples,
     )
@@ -174,7 +175,7 @@ def _turned_sizes(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
     return Finding(
         "turned_size",
         "note",
-        f"{plural(len(places), 'image')} listed with the size as stored, and boxes of the picture as it is shown.",
+        f"{counted(len(places), 'image')} listed with the size as stored, and boxes of the picture as it is shown.",
         "They are read so: EXIF turns the picture, as people saw it.",
         [Example(listing.short(i), (i,)) for i in places],
     )
@@ -187,7 +188,7 @@ def _faulty(listing: Listing, parts: dict[str, PartBoxes], kind: str, severity, 
         for box in np.flatnonzero(getattr(part.faults, kind)).tolist()
     ]
     mend = f"Correct them; training has them {done}."
-    return Finding(f"box_{kind}", severity, f"{plural(len(examples), 'box', 'boxes')} {what}.", mend, examples)
+    return Finding(f"box_{kind}", severity, f"{counted(len(examples), 'box', 'boxes')} {what}.", mend, examples)
 
 
 def _twice(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
@@ -209,7 +210,7 @@ def _twice(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
     return Finding(
         "box_twice",
         "warning",
-        f"{plural(len(examples), 'pair')} of boxes in the same place (IoU of {SAME_BOX} and more).",
+        f"{counted(len(examples), 'pair')} of boxes in the same place (IoU of {SAME_BOX} and more).",
         "Take one of each pair out, unless two objects do cover one another.",
         examples,
     )
@@ -241,7 +242,7 @@ def _none_at_all(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
         "error",
         f"Training refuses {'data' if empty == ['all'] else f'the part {some(empty)}'} of which no box can be used.",
         "Look whether the labels lie where they are looked for, and whether the findings above leave any of them.",
-        [Example(f"{plural(len(parts[name].members), 'image')} in {name}") for name in empty],
+        [Example(f"{counted(len(parts[name].members), 'image')} in {name}") for name in empty],
     )
 
 
@@ -252,7 +253,7 @@ def _empty(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
     return Finding(
         "no_boxes",
         "note",
-        f"{plural(len(examples), 'image')} without a box.",
+        f"{counted(len(examples), 'image')} without a box.",
         "Right for images that show none of the objects; look whether some were forgotten.",
         examples,
     )
@@ -261,7 +262,7 @@ def _empty(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
 def _crowds(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
     examples = [
         Example(
-            f"{listing.short(int(part.members[image]))}, {plural(count, 'box', 'boxes')}", (int(part.members[image]),)
+            f"{listing.short(int(part.members[image]))}, {counted(count, 'box', 'boxes')}", (int(part.members[image]),)
         )
         for part in parts.values()
         for image, count in Counter(part.listed.image[part.listed.crowd].tolist()).most_common()
@@ -269,7 +270,7 @@ def _crowds(listing: Listing, parts: dict[str, PartBoxes]) -> Finding:
     return Finding(
         "crowd",
         "note",
-        f"{plural(len(examples), 'image')} with boxes marked as crowd or difficult.",
+        f"{counted(len(examples), 'image')} with boxes marked as crowd or difficult.",
         "They are no training targets, and evaluation passes over them.",
         examples,
     )

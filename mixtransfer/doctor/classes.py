@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from mixtransfer.data.division import counted
 from mixtransfer.data.quick_checks import class_warnings
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 
 
 def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[Finding]:
@@ -30,7 +31,7 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[F
             Finding(
                 "empty_class",
                 "error" if task == "classify" else "warning",
-                f"{plural(len(missing), 'class', 'classes')} without any {what} to train on.",
+                f"{counted(len(missing), 'class', 'classes')} without any {what} to train on.",
                 f"Add {what}, or take the class out.",
                 [Example(name) for name in missing],
             )
@@ -46,7 +47,7 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[F
                 Finding(
                     "untested_class",
                     "note",
-                    f"{plural(len(untested), 'class', 'classes')} without any {what} in the {part} part.",
+                    f"{counted(len(untested), 'class', 'classes')} without any {what} in the {part} part.",
                     "Nothing will be known of how well these are told: add some.",
                     [Example(name) for name in untested],
                 )
@@ -59,7 +60,7 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[F
             Finding(
                 "spelling",
                 "warning",
-                f"{plural(len(twice), 'class', 'classes')} spelled in more than one way.",
+                f"{counted(len(twice), 'class', 'classes')} spelled in more than one way.",
                 "Merge them if they are the same.",
                 [Example(" and ".join(map(repr, names))) for names in twice],
             )

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mixtransfer.console import silent
+from mixtransfer.data.division import counted
+from mixtransfer.data.lookup import shown
 from mixtransfer.doctor.examine import Diagnosis, examine
-from mixtransfer.doctor.finding import Finding, plural
+from mixtransfer.doctor.finding import Finding
 from mixtransfer.doctor.options import DoctorOptions
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -35,7 +37,7 @@ def doctor(options: DoctorOptions) -> int:
     else:
         print_diagnosis(diagnosis)
         if options.fix_list:
-            print(f"To drop: {plural(len(diagnosis.to_drop), 'image')}, in {options.fix_list}")
+            print(f"To drop: {counted(len(diagnosis.to_drop), 'image')}, in {options.fix_list}")
         print(f"Report:  {folder / 'report.html'}")
         if preview:
             print(f"Preview: {preview}")
@@ -78,11 +80,11 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     """The verdict, then each finding with what to do and a few places."""
     listing = diagnosis.listing
     parts = ", ".join(f"{part} {len(listing.members(part)):,}" for part in listing.parts)
-    classes = plural(len(listing.classes), "class", "classes")
+    classes = counted(len(listing.classes), "class", "classes")
     for line in (listing.reading, *listing.notes):
         if line:
             print(_one_line(line))
-    print(f"{listing.name}: {plural(len(listing), 'image')} ({parts}), {classes}.")
+    print(f"{listing.name}: {counted(len(listing), 'image')} ({parts}), {classes}.")
     for finding in diagnosis.findings:
         _print_finding(finding)
     print(diagnosis.verdict)
@@ -98,6 +100,6 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _one_line(text: str) -> str:
-    """A file's name may hold anything, line breaks and characters that steer the terminal too."""
-    safe = text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8")
-    return "".join(c if c.isprintable() else "�" for c in safe)
+    """A file's name may hold anything: line breaks, what steers the terminal, and what it cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown(text).encode(encoding, "replace").decode(encoding)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.data.division import counted
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
 from mixtransfer.doctor.near import NearPairs, hashes_of, near_pairs
@@ -108,7 +109,7 @@ class Copies:
                 seen = {i for i, _ in pairs}
                 counts = {name: sum(part[i] == name for i in seen) for name in ("test", "val")}
                 words = " and ".join(
-                    f"{plural(count, f'{name} image')} ({self._share(count, name)})"
+                    f"{counted(count, f'{name} image')} ({self._share(count, name)})"
                     for name, count in counts.items()
                     if count
                 )
@@ -122,7 +123,7 @@ class Copies:
                         kind,
                         "error" if kind == "leak" else "warning",
                         f"{words} {'is' if len(seen) == 1 else 'are'} {like} images of another part "
-                        f"({plural(len(pairs), 'pair')}).",
+                        f"({counted(len(pairs), 'pair')}).",
                         mend,
                         self._examples(pairs),
                     )
@@ -149,8 +150,8 @@ class Copies:
         near = [pair for pair in self.near.pairs.tolist() if label[pair[0]] != label[pair[1]]]
         if not equal and not near:
             return None
-        words = [plural(len(equal), "pair") + " of equal images"] if equal else []
-        words += [plural(len(near), "pair") + " of nearly equal images"] if near else []
+        words = [counted(len(equal), "pair") + " of equal images"] if equal else []
+        words += [counted(len(near), "pair") + " of nearly equal images"] if near else []
         return Finding(
             "two_labels",
             "error" if equal else "warning",
@@ -169,7 +170,7 @@ class Copies:
             "copies_before_split",
             "warning",
             f"{len({i for pair in pairs for i in pair}):,} images of this data, which is not split, are copies of one "
-            f"another ({plural(len(pairs), 'pair')}).",
+            f"another ({counted(len(pairs), 'pair')}).",
             "Drop the copies (--fix-list), or they fall on both sides of the split and the test score is too high."
             + self._left(),
             self._examples(pairs),
@@ -184,7 +185,7 @@ class Copies:
                 Finding(
                     "copies",
                     "warning",
-                    f"{plural(len(equal), 'image')} {'is an exact copy' if len(equal) == 1 else 'are exact copies'} "
+                    f"{counted(len(equal), 'image')} {'is an exact copy' if len(equal) == 1 else 'are exact copies'} "
                     "of another in the same part.",
                     "Drop them (--fix-list): they count double."
                     + (" Files listed twice have to be taken out of the list." if self._listed_twice(equal) else ""),
@@ -196,7 +197,7 @@ class Copies:
                 Finding(
                     "near_copies",
                     "note",
-                    f"{plural(len(near), 'pair')} of nearly equal images within a part.",
+                    f"{counted(len(near), 'pair')} of nearly equal images within a part.",
                     "Nothing need be done, but such images add little." + self._left(),
                     self._examples(near),
                 )
@@ -211,7 +212,7 @@ class Copies:
             "alike",
             "warning",
             f"{len(np.unique(pairs)):,} of {len(self.listing):,} images are so like others that copies cannot be told "
-            f"from relatives ({plural(len(pairs), 'pair')}).",
+            f"from relatives ({counted(len(pairs), 'pair')}).",
             "If they are frames of films, keep each film in one part; if they are plain by nature, all is well.",
             self._examples(pairs.tolist()),
         )

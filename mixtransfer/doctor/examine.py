@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.data.division import counted
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, with_fitting_anchors
 from mixtransfer.doctor.classes import class_findings
 from mixtransfer.doctor.duplicates import Copies
 from mixtransfer.doctor.files import file_findings, image_statistics
-from mixtransfer.doctor.finding import SEVERITIES, Finding, plural, worst_first
+from mixtransfer.doctor.finding import SEVERITIES, Finding, worst_first
 from mixtransfer.doctor.groups import group_findings, split_findings
 from mixtransfer.doctor.labels import label_findings
 from mixtransfer.doctor.listing import Listing, list_data
@@ -48,7 +49,7 @@ class Diagnosis:
         """A sentence."""
         number = {severity: sum(one.severity == severity for one in self.findings) for severity in SEVERITIES}
         if number["error"]:
-            return f"Mend first: {plural(number['error'], 'finding')} of {len(self.findings)} would spoil a training."
+            return f"Mend first: {counted(number['error'], 'finding')} of {len(self.findings)} would spoil a training."
         if number["warning"]:
             return "It can be trained on; look at the warnings first."
         return "Nothing stands in the way of training."

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mixtransfer.data.division import counted
 from mixtransfer.data.names import real_place
 from mixtransfer.data.tree import Tree
 from mixtransfer.doctor.duplicates import PLAIN
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.doctor.looking import Look
 
@@ -27,7 +28,7 @@ def file_findings(listing: Listing, looks: Sequence[Look]) -> list[Finding]:
         if not reasons:
             return None
         examples = [Example(f"{listing.short(i)} {reason}", (i,)) for i, reason in reasons.items()]
-        return Finding(kind, severity, f"{plural(len(reasons), 'image')} {what}.", mend, examples)
+        return Finding(kind, severity, f"{counted(len(reasons), 'image')} {what}.", mend, examples)
 
     findings = [
         chosen(
@@ -108,7 +109,7 @@ def _unlisted(listing: Listing) -> Finding | None:
     return Finding(
         "unlisted",
         "note",
-        f"{plural(len(examples), 'file')} in the folder {what} to no "
+        f"{counted(len(examples), 'file')} in the folder {what} to no "
         f"{'class' if listing.task == 'classify' else 'annotation file'}, and will not be seen.",
         "Move or list them, or convert them to JPEG, if they should count.",
         examples,

@@ -57,8 +57,3 @@ class Finding:
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """By severity; within one, in the order given."""
     return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """ "1 image", "2,000 images"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

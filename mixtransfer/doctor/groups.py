@@ -1,10 +1,10 @@
 """Findings about groups: torn between parts, or holding all of a class."""
 
 from mixtransfer.data.dataset import too_few
-from mixtransfer.data.division import Found
+from mixtransfer.data.division import Found, counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.splits import TooFew
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 
 
@@ -21,7 +21,7 @@ def group_findings(listing: Listing) -> list[Finding]:
         Finding(
             "groups",
             "note",
-            f"{plural(grouped, 'image')} in {plural(len(members), 'group')}, {len(listing) - grouped:,} in none.",
+            f"{counted(grouped, 'image')} in {counted(len(members), 'group')}, {len(listing) - grouped:,} in none.",
             "Each group stays in one part of a split that is drawn.",
         )
     ]
@@ -31,7 +31,7 @@ def group_findings(listing: Listing) -> list[Finding]:
             Finding(
                 "torn_groups",
                 "warning",
-                f"{plural(len(torn), 'group')} {'has' if len(torn) == 1 else 'have'} images in more than one part.",
+                f"{counted(len(torn), 'group')} {'has' if len(torn) == 1 else 'have'} images in more than one part.",
                 "Keep each group in one part: a score on a subject that was trained on is too high.",
                 [Example(f"{group}: {_by_part(listing, own)}", tuple(own[:2])) for group, own in torn.items()],
             )
@@ -80,7 +80,7 @@ def _whole_classes(listing: Listing) -> list[Finding]:
         Finding(
             "class_in_one_group",
             "error",
-            f"{plural(len(whole), 'class', 'classes')} with all images in one group, which cannot be split.",
+            f"{counted(len(whole), 'class', 'classes')} with all images in one group, which cannot be split.",
             "Take images of another subject, or make the groups smaller.",
             whole,
         )

@@ -15,8 +15,9 @@ import numpy as np
 
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.detection.dataset import Record
+from mixtransfer.data.division import counted
 from mixtransfer.data.names import real_place, same_data
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
@@ -78,7 +79,7 @@ def label_findings(listing: Listing, run: Run, data: str, data_root: str, layout
                 )
             examples.append(Example(f"{listing.short(i)}: {suspect.text}", (i,)))
         if examples:
-            what = f"The network disagrees with the labels of {plural(len(examples), 'image')}. {caution}"
+            what = f"The network disagrees with the labels of {counted(len(examples), 'image')}. {caution}"
             findings.append(Finding(kind, "warning", what, "Look at them: either may be wrong.", examples))
     return findings
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mixtransfer.data.division import counted
 from mixtransfer.doctor.examine import Diagnosis
-from mixtransfer.doctor.finding import Example, Finding, plural
+from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.report import figures
 from mixtransfer.report.page import Page
@@ -22,7 +23,7 @@ def write_report(path: Path, diagnosis: Diagnosis) -> None:
     """Write the page."""
     listing = diagnosis.listing
     parts = ", ".join(f"{len(listing.members(part)):,} {part}" for part in listing.parts)
-    page = Page(f"Doctor: {listing.name}", f"{plural(len(listing), 'image')} ({parts}). {diagnosis.verdict}")
+    page = Page(f"Doctor: {listing.name}", f"{counted(len(listing), 'image')} ({parts}). {diagnosis.verdict}")
     page.headline(
         [
             ("Images", f"{len(listing):,}", parts),

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+import torch
 from folders import make_folder
 from PIL import Image
 from tiny import tiny
@@ -71,3 +72,25 @@ def test_a_run_can_be_previewed_again_with_other_workers(tmp_path):
     run = train(tiny(data, tmp_path / "r", epochs=1), say=lambda _: None)
     path = write_preview(TrainOptions(resume=str(run.folder), workers=1), tmp_path / "p.html", lambda _: None)
     assert len(pictures(path.read_text())) > 5 and "At 32 pixels" in path.read_text()
+
+
+def test_mixing_goes_by_the_seed_too(tmp_path):
+    data = make_folder(tmp_path / "d", {"cat": 20, "dog": 20}, size=64)
+    pages = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # whatever has been drawn before
+        options = tiny(data, tmp_path / "r", mixup=1.0, seed=seed)
+        pages.append(pictures(write_preview(options, tmp_path / "p.html", lambda _: None).read_text()))
+    assert all(np.array_equal(*pair) for pair in zip(pages[0], pages[1], strict=True))
+    assert not all(np.array_equal(*pair) for pair in zip(pages[0], pages[2], strict=True))
+
+
+def test_the_doctors_preview_is_of_the_data_as_it_was_read(tmp_path, capsys):
+    for name in ("cat", "dog"):
+        make_folder(tmp_path / "d" / name, {"young": 6, "old": 6}, seed=ord(name[0]))
+    words = ["doctor", str(tmp_path / "d"), "--preview", "--output", str(tmp_path / "doc"), "--layout", "class"]
+    main([*words, "--group-by", r"00[0-9]"])
+    said = capsys.readouterr().out
+    assert "Preview: none" not in said, said
+    page = (tmp_path / "doc" / "preview.html").read_text()
+    assert {"cat", "dog"} >= set(re.findall(r"<span>(\w+)</span></li>", page)) and "24 images in 6 groups" in page

@@ -16,6 +16,7 @@ from mixtransfer.comparison.statistics import (
     mcnemar,
     mean_accuracy,
     paired_difference,
+    signed,
 )
 
 
@@ -209,3 +210,10 @@ def test_resampled_scores_have_the_variance_of_their_draws():
     reach = (_quantile(freedom) ** 2 * (one + other) + _quantile(79) ** 2 * max(0.0, images)) ** 0.5
     assert less.value == pytest.approx(0.5367 - 0.415, abs=1e-4) and less.bounds == (-1.0, 1.0)
     assert less.reach() == pytest.approx(reach)
+
+
+def test_a_difference_that_rounds_to_none_has_the_sign_of_none():
+    assert [signed(share) for share in (-0.0004, 0.0004, -0.0, -0.0006, 0.123)] == [
+        "+0.0", "+0.0", "+0.0", "-0.1", "+12.3",
+    ]  # fmt: skip
+    assert signed(-0.00004, 2) == "+0.00" and signed(-0.00006, 2) == "-0.01"

@@ -194,3 +194,14 @@ def test_given_parts_stay_but_for_val_in_place_of_a_test_part(parts, unlabelled,
             assert own == {part}
     told = any("val is used as the test part" in note for note in division.notes)
     assert told == (parts == ("train", "val") and not unlabelled)
+
+
+@pytest.mark.parametrize("most", [None, 3])
+def test_validation_has_a_bound_only_where_one_is_given(most):
+    names = [f"{i}.jpg" for i in range(200)]
+    labels = np.zeros(200, dtype=np.int64)
+    given = np.full(200, "train", dtype=object)
+    given[:20] = "test"
+    found = Found("d", ["a"], names, given, labels, ["a"] * 200, [""] * 200, most_validation=most)
+    validated = int((Draw(val_fraction=0.5).divide(found).parts == "val").sum())
+    assert validated == 3 if most else 60 < validated < 120

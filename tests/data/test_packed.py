@@ -234,14 +234,6 @@ def test_what_is_written_out_into_the_folder_itself_is_no_change_of_it(classes, 
     assert "written out" not in capsys.readouterr().err
 
 
-def test_no_two_data_sets_are_written_to_one_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "local").mkdir()
-    names = ["a/b-c", "a-b/c", "a/b@c", "a/b#c", "a/b@c#d", "a/b@c-d", "a/b", "a-b", "b", "a/b.c", "local", "local#c"]
-    folders = [Source.parse(f"hf:{name}").folder for name in names]
-    assert len(set(folders)) == len(names) and folders[names.index("a/b")] == "a-b"
-
-
 def test_what_an_older_version_wrote_out_is_still_read(tmp_path, capsys):
     (tmp_path / "root" / "hf" / "user-my-set").mkdir(parents=True)
     assert packed.unpacked("hf:user/my-set", tmp_path / "root") == str(tmp_path / "root" / "hf" / "user-my-set")
@@ -260,3 +252,19 @@ def test_what_a_training_writes_into_the_folder_is_no_change_of_it(classes, tmp_
     state = Source.parse("hf:.").state(classes / "data" / "hf")
     (classes / "runs" / "more.parquet").write_bytes(b"")
     assert Source.parse("hf:.").state(classes / "data" / "hf") != state
+
+
+def test_of_two_splits_that_are_one_part_the_second_is_told(classes, tmp_path, capsys):
+    source = Source.parse("hf:user/name")
+    parts = packed._parts({"train": 1, "validation": 2, "dev": 3, "extra": 4}, source)
+    assert parts == {"train": 1, "val": 2}
+    assert "Left out of hf:user/name: the splits dev, extra." in capsys.readouterr().err
+
+
+def test_no_folder_has_too_many_files(classes, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "IN_A_FOLDER", 6)
+    dataset = load_dataset(f"hf:{classes}", tmp_path / "root")
+    files = [file for part in dataset.parts.values() for file in part.images]
+    folders = {file.parent for file in files}
+    assert len(set(files)) == 28 and max(len(list(folder.iterdir())) for folder in folders) == 6
+    assert len(folders) == 4 + 2

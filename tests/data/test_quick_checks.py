@@ -37,3 +37,10 @@ def test_only_odd_data_is_spoken_of(image_folder):
     shutil.copy(cats[0], cats[9])
     warn({"cat": 12, "dog": 12}, cats[:6], cats[6:], said.append)
     assert said[0].startswith("Warning: 1 of 6 test images") and "009.jpg" in said[0] and "doctor" in said[1]
+
+
+def test_empty_files_are_no_equal_images(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b", "gone", "gone too")]
+    for path in paths[:2]:
+        path.write_bytes(b"")
+    assert equal_images([paths[0], paths[2]], [paths[1], paths[3]]) == []

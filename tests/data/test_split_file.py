@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mixtransfer.data.load import load_dataset
-from mixtransfer.data.split_file import Split
+from mixtransfer.data.split_file import Split, digest
 from mixtransfer.errors import UserError
 
 
@@ -219,3 +219,12 @@ def test_rows_that_say_the_same_twice_count_once(kept, tmp_path):
     lines = (tmp_path / "split.csv").read_text().splitlines()
     (tmp_path / "split.csv").write_text("\n".join([*lines, lines[1], lines[5]]))
     assert Split.read(tmp_path / "split.csv") == kept
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("test", "train"), ("val", "train")])
+def test_contents_that_were_in_two_parts_were_trained_on(tmp_path, parts):
+    (tmp_path / "a").write_bytes(b"same")
+    one = digest(tmp_path / "a")
+    assert Split(["a", "b"], ["x", "x"], parts, ["", ""], [one, one]).known([tmp_path / "a"]) == ["train"]
+    assert Split(["a", "b"], ["x", "x"], ["test", "val"], ["", ""], [one, one]).known([tmp_path / "a"]) == ["val"]
+    assert Split(["a"], ["x"], ["test"], [""], [""]).known([tmp_path / "gone"]) == [""]

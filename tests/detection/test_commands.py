@@ -105,9 +105,23 @@ def test_an_image_has_as_many_objects_as_are_asked_for_and_says_so(finished, ima
         counts = [len(json.loads(line)["objects"]) for line in out.splitlines()]
         assert code == 0 and max(counts) == most and f"has {most} objects or more" in err
     assert answer(capsys, *words, "0")[0] == 2
-    few = json.loads(answer(capsys, "detect", "evaluate", str(finished.folder), "--json", "--max-detections", "1")[1])
-    many = json.loads(answer(capsys, "detect", "evaluate", str(finished.folder), "--json")[1])
-    assert few["AP50"] <= many["AP50"]
+
+
+@pytest.mark.parametrize("most", [1, 120])
+def test_as_many_objects_are_scored_as_are_asked_for(finished, monkeypatch, capsys, most):
+    from mixtransfer.detection import evaluate
+
+    scored = []
+
+    def scores(records, detections, *rest):
+        scored.extend(detections)
+        return coco_scores(records, detections, *rest)
+
+    coco_scores = evaluate.coco_scores
+    monkeypatch.setattr(evaluate, "coco_scores", scores)
+    words = ["--json", "--workers", "0", "--min-score", "0", "--max-detections", str(most)]
+    assert answer(capsys, "detect", "evaluate", str(finished.folder), *words)[0] == 0
+    assert max(len(one.boxes) for one in scored) == most
 
 
 def test_crowded_images_are_told_and_a_run_keeps_its_limit(tmp_path, capsys):

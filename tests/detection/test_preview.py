@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import detecting  # noqa: F401  skips without detectron2
 import numpy as np
@@ -11,6 +12,10 @@ from detect_tiny import tiny
 from PIL import Image
 
 from mixtransfer.cli import main
+from mixtransfer.data.detection.augment import as_detection_augment
+from mixtransfer.data.detection.load import load_detection_dataset
+from mixtransfer.detection.loader import IterationBatches
+from mixtransfer.detection.mapper import TrainingMapper, to_dataset_dict
 from mixtransfer.detection.preview import write_preview
 
 
@@ -46,3 +51,25 @@ def test_nothing_is_trained(digits, tmp_path, monkeypatch, capsys):
     assert main([*words, "--image-size", "8"]) == 2
     assert main(["doctor", str(digits), "--preview", "--output", "doc"]) in (0, 1)
     assert (tmp_path / "doc" / "preview.html").exists()
+
+
+def test_the_page_has_the_views_of_the_training(tmp_path):
+    """Its augmentation, and the seeds of its first batches."""
+    data = make_coco(tmp_path / "d", train=20)
+    options = tiny(data, tmp_path / "r", augment="standard")
+    pages = {
+        name: write_preview(replace(options, **changes), tmp_path / f"{name}.html", lambda _: None).read_text()
+        for name, changes in (("one", {}), ("again", {}), ("seed", {"seed": 5}), ("plain", {"augment": "none"}))
+    }
+    views = {name: re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page) for name, page in pages.items()}
+    assert views["one"] == views["again"]
+    assert views["one"][-2:] == views["seed"][-2:] == views["plain"][-2:]  # those to validate on
+    assert views["one"][:12] != views["seed"][:12] and views["one"][:12] != views["plain"][:12]
+    dataset = load_detection_dataset(str(data))
+    batch = next(iter(IterationBatches(len(dataset.train), options.batch_size, options.seed)))
+    mapper = TrainingMapper(as_detection_augment("standard", options.image_size))
+    for (index, seed), one in zip(batch, views["one"], strict=False):
+        view = mapper.view(to_dataset_dict(dataset.train[index]), seed)
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).astype(int)
+        apart = np.abs(view["image"].permute(1, 2, 0).numpy().astype(int) - shown).mean(axis=2)
+        assert np.median(apart) < 12  # as a JPEG, but where boxes are drawn

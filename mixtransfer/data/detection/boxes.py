@@ -212,3 +212,18 @@ def are_corners(values: np.ndarray, bounds: np.ndarray, centred: bool) -> bool:
         beyond = (start + (size / 2 if centred else size) > bounds + slack).any(axis=1)
         corners = (start >= -slack).all(axis=1) & (size > start).all(axis=1) & (size <= bounds + slack).all(axis=1)
     return len(values) > 0 and bool(beyond.mean() > 0.5 and corners.all())
+
+
+def refuse_shares(boxes: np.ndarray, where: Path, faults: list[str] | None) -> None:
+    """Refuse boxes that should be in pixels if all of them can only be shares of their images.
+
+    Args:
+        boxes: Numbers of each, shape (n, 4).
+        where: What lists them.
+        faults: See ``object_to``.
+
+    Raises:
+        UserError: They are shares, and there is no list of faults.
+    """
+    if len(boxes) and np.isfinite(boxes).all() and boxes.max() <= 1:
+        object_to(f"{where}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)

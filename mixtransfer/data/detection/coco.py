@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to, refuse_shares
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.outlines import is_box, is_number, outline_box
 from mixtransfer.data.lookup import shown
@@ -129,8 +129,7 @@ def _check_units(path: Path, annotations: list[dict], images: list[dict], faults
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
     if len(boxes) < len(annotations) or not len(boxes):
         return
-    if boxes.max() <= 1:
-        object_to(f"{path}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
+    refuse_shares(boxes, path, faults)
     sizes = {image["id"]: _size(path, image) or (np.nan, np.nan) for image in images}
     if are_corners(boxes, np.array([sizes[a["image_id"]] for a in annotations], dtype=np.float64), centred=False):
         object_to(f"{path}: {MEANT_AS_CORNERS} [x, y, width, height].", faults)

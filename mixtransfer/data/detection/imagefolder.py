@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to, refuse_shares
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.outlines import is_box
 from mixtransfer.data.lookup import Lookup, missing, shown
@@ -100,8 +100,7 @@ def _check_units(path: Path, parts: dict[str, ListedBoxes], faults: list[str] | 
         np.array([size or (np.nan, np.nan) for size in part.sizes]).reshape(-1, 2)[part.image]
         for part in parts.values()
     ]
-    if np.isfinite(boxes).all() and boxes.max() <= 1:
-        object_to(f"{path}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
+    refuse_shares(boxes, path, faults)
     values = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     if are_corners(values, np.concatenate(sizes), centred=False):
         object_to(f"{path}: {MEANT_AS_CORNERS} x, y, width, height.", faults)

@@ -2,15 +2,15 @@
 
 import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.batches import map_in_threads
 from mixtransfer.data.detection.boxes import ListedBoxes, inside_images, size_fault, turned_note, wrong_sizes
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
-from mixtransfer.data.division import Found
+from mixtransfer.data.division import Found, counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable, upright_size
 from mixtransfer.data.lookup import shown, some
@@ -20,6 +20,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
 
+AT_ONCE = 500  # files that a thread opens before it takes more
 MOST_VALIDATION = 2000  # images; more make the choice of the best weights no better, only slower
 
 
@@ -54,10 +55,10 @@ class ListedDetection:
         for name, part in self.parts.items():
             folder = _common_folder(part.files, root)
             place = f" ({shown(folder)}/)" if folder else ""
-            parts.append(f"{'' if name == 'all' else name + ' '}{_counted(len(part.files), 'image')}{place}")
+            parts.append(f"{'' if name == 'all' else name + ' '}{counted(len(part.files), 'image')}{place}")
         boxes = sum(len(part.boxes) for part in self.parts.values())
-        classes = f"{_counted(len(self.classes), 'class', 'classes')} ({some(self.classes, 5)})"
-        line = f"Read as {self.layout}: {', '.join(parts)}; {_counted(boxes, 'box', 'boxes')} of {classes}."
+        classes = f"{counted(len(self.classes), 'class', 'classes')} ({some(self.classes, 5)})"
+        line = f"Read as {self.layout}: {', '.join(parts)}; {counted(boxes, 'box', 'boxes')} of {classes}."
         return line + (f" Left out: {'; '.join(self.left_out)}." if self.left_out else "")
 
     @property
@@ -141,8 +142,8 @@ class ListedDetection:
         if not part.files:
             raise UserError(f"{self.source} lists no images{where}.")
         looked = [file for file in part.files if relative_name(file, self.root) not in unseen]
-        with ThreadPoolExecutor() as pool:  # a PNG's orientation may stand behind its pixels
-            upright = dict(zip(part.files, pool.map(_upright_size, part.files), strict=True))
+        # A PNG's orientation may stand behind its pixels.
+        upright = dict(zip(part.files, map_in_threads(_upright_size, part.files, AT_ONCE), strict=True))
         unusable = find_unusable([*looked, *(file for file, size in upright.items() if size is None)])
         skipped.update(unusable)
         usable = [i for i, file in enumerate(part.files) if file not in unusable]
@@ -208,10 +209,6 @@ def _common_folder(files: list[Path], root: Path) -> str:
     folders = {file.parent for file in files}
     common = Path(os.path.commonpath(folders)) if folders else root
     return common.relative_to(root).as_posix() if common != root and common.is_relative_to(root) else ""
-
-
-def _counted(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _too_few(error: TooFew, source: Path) -> str:

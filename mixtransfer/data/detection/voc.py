@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mixtransfer.data.detection.boxes import ListedBoxes, object_to
+from mixtransfer.data.detection.boxes import ListedBoxes, object_to, refuse_shares
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.voc_layout import pair, split
 from mixtransfer.data.lookup import shown, some
@@ -187,5 +187,4 @@ def _corners(entry: ElementTree.Element) -> tuple[tuple[float, float, float, flo
 
 def _check_units(tree: Tree, read: dict[str, Annotation], faults: list[str] | None) -> None:
     corners = np.array([thing.corners for one in read.values() for thing in one.objects]).reshape(-1, 4)
-    if len(corners) and np.isfinite(corners).all() and corners[:, 2:].max() <= 1:
-        object_to(f"{tree.root}: all boxes are shares of width and height (0 to 1), not pixels: convert them.", faults)
+    refuse_shares(corners, tree.root, faults)

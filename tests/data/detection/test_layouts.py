@@ -313,3 +313,14 @@ def test_unusable_data_gets_one_sentence(tmp_path, build, says):
 def test_missing_coco_says_where_to_put_it(tmp_path):
     with pytest.raises(UserError, match="instances_train2017.json is missing: .*--data-root"):
         load_detection_dataset("coco", tmp_path)
+
+
+def test_what_links_of_listed_images_lead_to_is_not_called_unlisted(tmp_path):
+    root = make_coco(tmp_path / "d", train=8)
+    (root / "store").mkdir()
+    for file in sorted((root / "train").iterdir()):
+        file.rename(root / "store" / f"blob{file.name}")
+        file.symlink_to(root / "store" / f"blob{file.name}")
+    assert "Left out" not in load_detection_dataset(str(root)).reading
+    Image.new("RGB", (9, 9)).save(root / "store" / "other.jpg")
+    assert "Left out: 1 images that no annotation names (store/other.jpg)." in load_detection_dataset(str(root)).reading
