@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.data.division import counted
 from mixtransfer.errors import UserError
 
 
@@ -74,8 +75,8 @@ def group_notes(groups: Sequence[str], parts: np.ndarray) -> list[str]:
             inside.setdefault(group, set()).add(part)
     grouped = sum(map(bool, groups))
     alone = len(groups) - grouped
-    rest = f"; the other {alone} are groups of their own" if alone else ""
-    notes = [f"{grouped} images in {len(inside)} groups{rest}."]
+    rest = f"; the other {alone} {'is a group of its' if alone == 1 else 'are groups of their'} own" if alone else ""
+    notes = [f"{counted(grouped)} in {counted(len(inside), 'group')}{rest}."]
     if torn := sorted(group for group, places in inside.items() if len(places) > 1):
         notes.append(
             f"Warning: {len(torn)} of the groups {'has' if len(torn) == 1 else 'have'} images in more than one part "

@@ -76,6 +76,12 @@ def test_numbers_without_a_card_come_in_their_order(folder):
     assert dataset.classes == ["2", "10"] and any("README.md names none" in note for note in dataset.notes)
 
 
+def test_numbers_in_csv_without_a_card_are_names(folder):
+    """Whose order is that of texts, as models have it that were trained so."""
+    write(folder / "metadata.csv", [{"file_name": f"images/{i}.png", "label": (2, 10)[i % 2]} for i in range(24)])
+    assert load_dataset(str(folder)).classes == ["10", "2"]
+
+
 def test_parts_are_folders_with_metadata_of_their_own(folder):
     for part, numbers in (("train", range(16)), ("test", range(16, 22))):
         (folder / part).mkdir()

@@ -135,7 +135,7 @@ def test_a_letterboxed_detector_and_what_it_was_told_to_find(word, detector, pho
     [
         (["--classes", "cow"], "--classes names 'cow', which is none of the detector's: cat, dog, emu"),
         (["--nms", "2"], "--nms is 2.0; it must lie between 0 and 1"),
-        (["--max-detections", "5000"], "--max-detections is 5000; it must lie between 1 and 1000"),
+        (["--max-detections", "50000"], "--max-detections is 50000; it must lie between 1 and 10000"),
     ],
 )
 def test_choices_that_an_export_cannot_have(words, says, detector, tmp_path, capsys):

@@ -277,7 +277,7 @@ def _twice(entries: list[dict]) -> Any:
 
 def _size(path: Path, image: dict) -> tuple[int, int] | None:
     size: tuple[Any, Any] = image.get("width"), image.get("height")
-    if all(side is None or side in (0, -1) for side in size):  # how VIA and others say that they do not know
+    if any(side is None or side in (0, -1) for side in size):  # how VIA and others say that they do not know
         return None
     if not all(map(is_number, size)):
         raise UserError(

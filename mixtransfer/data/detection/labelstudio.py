@@ -12,6 +12,7 @@ from typing import Any
 from mixtransfer.data.detection.boxes import ListedBoxes, object_to
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.outlines import is_number
+from mixtransfer.data.division import counted
 from mixtransfer.data.images import IMAGE_SUFFIXES
 from mixtransfer.data.lookup import Lookup, missing, shown
 from mixtransfer.data.parts import part_of_file
@@ -139,8 +140,8 @@ class _Export:
         return told
 
     def left_out(self) -> list[str]:
-        told = [f"{self.unlabelled} tasks that nobody has annotated"] if self.unlabelled else []
-        return told + [f"{count} results of the kind {shown(kind)}" for kind, count in self.other.items()]
+        told = [f"{counted(self.unlabelled, 'task')} that nobody has annotated"] if self.unlabelled else []
+        return told + [f"{counted(count, 'result')} of the kind {shown(kind)}" for kind, count in self.other.items()]
 
     def _add(self, where: str, task: dict) -> None:
         values = task["data"] if isinstance(task.get("data"), dict) else task

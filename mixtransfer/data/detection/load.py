@@ -15,6 +15,7 @@ from mixtransfer.data.detection.labelstudio import is_labelstudio, labelstudio_f
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.voc import list_voc, voc_files
 from mixtransfer.data.detection.yolo import list_yolo, yolo_files
+from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.lookup import some
 from mixtransfer.data.manifest import METADATA
@@ -265,9 +266,9 @@ def _unread(tree: Tree, listed: ListedDetection) -> list[str]:
         real = {str(Path(file).resolve()) for file in known}
         lone = [name for name in lone if root + name not in real]
     kinds = (
-        (lone, "images that no annotation names"),
-        (tree.unread, "photographs in formats that are not read"),
+        (lone, "image", "that no annotation names"),
+        (tree.unread, "photograph", "in formats that are not read"),
         ([name for name in tree.links if not any(file.startswith(f"{root}{name}/") for file in known)],
-         "links to folders outside of the data"),
+         "link", "to folders outside of the data"),
     )  # fmt: skip
-    return [f"{len(names)} {what} ({some(names, 1)})" for names, what in kinds if names]
+    return [f"{counted(len(names), one)} {what} ({some(names, 1)})" for names, one, what in kinds if names]

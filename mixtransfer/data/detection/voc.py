@@ -12,6 +12,7 @@ import numpy as np
 from mixtransfer.data.detection.boxes import ListedBoxes, object_to, refuse_shares
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.voc_layout import pair, split
+from mixtransfer.data.division import counted
 from mixtransfer.data.lookup import shown, some
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
@@ -73,7 +74,7 @@ def list_voc(tree: Tree, faults: list[str] | None = None) -> ListedDetection:
     if others:
         left_out.append(f"{len(others)} XML files that are no annotations ({some(others, 1)})")
     if spare := [name for name in names if name not in listed]:
-        left_out.append(f"{len(spare)} annotations that no list names ({some(spare, 1)})")
+        left_out.append(f"{counted(len(spare), 'annotation')} that no list names ({some(spare, 1)})")
     return ListedDetection(
         tree.root.name, tree.root, classes, list(range(1, len(classes) + 1)), boxes, notes=notes, left_out=left_out
     )

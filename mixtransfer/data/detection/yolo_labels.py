@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to
+from mixtransfer.data.division import counted
 from mixtransfer.data.lookup import is_file, shown
 from mixtransfer.data.text import read_lines, read_text
 from mixtransfer.errors import UserError
@@ -126,7 +127,7 @@ class Labels:
         folders = {file.parent for file in self.used}
         known = {*self.used, *self.beside}
         lone = [file for file in files if file.parent in folders and file not in known and has_rows(file)]
-        return f"{len(lone)} label files without an image ({self._short(lone[0])} for one)" if lone else None
+        return f"{counted(len(lone), 'label file')} without an image ({self._short(lone[0])} for one)" if lone else None
 
     def _short(self, file: Path) -> str:
         return shown(file.relative_to(self.root).as_posix())

@@ -288,10 +288,14 @@ def test_sizes_of_the_stored_image_are_refused(tmp_path):
         loaded(turned(tmp_path, WIDTH, HEIGHT))
 
 
-def test_missing_sizes_are_the_files(tmp_path):
+@pytest.mark.parametrize(
+    "unknown", [{}, {"width": -1, "height": -1}, {"width": 0, "height": None}, {"width": WIDTH}, {"height": HEIGHT}]
+)
+def test_missing_sizes_are_the_files(tmp_path, unknown):
     def without(coco):
         for image in coco["images"]:
             del image["width"], image["height"]
+            image.update(unknown)
 
     record = loaded(make_coco(tmp_path / "d", without, train=3, val=2, test=2)).train[0]
     assert (record.width, record.height) == (WIDTH, HEIGHT)
