@@ -14,13 +14,12 @@ from mixtransfer.data.images import load_image, upright_rgb
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.mapper import square_view
-from mixtransfer.detection.predict import Detector, RunDetector
+from mixtransfer.detection.predict import Detector, RunDetector, Threshold
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 
 Picture = str | Path | Image.Image | np.ndarray
-THRESHOLD = 0.4  # of a box's score
 
 
 @dataclass(frozen=True)
@@ -157,13 +156,18 @@ class ClassificationModel(_Model[Classification]):
 
 
 class DetectionModel(_Model[Objects]):
-    """A detector that is loaded; see ``mixtransfer.load``."""
+    """A detector that is loaded; see ``mixtransfer.load``.
+
+    Attributes:
+        thresholds: The score from which on each class's boxes are shown, as chosen on validation images.
+    """
 
     task = "detection"
 
     def __init__(self, backbone: str, detector: Detector):
         super().__init__(backbone, detector.classes)
         self._detector = detector
+        self.thresholds = detector.thresholds
 
     def _batch(self, images: list[Image.Image]) -> list[Objects]:
         views = [square_view(image, self._detector.square) for image in images]
@@ -172,14 +176,15 @@ class DetectionModel(_Model[Objects]):
 
 
 def load(
-    source: str | Path | Run, device: str = "auto", threshold: float = THRESHOLD
+    source: str | Path | Run, device: str = "auto", threshold: Threshold = None
 ) -> ClassificationModel | DetectionModel:
     """Load a trained model.
 
     Args:
         source: A run or its folder, an exported file, or "hf-hub:USER/NAME[@REVISION]" (see ``mixtransfer.push``).
         device: "cpu", "cuda", "mps" …; "auto" takes an accelerator where there is one. Exported files run on the CPU.
-        threshold: The smallest score of a detector's boxes.
+        threshold: The smallest score of a detector's boxes, of all classes or of each; by default what validation has
+            chosen for each class, or 0.4 where an older run keeps nothing.
 
     Raises:
         UserError: It holds no usable model, or the device cannot be used.

@@ -7,6 +7,8 @@ import numpy as np
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.detection.scores import Detections
 
+CLASSES, IDS = ["cat", "dog", "emu"], [3, 7, 20]
+
 
 def record(image_id, boxes, labels, crowd=None) -> Record:
     boxes = np.array(boxes, np.float32).reshape(-1, 4)

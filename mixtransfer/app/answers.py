@@ -49,12 +49,12 @@ class Looked:
     preview: bytes
     answers: list[Answer]
 
-    def drawn(self, model: int, classes: Sequence[str], threshold: float) -> bytes:
-        """The preview with the boxes of one model, as a JPEG file."""
-        found = above(self.answers[model].seen, threshold)
+    def drawn(self, number: int, model: Model, threshold: float | None) -> bytes:
+        """The preview with the boxes of one model, the one with this number, as a JPEG file."""
+        found = model.shown(self.answers[number].seen, threshold)
         small = Detections(found.image_id, found.boxes * self.scale, found.scores, found.labels)
         with Image.open(io.BytesIO(self.preview)) as image:
-            return _jpeg(draw_detections(image, small, classes))
+            return _jpeg(draw_detections(image, small, model.classes))
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,6 @@ def top(probabilities: np.ndarray, classes: Sequence[str]) -> list[tuple[str, fl
     """The ``TOP`` most probable classes with their probability."""
     order = np.argsort(-probabilities, kind="stable")[:TOP]
     return [(classes[i], float(probabilities[i])) for i in order]
-
-
-def above(found: Detections, threshold: float) -> Detections:
-    """The detections that score more."""
-    kept = found.scores > threshold
-    return Detections(found.image_id, found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -6,17 +6,18 @@ import json
 import re
 import zipfile
 
-from mixtransfer.app.answers import Answers, above, top
+from mixtransfer.app.answers import Answers, top
+from mixtransfer.app.models import Model
 from mixtransfer.detection.scores import Detections
 
 
-def as_json(answers: Answers, threshold: float) -> str:
+def as_json(answers: Answers, threshold: float | None) -> str:
     """One object an image, with what `predict --json` gives for each model, and its milliseconds."""
     images = [
         {
             "image": image.name,
             "models": {
-                model.name: {**_described(answer.seen, model.classes, threshold), "ms": round(answer.milliseconds, 2)}
+                model.name: {**_described(answer.seen, model, threshold), "ms": round(answer.milliseconds, 2)}
                 for model, answer in zip(answers.models, image.answers, strict=True)
             },
         }
@@ -25,7 +26,7 @@ def as_json(answers: Answers, threshold: float) -> str:
     return json.dumps({"images": images, "left_out": answers.left_out}, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(answers: Answers, threshold: float) -> str:
+def as_csv(answers: Answers, threshold: float | None) -> str:
     """One row an image, model and class, or object found."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -34,7 +35,7 @@ def as_csv(answers: Answers, threshold: float) -> str:
     writer.writerow(["image", "model", *columns, "ms"])
     for image in answers.images:
         for model, answer in zip(answers.models, image.answers, strict=True):
-            described = _described(answer.seen, model.classes, threshold)
+            described = _described(answer.seen, model, threshold)
             if detects:
                 rows = [(one["class"], one["score"], *one["box"]) for one in described["objects"]]
             else:
@@ -43,10 +44,10 @@ def as_csv(answers: Answers, threshold: float) -> str:
     return text.getvalue()
 
 
-def draw(answers: Answers, threshold: float) -> dict[tuple[str, str], bytes]:
+def draw(answers: Answers, threshold: float | None) -> dict[tuple[str, str], bytes]:
     """JPEG files of the previews with boxes, by names of model and image."""
     return {
-        (model.name, image.name): image.drawn(number, model.classes, threshold)
+        (model.name, image.name): image.drawn(number, model, threshold)
         for number, model in enumerate(answers.models)
         for image in answers.images
     }
@@ -67,14 +68,18 @@ def _plain(name: str) -> str:
     return re.sub(r'[/\\:*?"<>|]', "-", name).lstrip(".-") or "unnamed"
 
 
-def _described(seen, classes: list[str], threshold: float) -> dict:
+def _described(seen, model: Model, threshold: float | None) -> dict:
     if isinstance(seen, Detections):
-        found = above(seen, threshold)
+        found = model.shown(seen, threshold)
         rows = zip(found.labels, found.scores, found.boxes, strict=True)
         return {
             "objects": [
-                {"class": classes[label], "score": round(float(score), 4), "box": [round(float(x), 1) for x in box]}
+                {
+                    "class": model.classes[label],
+                    "score": round(float(score), 4),
+                    "box": [round(float(x), 1) for x in box],
+                }
                 for label, score, box in rows
             ]
         }
-    return {"top": [{"class": name, "probability": round(p, 6)} for name, p in top(seen, classes)]}
+    return {"top": [{"class": name, "probability": round(p, 6)} for name, p in top(seen, model.classes)]}

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from mixtransfer.app.answers import Answers, Looked, above, top
+from mixtransfer.app.answers import Answers, Looked, top
 from mixtransfer.app.downloads import as_csv, as_json, as_zip, draw
 from mixtransfer.app.models import Model
 
@@ -29,11 +29,11 @@ def waiting(models: Sequence[Model]) -> str:
     return _TEMPLATES.get_template("answers.html.jinja").render(answers=None, waiting=words[models[0].task])
 
 
-def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path) -> str:
+def show(answers: Answers, shown: Sequence[int], threshold: float | None, folder: Path) -> str:
     """The answers of the models with the numbers ``shown``, side by side, and links to keep all answers.
 
     Args:
-        threshold: The score that a detector's boxes must have.
+        threshold: The score that a detector's boxes must have; None: those of their classes.
         folder: Gets the drawn images as ``boxes.zip``; the server must give it out.
     """
     models = answers.models
@@ -53,7 +53,7 @@ def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path)
         answers=answers,
         left_out=answers.left_out,
         task=task,
-        threshold=f"{threshold:g}",
+        threshold=threshold if threshold is None else f"{threshold:g}",
         columns=[_column(answers, number, threshold) for number in shown] if answers.images else [],
         agreement=_agreement(answers) if len(shown) > 1 and task == "classification" else "",
         links=links,
@@ -61,13 +61,13 @@ def show(answers: Answers, shown: Sequence[int], threshold: float, folder: Path)
     )
 
 
-def _column(answers: Answers, number: int, threshold: float) -> dict[str, str]:
+def _column(answers: Answers, number: int, threshold: float | None) -> dict[str, str]:
     """What is said of one model above the images."""
     model, count = answers.models[number], len(answers.images)
     speed = f"{answers.milliseconds(number):.1f} ms an image" + (f" (median of {count})" if count > 1 else "")
     column = {"name": model.name, "network": model.network, "speed": speed}
     if model.task == "detection":
-        boxes = sum(len(above(image.answers[number].seen, threshold).boxes) for image in answers.images)
+        boxes = sum(len(model.shown(image.answers[number].seen, threshold).boxes) for image in answers.images)
         column["found"] = "1 box" if boxes == 1 else f"{boxes} boxes"
     return column
 
@@ -83,7 +83,11 @@ def _differ(image: Looked, models: Sequence[Model]) -> bool:
 
 
 def _image(
-    image: Looked, models: Sequence[Model], shown: Sequence[int], threshold: float, drawn: dict[tuple[str, str], bytes]
+    image: Looked,
+    models: Sequence[Model],
+    shown: Sequence[int],
+    threshold: float | None,
+    drawn: dict[tuple[str, str], bytes],
 ) -> dict[str, Any]:
     detects = models[0].task == "detection"
     entries = []
@@ -91,7 +95,7 @@ def _image(
         model, answer = models[number], image.answers[number]
         entry: dict[str, Any] = {"model": model.name, "ms": f"{answer.milliseconds:.1f}"}
         if detects:
-            found = above(answer.seen, threshold)
+            found = model.shown(answer.seen, threshold)
             named = [(model.classes[i], float(score)) for i, score in zip(found.labels, found.scores, strict=True)]
             entry["src"] = _data(drawn[model.name, image.name], "image/jpeg")
         else:

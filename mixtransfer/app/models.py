@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
-from mixtransfer.prediction import Objects, load
+from mixtransfer.prediction import DetectionModel, Objects, load
 
-LOWEST_SCORE = 0.05  # of a box that the page's slider can still show
+LOWEST_SCORE = 0.05  # of a box that the page's slider can still show; a class's own may be lower
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Model:
         classes: Names in the order of its outputs.
         min_side: See ``load_image``; None if it wants the whole image.
         see: From an RGB image to a classifier's probabilities (classes,) or a detector's ``Detections`` above
-            ``LOWEST_SCORE``, in pixels of the image.
+            ``LOWEST_SCORE`` or its class's threshold, in pixels of the image.
+        thresholds: Of a detector's classes, as validation chose them.
     """
 
     name: str
@@ -35,12 +37,17 @@ class Model:
     classes: list[str]
     min_side: int | None
     see: Callable
+    thresholds: list[float] = field(default_factory=list)
 
     def timed(self, image: Image.Image) -> tuple:
         """What it sees, and the milliseconds from the decoded image to that."""
         start = time.perf_counter()
         seen = self.see(image)
         return seen, 1000 * (time.perf_counter() - start)
+
+    def shown(self, found: Detections, threshold: float | None) -> Detections:
+        """What scores more than the threshold; without one, than that of its class."""
+        return above(found, self.thresholds if threshold is None else threshold)
 
 
 def open_models(paths: Sequence[str], device: str = "auto") -> list[Model]:
@@ -70,7 +77,12 @@ def open_model(path: str, name: str, device: str) -> Model:
     Raises:
         UserError: It cannot be used.
     """
-    loaded = load(path, device, LOWEST_SCORE)
+    loaded = load(path, device)
+    if isinstance(loaded, DetectionModel):
+        thresholds = loaded.thresholds
+        loaded = load(path, device, [min(LOWEST_SCORE, one) for one in thresholds])
+    else:
+        thresholds = []
 
     def see(image: Image.Image) -> np.ndarray | Detections:
         seen = loaded.predict(image)
@@ -78,4 +90,4 @@ def open_model(path: str, name: str, device: str) -> Model:
             return Detections(0, seen.boxes, seen.scores, seen.labels)
         return seen.probabilities
 
-    return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see)
+    return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see, thresholds)

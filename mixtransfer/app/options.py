@@ -11,7 +11,8 @@ class AppOptions:
 
     Args:
         runs: A run or an exported file, or two of one task to see side by side.
-        threshold: The score from which a detector's boxes are shown at first; the page has a slider for it.
+        threshold: The score from which a detector's boxes are shown at first; the page has a slider for it. By default
+            each class has its own, chosen on validation images.
         max_images: Images that the page takes at once.
         max_megabytes: The largest file that it takes.
         host: Address to listen on. 0.0.0.0 lets everyone who can reach this machine use the page, without a password.
@@ -23,7 +24,7 @@ class AppOptions:
     """
 
     runs: list[str]
-    threshold: float = 0.4
+    threshold: float | None = None
     max_images: int = 24
     max_megabytes: int = 50
     host: str = "127.0.0.1"

@@ -11,6 +11,7 @@ from mixtransfer.app import html
 from mixtransfer.app.answers import Answers, look
 from mixtransfer.app.models import LOWEST_SCORE, Model
 from mixtransfer.app.options import AppOptions
+from mixtransfer.detection.thresholds import USUAL
 
 BOTH = "Side by side"
 KEPT = 3600  # seconds for which uploads and a closed tab's answers are kept
@@ -21,18 +22,18 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
     names = [model.name for model in models]
     two, detects = len(models) > 1, models[0].task == "detection"
 
-    def answer(files: list[str] | None, which: str, threshold: float, progress=gr.Progress()):  # noqa: B008
+    def answer(files: list[str] | None, which: str, own: bool, least: float, progress=gr.Progress()):  # noqa: B008
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Looking at the images", unit="images")
 
         paths = [Path(file) for file in files or []]
         answers = look(paths, models, options.max_images, options.max_megabytes, tell)
-        return None, *render(answers, which, threshold)
+        return None, *render(answers, which, None if own else least)
 
-    def again(kept: tuple | None, which: str, threshold: float):
-        return render(kept[0], which, threshold) if kept else (html.waiting(models), None)
+    def again(kept: tuple | None, which: str, own: bool, least: float):
+        return render(kept[0], which, None if own else least) if kept else (html.waiting(models), None)
 
-    def render(answers: Answers, which: str, threshold: float) -> tuple[str, tuple]:
+    def render(answers: Answers, which: str, threshold: float | None) -> tuple[str, tuple]:
         shown = [names.index(which)] if which in names else range(len(models))
         # Of the server's files; it goes when the tab gets other answers or is forgotten.
         folder = tempfile.TemporaryDirectory(dir=get_upload_folder())
@@ -44,17 +45,22 @@ def build_page(models: list[Model], options: AppOptions) -> gr.Blocks:
         drop = gr.File(label=limits, file_count="multiple", height=150, elem_id="drop")
         with gr.Row(visible=two or detects):
             which = gr.Radio([BOTH, *names], value=BOTH, label="Show", visible=two, min_width=280, elem_id="which")
-            threshold = gr.Slider(
-                LOWEST_SCORE, 0.95, options.threshold, step=0.05, label="Boxes from a score of", visible=detects,
-                min_width=280, elem_id="threshold",
+            own = gr.Checkbox(
+                options.threshold is None, label="Each class's boxes from a score of its own", visible=detects,
+                min_width=280, elem_id="own",
+            )  # fmt: skip
+            least = gr.Slider(
+                LOWEST_SCORE, 0.95, options.threshold or USUAL, step=0.05, label="Boxes from a score of",
+                visible=detects, min_width=280, elem_id="threshold",
             )  # fmt: skip
         shown = gr.HTML(html.waiting(models), elem_id="answers")
         kept = gr.State(time_to_live=KEPT)
         quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
         drop.upload(
-            answer, [drop, which, threshold], [drop, shown, kept], concurrency_limit=1, show_progress_on=shown,
+            answer, [drop, which, own, least], [drop, shown, kept], concurrency_limit=1, show_progress_on=shown,
             api_visibility="private",
         )  # fmt: skip
-        which.change(again, [kept, which, threshold], [shown, kept], **quiet)
-        threshold.change(again, [kept, which, threshold], [shown, kept], **quiet)
+        for control in (which, own, least):
+            control.change(again, [kept, which, own, least], [shown, kept], **quiet)
+        least.input(lambda: False, None, own, **quiet)
     return page.queue(max_size=32)

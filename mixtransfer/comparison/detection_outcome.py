@@ -14,7 +14,7 @@ from mixtransfer.comparison.statistics import McNemar, Resampled, Uncertain
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
-RESAMPLES = 100  # of the test images, for average precision
+RESAMPLES = 1000  # of the test images, for average precision
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DetectionOutcome:
 
     @cached_property
     def _resampled(self) -> Resampled:
-        from mixtransfer.detection.scores import resampled_ap
+        from mixtransfer.detection.bootstrap import resampled_ap
 
         draws = np.random.default_rng(0).integers(0, self.images, (RESAMPLES, self.images))
         values, resampled = zip(*(resampled_ap(self.truth, one, draws) for one in self.detections), strict=True)

@@ -85,11 +85,9 @@ def detect(options: DetectOptions) -> int:
     if not _is_export(options):
         return predict(options)
     from mixtransfer.deploy.predict import ExportedDetector
-    from mixtransfer.detection.predict import check_threshold
     from mixtransfer.detection.spec import LARGEST_MOST
     from mixtransfer.ranges import check_ranges
 
-    check_threshold(options.threshold)
     check_ranges(options, max_detections=(1, LARGEST_MOST))
     for name in ("nms", "class_agnostic"):
         if getattr(options, name) is not None:

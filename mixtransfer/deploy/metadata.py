@@ -8,6 +8,7 @@ import numpy as np
 
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.errors import UserError
 from mixtransfer.machine import package_versions
 
@@ -81,9 +82,11 @@ class Metadata:
         numbers, weights, threshold, limit = (
             self.details[name] for name in ("category_ids", "box_weights", "nms_threshold", "limit")
         )
-        agnostic, least, only = (self.details.get(name) for name in ("class_agnostic", "min_score", "only"))
+        optional = ("class_agnostic", "min_score", "only", "thresholds")  # older files say none of these
+        agnostic, least, only, thresholds = (self.details.get(name) for name in optional)
         return (
-            agnostic in (None, False, True)  # older files say none of these three
+            agnostic in (None, False, True)
+            and (thresholds is None or are_thresholds(thresholds, self.classes))
             and (least is None or (isinstance(least, int | float) and 0 <= least <= 1))
             and (only is None or all(type(label) is int and 0 <= label < count for label in only))
             and len(numbers) == count

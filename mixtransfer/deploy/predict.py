@@ -9,7 +9,9 @@ from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.metadata import square_of
 from mixtransfer.deploy.network import Choice, decode, suppress
 from mixtransfer.detection.model import labels_of
+from mixtransfer.detection.predict import Threshold, check_threshold
 from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.thresholds import above, of_each
 from mixtransfer.errors import UserError
 
 
@@ -33,22 +35,29 @@ class ExportedDetector:
 
     Args:
         file: Its path, or as it was opened.
-        threshold: The smallest score to return.
+        threshold: See ``RunDetector``.
         only: Classes to find, with commas between; by default all.
         max_detections: The most of an image; by default the file's own limit.
 
     Raises:
-        UserError: The file cannot be used, is a classifier, or finds fewer objects.
+        UserError: The file cannot be used, is a classifier, or finds fewer objects, or the threshold is no score.
     """
 
     def __init__(
-        self, file: str | Exported, threshold: float, only: str | None = None, max_detections: int | None = None
+        self,
+        file: str | Exported,
+        threshold: Threshold = None,
+        only: str | None = None,
+        max_detections: int | None = None,
     ):
-        self.exported, self.threshold = _open(file, "detection"), threshold
+        check_threshold(threshold)
+        self.exported = _open(file, "detection")
         self.classes, self.square = self.exported.classes, square_of(self.exported.preprocessing)
         self.only = labels_of(only, self.classes)
         self.category_ids = self.exported.metadata.details["category_ids"]
         self.details = self.exported.metadata.details
+        self.thresholds = of_each(self.details.get("thresholds"), self.classes)
+        self.least = self.thresholds if threshold is None else threshold
         limit = int(self.details["limit"])
         self.most = max_detections or limit
         if self.exported.metadata.outputs[0] == "logits":
@@ -66,12 +75,13 @@ class ExportedDetector:
         found = []
         for i, size in enumerate(sizes):
             boxes, scores, labels = (outputs[name][i] for name in ("boxes", "scores", "labels"))
-            kept = (scores > self.threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+            kept = (scores > 0) & (boxes[:, 2:] > boxes[:, :2]).all(1)
             if self.only is not None:
                 kept &= np.isin(labels, self.only)
             boxes = self.square.back(boxes[kept], *size)
             there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))[: self.most]
-            found.append(Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64)))
+            every = Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64))
+            found.append(above(every, self.least))
         return found
 
 

@@ -140,6 +140,7 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
         "class_agnostic": model.class_agnostic,
         "min_score": model.score_threshold,
         "only": model.only,
+        "thresholds": detector.spec.thresholds,
     }
     return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
 

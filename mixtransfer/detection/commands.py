@@ -3,11 +3,13 @@
 import json
 import sys
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from mixtransfer.console import print_table
 from mixtransfer.detection.options import DemoOptions, EvaluateOptions, PredictOptions, TrainOptions
 from mixtransfer.run import Run
+
+CLASS_COLUMNS = ("AP", "AP50", "threshold", "precision", "recall", "f1", "boxes")
 
 
 def train(options: TrainOptions) -> int:
@@ -76,17 +78,20 @@ def demo(options: DemoOptions) -> int:
 
 
 def print_scores(scores: dict, title: str, most: int = 30) -> None:
-    """COCO's average precisions, and those of each class."""
+    """COCO's average precisions, and those of each class with what is shown of it; older runs have less of this."""
     print(f"{title}: average precision as COCO has it, in %")
-    table = Table()
-    table.add_column("score")
-    table.add_column("value", justify="right")
-    per_class = scores["classes"]
+    table = Table("score", *(Column(name, justify="right") for name in ("value", "95 % interval")))
     for name, value in scores.items():
-        if name != "classes":
-            table.add_row(name, _percent(value))
-    for name, value in sorted(per_class.items(), key=lambda entry: entry[1] or 0, reverse=True)[:most]:
-        table.add_row(f"AP {name}", _percent(value))
+        if not name.endswith("_interval") and (value is None or isinstance(value, int | float)):
+            interval = scores.get(f"{name}_interval") or []
+            table.add_row(name, _percent(value), " to ".join(map(_percent, interval)))
+    print_table(table)
+    per_class = scores.get("per_class") or {name: {"AP": value} for name, value in scores["classes"].items()}
+    columns = [name for name in CLASS_COLUMNS if all(name in one for one in per_class.values())]
+    table = Table("class", *(Column(name, justify="right") for name in columns))
+    for name, one in sorted(per_class.items(), key=lambda entry: entry[1]["AP"] or 0, reverse=True)[:most]:
+        cells = (str(one[column]) if column == "boxes" else _percent(one[column]) for column in columns)
+        table.add_row(name, *cells)
     print_table(table)
     if len(per_class) > most:
         print(f"… and {len(per_class) - most} more classes, in the report.")

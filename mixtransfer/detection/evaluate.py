@@ -8,11 +8,12 @@ import numpy as np
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.names import same_data
+from mixtransfer.detection.assessment import Assessment, assess
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.model import TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
-from mixtransfer.detection.scores import CocoScores, coco_scores
 from mixtransfer.detection.spec import LARGEST_MOST
+from mixtransfer.detection.thresholds import USUAL, of_each
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.messages import remark
@@ -21,7 +22,7 @@ from mixtransfer.run import Run
 from mixtransfer.run_data import boxes_of_run, read_split, tell_seen
 
 
-def evaluate(options: EvaluateOptions) -> CocoScores:
+def evaluate(options: EvaluateOptions) -> Assessment:
     """Score a run's detector.
 
     Raises:
@@ -49,7 +50,10 @@ def evaluate(options: EvaluateOptions) -> CocoScores:
     if model.only is not None:
         records = [record.of(model.only) for record in records]
     found = detect(model, records, trained.spec.square, options.batch_size, options.workers)
-    return coco_scores(records, found, trained.classes, trained.category_ids)
+    if trained.spec.thresholds is None:
+        remark(f"{options.run} keeps no score thresholds: precision and recall are those from a score of {USUAL} on.")
+    thresholds = of_each(trained.spec.thresholds, trained.classes)
+    return assess(records, found, trained.classes, trained.category_ids, thresholds)
 
 
 def _dataset(options: EvaluateOptions, run: Run) -> DetectionDataset:

@@ -266,7 +266,7 @@ class Keeper(hooks.HookBase):
                 f"{row['AP'] or 0:.1f}, AP50 {row['AP50'] or 0:.1f}, {row['images_per_second']:.1f} images/s, "
                 f"{row['seconds'] / steps * ((self.options.iterations or done) - done) / 60:.0f} minutes left"
             )
-        if (row["AP"] or 0.0) > self.best:
+        if (row["AP"] or 0.0) >= self.best:  # of equal ones the later, which have seen more
             self.best = row["AP"] or 0.0
             state = {k: v.detach().cpu().contiguous() for k, v in self.trainer.evaluated.state_dict().items()}
             write_atomic(self.run.weights, to_safetensors(state))

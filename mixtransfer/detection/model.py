@@ -13,6 +13,7 @@ from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.spec import FIELDS, DetectorSpec
+from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
@@ -127,7 +128,15 @@ def read_detector_card(path: Path) -> Card:
     ids = details.get("category_ids")
     if not isinstance(ids, list) or len(ids) != len(card.classes) or any(type(number) is not int for number in ids):
         raise UserError(f"{path} is not a detector's description: category_ids is missing or wrong.")
+    if spec.thresholds is not None and not are_thresholds(spec.thresholds, card.classes):
+        raise UserError(f"{path} is not a detector's description: thresholds is missing or wrong.")
     return card, spec, ids
+
+
+def keep_thresholds(run: Run, thresholds: dict[str, float] | None) -> None:
+    """Write the score thresholds that were chosen, by class, to a detector's ``model.json``."""
+    card = read_detector_card(run.model)[0]
+    replace(card, details={**card.details, "thresholds": thresholds}).write(run.model)
 
 
 def open_detector(folder: Path | str) -> TrainedDetector:

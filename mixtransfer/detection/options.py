@@ -50,6 +50,7 @@ class TrainOptions:
         nms: IoU from which on the worse of two detections is dropped.
         class_agnostic: Drop it whatever the classes of the two are.
         min_score: Smallest score that counts, in evaluation.
+        min_precision: Of the score thresholds, as 0.9; by default they have the best F1.
         val_fraction: About this share validates, if the data has no such part.
         test_fraction: About this share is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test part.
@@ -94,6 +95,7 @@ class TrainOptions:
     nms: float = DetectorSpec.nms
     class_agnostic: bool = DetectorSpec.class_agnostic
     min_score: float = DetectorSpec.min_score
+    min_precision: float | None = None
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
@@ -111,7 +113,8 @@ class TrainOptions:
 
 @dataclass
 class EvaluateOptions:
-    """Score a run's detector on images with boxes: COCO's average precision, per class and by size.
+    """Score a run's detector on images with boxes: COCO's average precision, per class and by size, precision and
+    recall from each class's score threshold on, and kinds of mistakes.
 
     Args:
         run: The run.
@@ -154,7 +157,7 @@ class PredictOptions:
         run: The run, or a file that `mixtransfer export` wrote.
         images: Image files, folders, glob patterns, or video files.
         output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
-        threshold: The smallest score to show.
+        threshold: The smallest score to show; by default each class's own, chosen on validation images.
         max_detections: Objects an image has at most; by default as in training or in the exported file.
         nms: Overlap (IoU) from which on the worse of two is dropped; by default as in training.
         class_agnostic: Drop it whatever the classes of the two are; by default as in training.
@@ -169,7 +172,7 @@ class PredictOptions:
     run: str
     images: list[str]
     output: str | None = None
-    threshold: float = 0.4
+    threshold: float | None = None
     max_detections: int | None = None
     nms: float | None = None
     class_agnostic: bool | None = None

@@ -26,11 +26,13 @@ from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.scores import Detections, coco_results
 from mixtransfer.detection.spec import LARGEST_MOST
+from mixtransfer.detection.thresholds import of_each
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.ranges import AT_LEAST_1, SHARE, check_ranges
 
+Threshold = float | Sequence[float] | None  # of all classes, of each, or what validation chose
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
 
@@ -55,6 +57,7 @@ class Detector(Protocol):
     """What finds objects: a run's network, or an exported file."""
 
     classes: list[str]
+    thresholds: list[float]  # of the classes, as validation chose them
     category_ids: list[int]
     square: Square
     most: int  # detections of an image
@@ -74,7 +77,8 @@ class RunDetector:
     Args:
         run: The run's folder.
         device: "auto", "cpu", "cuda", …
-        threshold: The smallest score to return.
+        threshold: The smallest score to return, of all classes or of each; by default what validation has chosen for
+            each class, or 0.4 where an older run keeps nothing.
         max_detections: The most of an image; by default as in training.
         only: Classes to find, with commas between.
         nms, class_agnostic: See ``DetectorSpec``; by default as in training.
@@ -87,7 +91,7 @@ class RunDetector:
         self,
         run: str,
         device: str = "auto",
-        threshold: float = 0.4,
+        threshold: Threshold = None,
         max_detections: int | None = None,
         only: str | None = None,
         nms: float | None = None,
@@ -95,9 +99,12 @@ class RunDetector:
     ):
         check_threshold(threshold)
         trained = open_detector(run).finding(
-            only, min_score=threshold, max_detections=max_detections, nms=nms, class_agnostic=class_agnostic
+            only, max_detections=max_detections, nms=nms, class_agnostic=class_agnostic
         )
         self.model = for_inference(trained.model, choose_device(device))
+        self.thresholds = of_each(trained.spec.thresholds, trained.classes)
+        least = self.thresholds if threshold is None else threshold
+        self.model.thresholds = torch.as_tensor(least, dtype=torch.float32).expand(len(trained.classes))
         self.most = self.model.detections_per_image
         self.classes, self.category_ids, self.square = trained.classes, trained.category_ids, trained.spec.square
 
@@ -111,12 +118,12 @@ class RunDetector:
         return [to_detections(i, result["instances"]) for i, result in enumerate(self.model(inputs))]
 
 
-def check_threshold(threshold: float) -> None:
+def check_threshold(threshold: Threshold) -> None:
     """
     Raises:
         UserError: It is no score.
     """
-    if not 0 <= threshold <= 1:
+    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
         raise UserError(f"--threshold is {threshold}; it must lie between 0 and 1.")
 
 

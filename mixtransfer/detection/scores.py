@@ -36,11 +36,11 @@ class CocoScores:
     """Average precisions in percent; None where there is no box to find.
 
     Attributes:
-        ap: AP (mean over IoU thresholds 0.5, 0.55 … 0.95), AP50, AP75, and APs, APm, APl of small (area below 32²),
-            medium and large (96² and more) objects.
+        ap: AP (mean over IoU thresholds 0.5, 0.55 … 0.95), AP50, AP75, APs, APm, APl of small (area below 32²),
+            medium and large (96² and more) objects, and AR: the recall of all detections, mean over these IoUs.
         per_class: AP of each class, by name.
-        precision: At IoU 0.5, for recalls 0, 0.01 … 1 and each class: shape (101, classes), NaN for a class without
-            boxes.
+        precision: At these IoUs, for recalls 0, 0.01 … 1 and each class: shape (10, 101, classes), NaN for a class
+            without boxes.
     """
 
     ap: dict[str, float | None]
@@ -92,39 +92,11 @@ def coco_scores(
             "AP50": _mean(every[0]),
             "AP75": _mean(every[5]),
             **{f"AP{size[0]}": _mean(precision[:, :, :, i, -1]) for i, size in enumerate(SIZES, 1)},
+            "AR": _mean(evaluation.eval["recall"][:, :, 0, -1]),
         },
         {name: _mean(every[:, :, i]) for i, name in enumerate(classes)},
-        np.where(every[0] < 0, np.nan, every[0]),
+        np.where(every < 0, np.nan, every),
     )
-
-
-def resampled_ap(truth: dict, results: list[dict], draws: np.ndarray) -> tuple[float, np.ndarray]:
-    """AP of a test set, and of others like it that are drawn from its images with replacement.
-
-    Args:
-        truth: A dataset in COCO's format.
-        results: Detections in COCO's format.
-        draws: Positions of images, in the order of their ids, shape (resamples, images).
-
-    Returns:
-        AP as a fraction, and AP of each resample, shape (resamples,); NaN where there is nothing to find.
-    """
-    with _silent():
-        evaluation = _evaluated(truth, results)
-        parameters = evaluation.params
-        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
-        parameters.maxDets = parameters.maxDets[-1:]
-        by_image = np.array(evaluation.evalImgs, dtype=object)
-        areas, images = len(evaluation._paramsEval.areaRng), len(evaluation._paramsEval.imgIds)
-        by_image = by_image.reshape(-1, areas, images)
-
-        def ap(chosen: np.ndarray) -> float:
-            evaluation.evalImgs = by_image[:, :, chosen].ravel().tolist()
-            evaluation.accumulate()
-            precision = evaluation.eval["precision"]
-            return float(precision[precision >= 0].mean()) if (precision >= 0).any() else float("nan")
-
-        return ap(np.arange(images)), np.array([ap(chosen) for chosen in draws])
 
 
 def _evaluated(truth: dict, results: list[dict]):

@@ -23,6 +23,7 @@ from mixtransfer.data.names import settled
 from mixtransfer.data.own_augment import OBJECT, keep_pipeline, read_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
+from mixtransfer.detection.assessment import assess, matched
 from mixtransfer.detection.compat import describe_detectron2, prepare_detectron2
 from mixtransfer.detection.coverage import (
     MOST_BOXES,
@@ -34,10 +35,11 @@ from mixtransfer.detection.coverage import (
 )
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import train_on_devices
-from mixtransfer.detection.model import detector_card, open_detector, read_detector_card
+from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector, read_detector_card
 from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.thresholds import choose, of_each
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
@@ -138,7 +140,7 @@ def _train(
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
         loggers = train_on_devices(run, options, dataset, augment, hooks)
-        return None if options.machine_rank else _finish(run, options, dataset, loggers)
+        return None if options.machine_rank else _finish(run, options, dataset, loggers, say)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
@@ -207,7 +209,7 @@ def check(options: TrainOptions) -> None:
         ),
         image_size=(64, 2048),
         max_detections=(1, LARGEST_MOST),
-        **dict.fromkeys(("nms", "min_score"), SHARE),
+        **dict.fromkeys(("nms", "min_score", "min_precision"), SHARE),
     )
     if options.anchors != "auto":
         read_scales(options.anchors)
@@ -238,22 +240,26 @@ def _check_recipe(options: TrainOptions, dataset: DetectionDataset) -> None:
         raise UserError("--warmup is of the usual schedule, and the recipe has its own: leave it out, or change that.")
 
 
-def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger]) -> Run:
-    """Score the best weights on the test part, once, and write what came of it."""
+def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger], say: Say) -> Run:
+    """Choose the thresholds on the validation part, score the best weights on the test part, once, and write it all."""
     from mixtransfer.detection.report import write_report
 
     trained = open_detector(run.folder)
     model = trained.model.to(best_device())
-    scores, found = {}, {}
-    for part, records in (("validation", dataset.val), ("test", dataset.test)):
-        found[part] = detect(model, records, trained.spec.square, options.batch_size, options.workers)
-        scores[part] = coco_scores(records, found[part], dataset.classes, dataset.category_ids)
+    names = dataset.classes, dataset.category_ids
+    validated, found = (
+        detect(model, records, trained.spec.square, options.batch_size, options.workers)
+        for records in (dataset.val, dataset.test)
+    )
+    thresholds = choose(matched(dataset.val, validated, *names), dataset.classes, options.min_precision, say)
+    keep_thresholds(run, thresholds)
+    test = assess(dataset.test, found, *names, of_each(thresholds, dataset.classes))
     coverage = anchor_coverage(model, dataset.train, trained.spec.square)
-    write_report(run, options, dataset, found["test"], scores["test"], run.read_history(), coverage)
-    write_atomic(run.test_detections, json.dumps(coco_results(found["test"], dataset.category_ids)))
-    values = {name: value for name, value in scores["test"].ap.items() if value is not None}
+    write_report(run, options, dataset, test, run.read_history(), coverage)
+    write_atomic(run.test_detections, json.dumps(coco_results(found, dataset.category_ids)))
+    values = {name: value for name, value in test.scores.ap.items() if value is not None}
     log_results(loggers, values, run.figures, options.iterations or 0)
-    run.write_metrics(**{part: score.to_dict() for part, score in scores.items()})
+    run.write_metrics(validation=coco_scores(dataset.val, validated, *names).to_dict(), test=test.to_dict())
     return run
 
 

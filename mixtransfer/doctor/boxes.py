@@ -226,7 +226,8 @@ def _uncovered(listing: Listing, parts: dict[str, PartBoxes], overlap: np.ndarra
         "warning",
         f"{100 * len(worst) / len(overlap):.1f} % of the boxes ({len(worst):,} of {len(overlap):,}) are overlapped by "
         f"no anchor by half at {size} pixels: they are hard to learn.",
-        "Train with a larger --image-size, or cut the images into tiles, if the small objects matter.",
+        "A larger --image-size does not help, as anchors scale with the image, and these are fitted to the boxes "
+        "already (--anchors auto): cut the images into tiles, if the small objects matter.",
         [
             _at(listing, part, box, f"annotation {part.listed.ids[box]}, IoU {overlap[k]:.2f}")
             for k, (part, box) in ((k, places[k]) for k in worst)

@@ -167,6 +167,7 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list
     from mixtransfer.detection.inference import detect
     from mixtransfer.detection.mistakes import count_mistakes, judge
     from mixtransfer.detection.model import open_detector
+    from mixtransfer.detection.thresholds import above
     from mixtransfer.device import choose_device
     from mixtransfer.run_data import boxes_of_run
 
@@ -186,7 +187,7 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list
         found = detect(model, records, trained.spec.square, BATCH_SIZE)
         result = []
         for i in suspicious_boxes(records, found, len(trained.classes)):
-            kinds = count_mistakes([judge(records[i], found[i], LIKELY)])
+            kinds = count_mistakes([judge(records[i], above(found[i], LIKELY))])
             words = [f"{count} {meanings[kind]}" for kind, count in kinds.items() if count and kind in meanings]
             result.append(Suspect(records[i].file, f"boxes perhaps {', '.join(words) or 'not quite right'}"))
         return result

@@ -42,33 +42,11 @@ def detector_curves(history: Sequence[Mapping[str, float | None]], stacked: bool
     return figure
 
 
-def precision_recall(precision: np.ndarray, most: int = 200) -> Figure:
-    """Precision by recall, a thin line for each class and their mean.
-
-    Args:
-        precision: At recalls 0, 0.01 … 1, shape (101, classes); NaN for a class without objects.
-    """
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
-    axes = figure.subplots()
-    recall = np.linspace(0, 1, len(precision))
-    known = precision[:, ~np.isnan(precision).any(axis=0)]
-    for line in known.T[:most]:
-        axes.plot(recall, line, color=GREY, linewidth=0.8, alpha=0.5)
-    if known.size:
-        axes.plot(recall, known.mean(axis=1), color=BLUE, linewidth=2, label="mean of the classes")
-        axes.legend(frameon=False)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    calm(axes)
-    return figure
-
-
 def counts(values: Mapping[str, int], label: str) -> Figure:
     """A horizontal bar for each name, the first on top."""
     figure = Figure(figsize=(6, 0.6 + 0.36 * len(values)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh([_short(name) for name in values], list(values.values()), color=BLUE)
+    bars = axes.barh([short(name) for name in values], list(values.values()), color=BLUE)
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
     axes.set(xlabel=label)
@@ -113,8 +91,8 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set(xlabel="predicted", ylabel="true")
     if count <= LABELLED_CLASSES:
         size = 9 if count <= 20 else 7
-        axes.set_xticks(range(count), [_short(name) for name in classes], rotation=90, fontsize=size)
-        axes.set_yticks(range(count), [_short(name) for name in classes], fontsize=size)
+        axes.set_xticks(range(count), [short(name) for name in classes], rotation=90, fontsize=size)
+        axes.set_yticks(range(count), [short(name) for name in classes], fontsize=size)
     if count <= 15:
         for i, j in zip(*np.nonzero(matrix), strict=True):
             axes.text(
@@ -161,7 +139,7 @@ def calm(axes) -> None:
     axes.grid(alpha=0.25)
 
 
-def _short(name: str, most: int = 22) -> str:
+def short(name: str, most: int = 22) -> str:
     """A tick label; dollar signs would begin a formula."""
     name = name.replace("$", r"\$")
     return name if len(name) <= most else name[: most - 1] + "…"

@@ -55,6 +55,7 @@ class SSDLite(nn.Module):
 
     Attributes:
         only: Labels of the classes that are found; None: all.
+        thresholds: Of each class, shape (classes,), in the place of ``score_threshold``; None: that one for all.
     """
 
     pixel_mean: torch.Tensor
@@ -93,6 +94,7 @@ class SSDLite(nn.Module):
         self.detections_per_image = detections_per_image
         self.class_agnostic = class_agnostic
         self.only: Sequence[int] | None = None
+        self.thresholds: torch.Tensor | None = None
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # about 1.6 times as fast on the CPU
@@ -196,7 +198,7 @@ class SSDLite(nn.Module):
         boxes, scores, classes = best_detections(
             scores,
             boxes.tensor,
-            self.score_threshold,
+            self.score_threshold if self.thresholds is None else self.thresholds,
             self.candidates_per_class,
             self.nms_threshold,
             self.detections_per_image,

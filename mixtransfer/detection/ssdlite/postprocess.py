@@ -7,7 +7,7 @@ from torchvision.ops import batched_nms
 def best_detections(
     scores: torch.Tensor,
     boxes: torch.Tensor,
-    score_threshold: float,
+    score_threshold: float | torch.Tensor,
     candidates_per_class: int,
     nms_threshold: float,
     limit: int,
@@ -23,7 +23,7 @@ def best_detections(
     Args:
         scores: (anchors, classes).
         boxes: (anchors, 4) as x1, y1, x2, y2, shared by the classes.
-        score_threshold: Candidates score more than this.
+        score_threshold: Candidates score more than this; of each class, shape (classes,), or one for all.
         candidates_per_class: See above.
         nms_threshold: A candidate is dropped if its IoU with a better one of its class is larger.
         limit: The largest number of detections.
@@ -34,12 +34,13 @@ def best_detections(
     """
     num_classes = scores.shape[1]
     everything = scores.flatten()
+    least = torch.as_tensor(score_threshold, device=scores.device).expand(num_classes)
     count = 3 * limit
     while True:
         count = min(count, len(everything))
         top, index = everything.topk(count)
-        exhausted = count == len(everything) or bool(top[-1] <= score_threshold)
-        kept = top > score_threshold
+        exhausted = count == len(everything) or bool(top[-1] <= least.min())
+        kept = top > least[index % num_classes]
         top, index = top[kept], index[kept]
         anchors, classes = index // num_classes, index % num_classes
         kept = _rank_in_class(classes) < candidates_per_class
