@@ -13,6 +13,7 @@ from PIL import Image
 from mixtransfer.arguments import parse
 from mixtransfer.cli import VERBS, _with_recipes, main
 from mixtransfer.detection.options import TrainOptions
+from mixtransfer.prediction import load
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "detection").glob("*.py"))
 
@@ -30,7 +31,66 @@ def test_evaluate_says_what_training_said(finished, capsys):
 
 def test_evaluate_prints_a_table(finished, capsys):
     code, out, _ = answer(capsys, "detect", "evaluate", str(finished.folder), "--workers", "0", "--split", "val")
-    assert code == 0 and "AP50" in out and "val part" in out
+    assert code == 0 and "AP50" in out and "val part" in out and "threshold" in out and "recall" in out
+
+
+def thresholds_of(folder: Path, change=None) -> dict:
+    """The thresholds in a run's description; "change" puts others there, or takes them out."""
+    card = json.loads((folder / "model.json").read_text())
+    if change is not None:
+        card["details"].pop("thresholds", None)
+        card["details"] |= {"thresholds": change} if change else {}
+        (folder / "model.json").write_text(json.dumps(card))
+    return card["details"].get("thresholds")
+
+
+@pytest.fixture
+def chosen(finished, tmp_path) -> Path:
+    """A copy of the run in which the class "3" is shown from the smallest score on, and others never."""
+    folder = shutil.copytree(finished.folder, tmp_path / "chosen")
+    thresholds_of(folder, {str(i): 0.0 if i == 3 else 1.0 for i in range(10)})
+    return folder
+
+
+def test_predict_shows_each_class_from_its_threshold_unless_one_is_given(chosen, images, capsys):
+    words = ["detect", "predict", str(chosen), str(images), "--json"]
+
+    def classes(*more):
+        code, out, _ = answer(capsys, *words, *more)
+        assert code == 0
+        return {one["class"] for line in out.splitlines() for one in json.loads(line)["objects"]}
+
+    assert classes() == {"3"}
+    assert classes("--threshold", "0") > {"3"} and classes("--threshold", "1") == set()
+    model = load(chosen, "cpu")
+    found = model.predict(sorted(images.glob("[0-9]*.jpg")))
+    assert {name for one in found for name in one.names} == {"3"} and model.thresholds[3] == 0
+
+
+def test_evaluate_counts_what_is_shown(chosen, capsys):
+    code, out, _ = answer(capsys, "detect", "evaluate", str(chosen), "--workers", "0", "--json")
+    three, four = (json.loads(out)["per_class"][name] for name in "34")
+    assert code == 0 and (three["threshold"], four["threshold"]) == (0, 1)
+    assert four["precision"] is None and three["precision"] is not None
+
+
+def test_older_runs_have_no_thresholds(chosen, images, capsys):
+    thresholds_of(chosen, {})
+    code, out, err = answer(capsys, "detect", "evaluate", str(chosen), "--workers", "0", "--json")
+    assert code == 0 and "keeps no score thresholds" in err
+    assert {one["threshold"] for one in json.loads(out)["per_class"].values()} == {0.4}
+    outs = [
+        answer(capsys, "detect", "predict", str(chosen), str(images), "--json", *m)[1]
+        for m in ([], ["--threshold", "0.4"])
+    ]
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize("wrong", [{"3": 0.5}, {str(i): 2 for i in range(10)}])
+def test_wrong_thresholds_are_refused(chosen, images, capsys, wrong):
+    thresholds_of(chosen, wrong)
+    code, _, err = answer(capsys, "detect", "predict", str(chosen), str(images))
+    assert code == 2 and "thresholds is missing or wrong" in err
 
 
 @pytest.fixture

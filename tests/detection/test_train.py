@@ -36,6 +36,7 @@ def test_run_holds_all_that_later_commands_need(finished):
     metrics = json.loads(finished.metrics.read_text())
     for part in ("validation", "test"):
         assert {"AP", "AP50", "AP75"} <= metrics[part].keys() and 0 <= metrics[part]["AP"] <= 100
+    assert set(metrics["test"]["per_class"]) == set(metrics["test"]["classes"]) == {str(i) for i in range(10)}
     with (finished.folder / "metrics.csv").open() as file:
         assert [row["iteration"] for row in csv.DictReader(file)] == ["3", "6"]
     assert list((finished.folder / "tensorboard").iterdir())
@@ -91,16 +92,16 @@ def test_a_sentence_of_another_process_reaches_the_user(digits, tmp_path, monkey
 
 
 def test_weights_of_the_best_evaluation_are_kept(tmp_path):
+    """Of equally good ones the later."""
     network = torch.nn.Linear(1, 1, bias=False)
-    keeper = Keeper(Run(tmp_path), TrainOptions(iterations=3))
+    keeper = Keeper(Run(tmp_path), TrainOptions(iterations=5))
     keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1, loggers=[])
     keeper._since = 0.0
-    for done, ap in enumerate((5.0, 3.0, 7.0), 1):
-        torch.nn.init.constant_(network.weight, ap)
+    for done, (ap, best) in enumerate(((0.0, 1), (5.0, 2), (3.0, 2), (5.0, 4), (4.0, 4)), 1):
+        torch.nn.init.constant_(network.weight, done)
         keeper._losses = [{"loss_cls": 1.0}]
-        keeper._keep(done, CocoScores({"AP": ap, "AP50": ap}, {}, np.zeros((101, 0))), 1.0)
-        kept = safetensors.torch.load_file(tmp_path / "model.safetensors")["weight"].item()
-        assert kept == max(ap, 5.0)
+        keeper._keep(done, CocoScores({"AP": ap, "AP50": ap}, {}, np.zeros((10, 101, 0))), 1.0)
+        assert safetensors.torch.load_file(tmp_path / "model.safetensors")["weight"].item() == best
 
 
 @pytest.mark.parametrize(
