@@ -97,12 +97,17 @@ class _Curve:
         return 2 * self.right / (self.kept + self.boxes)
 
     def best_f1(self, wish: float | None) -> float:
-        """The threshold with the best F1 that is nearest to ``wish``; without one, the middle of the highest such."""
+        """The threshold with the best F1 that is nearest to ``wish``, or without one the highest.
+
+        Between two scores all thresholds are as good; where none is wished for, the middle is taken.
+        """
         best = np.flatnonzero(self.f1 == self.f1.max())
-        high = self.score[best] - _ROUNDING
-        middle = (self.score[best] + np.append(self.score, 0.0)[best + 1]) / 2
-        near = middle if wish is None else np.clip(wish, np.minimum(middle, high), high)
-        return float(near[0] if wish is None else near[np.abs(near - wish).argmin()])
+        high, low = self.score[best] - _ROUNDING, np.append(self.score, 0.0)[best + 1] + _ROUNDING
+        middle = (high + low) / 2
+        if wish is None:
+            return float(middle[0])
+        near = np.where((low <= wish) & (wish <= high), wish, np.where(wish > high, high, middle))
+        return float(near[np.abs(near - wish).argmin()])
 
     def at_precision(self, least: float) -> float:
         """The lowest threshold whose precision is ``least``; if none is, that of the highest precision."""
