@@ -4,6 +4,7 @@
 reached the Python files of v0.6 alone. SSDLite needs none of the operators, so both serve.
 """
 
+import builtins
 import contextlib
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from mixtransfer.errors import UserError
 
@@ -68,6 +70,18 @@ def _on_the_cpu(
     torch.distributed.init_process_group("gloo", init_method=meeting, world_size=world, rank=first + rank)
     function(*args)
     torch.distributed.destroy_process_group()
+
+
+def load_lazy_config(path: str) -> Any:
+    """What detectron2's ``LazyConfig.load`` reads. If that fails, v0.6 leaves Python's ``import`` as it bends it."""
+    prepare_detectron2()
+    from detectron2.config import LazyConfig
+
+    own = builtins.__import__
+    try:
+        return LazyConfig.load(path)
+    finally:
+        builtins.__import__ = own
 
 
 def describe_detectron2() -> str:

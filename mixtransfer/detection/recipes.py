@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mixtransfer.detection.compat import prepare_detectron2
+from mixtransfer.detection.compat import load_lazy_config
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.errors import UserError
@@ -41,13 +41,10 @@ def read_recipe(path: str) -> dict[str, Any]:
     Raises:
         UserError: The file cannot be read, or says something that `detect train` would not follow.
     """
-    prepare_detectron2()
-    from detectron2.config import LazyConfig
-
     if not Path(path).is_file():
         raise UserError(f"There is no recipe {path}.")
     try:
-        return _options(LazyConfig.load(path))
+        return _options(load_lazy_config(path))
     except UserError:
         raise
     except Unread as error:

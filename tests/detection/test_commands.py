@@ -1,5 +1,6 @@
 """`detect evaluate` and `detect predict` as a user calls them, and recipes in Python."""
 
+import builtins
 import json
 import shutil
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_unreadable_recipe(tmp_path, capsys):
     (tmp_path / "r.py").write_text("model = 1 / 0")
     assert main(["detect", "train", "x", "--config", str(tmp_path / "r.py")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    assert builtins.__import__.__module__ == "builtins"  # which detectron2 bends while it reads
 
 
 def test_other_runs_are_refused(tmp_path, capsys):
