@@ -141,7 +141,8 @@ def _model(lazy: Any, shown: dict[str, Any]) -> tuple[DetectorSpec, Any, dict[st
     from mixtransfer.data.detection.square import Square
     from mixtransfer.detection.model import build_detector
     from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
-    from mixtransfer.detection.ssdlite.model import PLAIN_PARTS, SSDLite, spec_of
+    from mixtransfer.detection.ssdlite.describe import PLAIN_PARTS, spec_of
+    from mixtransfer.detection.ssdlite.model import SSDLite
 
     lazy = lazy.copy()
     weights = lazy.backbone.get("weights", "imagenet")

@@ -19,7 +19,7 @@ from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.model import build_detector, open_detector, read_detector_card
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.ssdlite.config import add_ssdlite_config
-from mixtransfer.detection.ssdlite.model import spec_of
+from mixtransfer.detection.ssdlite.describe import spec_of
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
 from mixtransfer.run_data import boxes_of_run
