@@ -177,10 +177,10 @@ def test_as_many_objects_are_scored_as_are_asked_for(finished, monkeypatch, caps
 
     def scores(records, detections, *rest):
         scored.extend(detections)
-        return coco_scores(records, detections, *rest)
+        return assess(records, detections, *rest)
 
-    coco_scores = evaluate.coco_scores
-    monkeypatch.setattr(evaluate, "coco_scores", scores)
+    assess = evaluate.assess
+    monkeypatch.setattr(evaluate, "assess", scores)
     words = ["--json", "--workers", "0", "--min-score", "0", "--max-detections", str(most)]
     assert answer(capsys, "detect", "evaluate", str(finished.folder), *words)[0] == 0
     assert max(len(one.boxes) for one in scored) == most
