@@ -142,7 +142,9 @@ def test_images_are_not_mixed_unless_asked(uneven, tmp_path, steps):
 
 def test_the_search_for_a_rate_moves_each_layer_at_its_share(uneven, tmp_path, steps):
     """60 steps from small rates to large ones, then the training at the one that is suggested."""
-    run = train(tiny(uneven, tmp_path / "r", lr="find", layer_decay=0.5, epochs=1))
+    said: list[str] = []
+    run = train(tiny(uneven, tmp_path / "r", lr="find", layer_decay=0.5, epochs=1), said.append)
+    assert any("by a range test of 60 steps; the training has 5 only" in sentence for sentence in said), said
     searched, trained = steps.rates[:-5], steps.rates[-5:]
     heads = [dict(rates)[(3, 1024)] for rates in searched]
     assert len(heads) >= 20 and heads == sorted(heads) and heads[-1] > 100 * heads[0]
