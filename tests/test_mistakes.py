@@ -116,6 +116,8 @@ DETECTION_MISTAKES = [
     ("detect train boxes --image-size 8", "--image-size is 8; it must lie between 64 and 2048."),
     ("detect train boxes --backbone mixnet_z", "did you mean mixnet_"),
     ("detect train boxes --devices 0", "--devices is 0"),
+    ("detect train boxes --min-precision 1.5", "--min-precision is 1.5; it must lie between 0 and 1."),
+    ("detect predict detector gone.jpg --threshold 2", "--threshold is 2.0; it must lie between 0 and 1."),
     ("detect train boxes --num-nodes 2", "--num-nodes 2 needs"),
     ("detect train boxes --tap top", "--tap takes auto or expanded or stage, not 'top'."),
     ("detect train boxes --config gone.py", "There is no configuration file or recipe 'gone.py'"),

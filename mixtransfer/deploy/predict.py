@@ -79,9 +79,9 @@ class ExportedDetector:
             if self.only is not None:
                 kept &= np.isin(labels, self.only)
             boxes = self.square.back(boxes[kept], *size)
-            there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))[: self.most]
+            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
             every = Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64))
-            found.append(above(every, self.least))
+            found.append(above(every, self.least).first(self.most))
         return found
 
 

@@ -20,7 +20,7 @@ class Assessment:
 
     Attributes:
         scores: Of all detections.
-        intervals: 95 % intervals of AP and AP50; None of too few images.
+        intervals: 95 % intervals of AP and AP50, see ``mixtransfer.detection.bootstrap.intervals``.
         classes: Names, in the order of all that follows.
         boxes, images: Number of boxes of each class, and of images that have one, shape (classes,).
         thresholds: The score from which on each class's detections are shown.

@@ -123,7 +123,7 @@ def _summary(dataset: DetectionDataset, options: TrainOptions, test: Assessment)
 
 def _about_intervals(test: Assessment) -> str:
     if test.intervals is None:
-        return f"It has too few images for intervals, which take {FEWEST}."
+        return f"Its images are too few (below {FEWEST}), or too much alike, for intervals."
     return f"95 % intervals come of {DRAWS:,} draws of its images with replacement, and say nothing of other trainings."
 
 

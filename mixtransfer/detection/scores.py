@@ -30,6 +30,10 @@ class Detections:
     scores: np.ndarray
     labels: np.ndarray
 
+    def first(self, most: int) -> "Detections":
+        """The best so many."""
+        return Detections(self.image_id, self.boxes[:most], self.scores[:most], self.labels[:most])
+
 
 @dataclass(frozen=True)
 class CocoScores:

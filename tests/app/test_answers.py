@@ -102,7 +102,7 @@ def _two_boxes() -> Answers:
     found = Detections(1, boxes, np.array([0.9, 0.3], np.float32), np.array([1, 0]))
     data = io.BytesIO()
     Image.new("RGB", (100, 100), "white").save(data, "JPEG")
-    model = Model("../far/../away", "detection", "none", ["cat", "dog"], None, lambda image: found)
+    model = Model("../far/../away", "detection", "none", ["cat", "dog"], None, lambda image: found, [0.2, 0.95])
     return Answers([model], [Looked("../../up.jpg", 0.25, data.getvalue(), [Answer(found, 3.0)])], [])
 
 
@@ -115,6 +115,16 @@ def test_boxes_are_drawn_at_their_place_above_the_threshold():
     assert '"dog"' in as_json(answers, 0.4) and '"cat"' not in as_json(answers, 0.4)
     (row,) = csv.DictReader(io.StringIO(as_csv(answers, 0.4)))
     assert [row["class"], row["x1"], row["y2"]] == ["dog", "40.0", "200.0"]
+
+
+def test_without_a_threshold_each_class_has_its_own(tmp_path):
+    """The cat's 0.3 is enough, the dog's 0.9 is not."""
+    answers = _two_boxes()
+    assert '"cat"' in as_json(answers, None) and '"dog"' not in as_json(answers, None)
+    page = show(answers, [0], None, tmp_path)
+    assert "1 box" in page and "2 boxes" in show(answers, [0], 0.2, tmp_path)
+    answers.models[0].thresholds[0] = 0.4
+    assert "Nothing scores more than its class" in show(answers, [0], None, tmp_path)
 
 
 def test_drawn_images_stay_in_their_folder(tmp_path):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from app_runs import BACKBONE
 
-from mixtransfer.app.answers import above, look
+from mixtransfer.app.answers import look
 from mixtransfer.app.models import open_models
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.classification.predict import predict
 from mixtransfer.cli import main
+from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
 
 

@@ -15,6 +15,8 @@ from mixtransfer.cli import main
 from mixtransfer.deploy.network import Choice, suppress
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.ssdlite.postprocess import best_detections
+from mixtransfer.errors import UserError
+from mixtransfer.prediction import load
 
 
 def test_fused_detector_finds_the_same(detector):
@@ -96,6 +98,32 @@ def test_the_most_objects_of_an_image_hold_for_exported_files_too(word, detector
     else:
         assert code == 2 and "finds at most 7 objects in an image: export the run with --max-detections 9" in err
     assert main([*predict, "--max-detections", "0"]) == 2
+
+
+@pytest.mark.parametrize("word", ["--preprocess", "--raw"])
+def test_an_export_has_the_thresholds_of_its_run(word, detector, photographs, tmp_path, capsys):
+    pytest.importorskip("onnxruntime", reason="pip install 'mixtransfer[export]'")
+    run = tmp_path / "run"
+    shutil.copytree(detector, run)
+    card = json.loads((run / "model.json").read_text())
+    card["details"]["thresholds"] = {"cat": 1.0, "dog": 0.3, "emu": 0.36}
+    (run / "model.json").write_text(json.dumps(card))
+    target = tmp_path / "model.onnx"
+    assert main(["export", str(run), "--output", str(target), word, "--check", "4"]) == 0
+    answers = []
+    for model in (run, target):
+        capsys.readouterr()
+        assert main(["detect", "predict", str(model), str(photographs), "--json"]) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        answers.append([[(one["class"], one["score"]) for one in row["objects"]] for row in rows])
+    for one, other in zip(*answers, strict=True):
+        assert [name for name, _ in one] == [name for name, _ in other]
+        assert [score for _, score in one] == pytest.approx([score for _, score in other], abs=1e-3)
+    shown = {name: [score for row in answers[0] for one, score in row if one == name] for name in ("cat", "dog", "emu")}
+    assert not shown["cat"] and 0.3 <= min(shown["dog"]) < 0.36 <= min(shown["emu"])
+    assert load(target).thresholds == load(run, "cpu").thresholds == [1.0, 0.3, 0.36]
+    with pytest.raises(UserError, match="--threshold is 1.2"):
+        load(target, threshold=1.2)
 
 
 CHOSEN = ["--nms", "0.3", "--class-agnostic", "--min-score", "0.2", "--classes", "dog,emu", "--max-detections", "6"]

@@ -62,6 +62,29 @@ def test_interval_is_that_of_a_share_of_images():
         assert low == pytest.approx(80 - 1.96 * 4, abs=1.5) and high == pytest.approx(80 + 1.96 * 4, abs=1.5)
 
 
-@pytest.mark.parametrize("records", [[record(1, [[0, 0, 9, 9]], [0])], [record(i, [], []) for i in range(1, 30)]])
-def test_too_little_for_an_interval(records):
-    assert intervals(match(coco_json(records, ["cat"], [1]), [])) is None
+def test_interval_allows_for_the_bias_of_draws(random_case):
+    """Draws, which hold some images twice, have a higher AP on the average; the interval lies below theirs."""
+    records, detections = random_case
+    matches = match(coco_json(records, CLASSES, IDS), coco_results(detections, IDS))
+    draws = np.random.default_rng(1).multinomial(20, np.full(20, 0.05), 1000)
+    values = 100 * mean_over_classes(average_precisions(matches, draws))
+    whole = coco_scores(records, detections, CLASSES, IDS).ap["AP"]
+    low, high = intervals(matches)["AP"]
+    assert low < whole < high and values.mean() > whole
+    assert low < np.quantile(values, 0.025) and high < np.quantile(values, 0.975)
+
+
+PERFECT = [found(i, [[0, 0, 9, 9]], [0.5 + i / 100], [0]) for i in range(1, 30)]
+
+
+@pytest.mark.parametrize(
+    ("records", "detections"),
+    [
+        ([record(i, [[0, 0, 9, 9]], [0]) for i in range(1, 10)], PERFECT[:5]),
+        ([record(i, [], []) for i in range(1, 30)], []),
+        ([record(i, [[0, 0, 9, 9]], [0]) for i in range(1, 30)], PERFECT),
+    ],
+    ids=["few", "nothing to find", "no mistake"],
+)
+def test_too_little_for_an_interval(records, detections):
+    assert intervals(match(coco_json(records, ["cat"], [1]), coco_results(detections, [1]))) is None

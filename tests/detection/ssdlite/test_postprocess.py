@@ -51,3 +51,14 @@ def test_as_many_are_found_as_are_asked_for_if_they_are_there(limit):
 def test_up_to_a_hundred_as_many_candidates_are_looked_at_as_in_torchvision():
     assert DetectorSpec().candidates == DetectorSpec(max_detections=20).candidates == 300
     assert DetectorSpec(max_detections=500).changed(max_detections=50).candidates == 300
+
+
+def test_a_threshold_of_each_class_comes_before_the_limit():
+    """The many of the first class, which are below its threshold, leave room for the second."""
+    boxes = torch.stack([torch.tensor([20.0 * i, 0, 20 * i + 10, 10]) for i in range(40)])
+    scores = torch.full((40, 2), 0.01)
+    scores[:39, 0], scores[39, 1] = 0.5, 0.2
+    thresholds = torch.tensor([0.6, 0.1])
+    found_boxes, found_scores, classes = best_detections(scores, boxes, thresholds, 300, 0.5, 5)
+    assert classes.tolist() == [1] and found_boxes.tolist() == boxes[39:].tolist()
+    torch.testing.assert_close(found_scores, torch.tensor([0.2]))
