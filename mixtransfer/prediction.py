@@ -13,8 +13,8 @@ from mixtransfer.classification.predict import Classifier, RunClassifier
 from mixtransfer.data.images import load_image, upright_rgb
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
-from mixtransfer.detection.mapper import square_view
 from mixtransfer.detection.predict import Detector, RunDetector, Threshold
+from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
@@ -170,8 +170,9 @@ class DetectionModel(_Model[Objects]):
         self.thresholds = detector.thresholds
 
     def _batch(self, images: list[Image.Image]) -> list[Objects]:
-        views = [square_view(image, self._detector.square) for image in images]
-        found = self._detector.detect(views, [image.size for image in images])
+        detector = self._detector
+        views = [views_of(image, detector.square, detector.spec.tiling) for image in images]
+        found = find(detector, views, max(8, len(images)))
         return [Objects(self.classes, one.boxes, one.scores, one.labels) for one in found]
 
 

@@ -158,6 +158,12 @@ def upright_size(path: Path | str) -> tuple[int, int]:
         return image.size[::-1] if turned else image.size
 
 
+def is_turned(path: Path | str) -> bool:
+    """Whether EXIF says that the picture is to be turned or mirrored before it is shown."""
+    with Image.open(path, formats=FORMATS) as image:
+        return _orientation(image) in _UPRIGHT
+
+
 def unusable_reason(path: Path | str) -> str | None:
     """Why a file cannot be used as an image, or None if it can be. Decodes all of it, JPEGs at 1/8 scale."""
     return _verdict(path)[0]

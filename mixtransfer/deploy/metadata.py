@@ -9,6 +9,7 @@ import numpy as np
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.detection.thresholds import are_thresholds
+from mixtransfer.detection.tiling import are_tiles
 from mixtransfer.errors import UserError
 from mixtransfer.machine import package_versions
 
@@ -96,6 +97,7 @@ class Metadata:
             and all(isinstance(value, int | float) and 0 < value < 1e6 for value in (*weights, threshold))
             and type(limit) is int
             and 0 < limit <= 10_000
+            and are_tiles(self.details.get("tiles"))
         )
 
     def fits(self, outputs: list[np.ndarray], images: int) -> bool:

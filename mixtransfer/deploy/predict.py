@@ -1,16 +1,19 @@
 """Exported files in the place of runs, for `classify predict` and `detect predict`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from mixtransfer.data.detection.square import Square
 from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.metadata import square_of
 from mixtransfer.deploy.network import Choice, decode, suppress
 from mixtransfer.detection.model import labels_of
 from mixtransfer.detection.predict import Threshold, check_threshold
 from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.thresholds import above, of_each
 from mixtransfer.errors import UserError
 
@@ -67,6 +70,7 @@ class ExportedDetector:
                 f"{self.exported.path} finds at most {limit} objects in an image: export the run with --max-detections "
                 f"{self.most}."
             )
+        self.spec = _spec(self.details, self.square, self.most)
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())
@@ -99,6 +103,20 @@ def finish(raw: dict[str, np.ndarray], size: int, details: dict) -> dict[str, np
     )
     found = suppress(boxes, scores, size, choice)
     return dict(zip(("boxes", "scores", "labels"), (part.numpy() for part in found), strict=True))
+
+
+def _spec(details: dict[str, Any], square: Square, most: int) -> DetectorSpec:
+    """What is known of the detector's making that matters for what it finds."""
+    tiles = details.get("tiles") or {}
+    return DetectorSpec(
+        image_size=square.size,
+        resize=square.resize,
+        nms=details["nms_threshold"],
+        class_agnostic=details.get("class_agnostic") or False,
+        max_detections=most,
+        tiles=tiles.get("side"),
+        overlap=tiles.get("overlap"),
+    )
 
 
 def _open(file: str | Exported, task: str) -> Exported:

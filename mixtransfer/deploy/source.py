@@ -141,6 +141,7 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
         "min_score": model.score_threshold,
         "only": model.only,
         "thresholds": detector.spec.thresholds,
+        "tiles": detector.spec.tiling.to_dict() if detector.spec.tiling else None,
     }
     return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
 

@@ -14,6 +14,7 @@ from mixtransfer.detection.model import TrainedDetector, open_detector
 from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.detection.thresholds import USUAL, of_each
+from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.messages import remark
@@ -37,6 +38,7 @@ def evaluate(options: EvaluateOptions) -> Assessment:
         nms=options.nms,
         class_agnostic=options.class_agnostic,
     )
+    tiling = as_tiling(options.tiles, options.overlap, trained.spec.tiling)
     run = Run.open(options.run)
     dataset = _dataset(options, run)
     for note in dataset.notes:
@@ -49,7 +51,9 @@ def evaluate(options: EvaluateOptions) -> Assessment:
     model = trained.model.to(choose_device(options.device))
     if model.only is not None:
         records = [record.of(model.only) for record in records]
-    found = detect(model, records, trained.spec.square, options.batch_size, options.workers)
+    if tiling and options.tiles is None:
+        remark(f"By {tiling}, as in training (--tiles 0 is without).")
+    found = detect(model, records, trained.spec.square, options.batch_size, options.workers, tiling=tiling)
     if trained.spec.thresholds is None:
         remark(f"{options.run} keeps no score thresholds: precision and recall are those from a score of {USUAL} on.")
     thresholds = of_each(trained.spec.thresholds, trained.classes)

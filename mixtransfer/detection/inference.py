@@ -1,7 +1,9 @@
 """Running a detector over a dataset: numbers come back, images do not stay."""
 
 from collections.abc import Sequence
+from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -11,6 +13,9 @@ from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.loader import EvaluationLoader
 from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.spec import DetectorSpec
+from mixtransfer.detection.tiles import merged
+from mixtransfer.detection.tiling import Tiling
 
 
 @torch.inference_mode()
@@ -23,6 +28,7 @@ def detect(
     rank: int = 0,
     world: int = 1,
     progress: bool = True,
+    tiling: Tiling | None = None,
 ) -> list[Detections]:
     """What the model finds in each image, in order; of several processes each does its share.
 
@@ -30,13 +36,22 @@ def detect(
         model: An ``SSDLite``.
         square: What it is shown of each image.
         rank, world: This process and the number of processes; each takes every world-th record.
+        tiling: How images are cut; their tiles then go through the network ``batch_size`` at a time.
     """
     model = for_inference(model, model.device)  # type: ignore[arg-type]
-    loader = EvaluationLoader(records, square, batch_size, workers, rank, world)
+    loader = EvaluationLoader(records, square, batch_size, workers, rank, world, tiling)
+    spec = DetectorSpec(
+        max_detections=cast(int, model.detections_per_image),
+        nms=cast(float, model.nms_threshold),
+        class_agnostic=cast(bool, model.class_agnostic),
+    )
     found = []
     for batch in tqdm(loader, "Detecting", leave=False, disable=None if progress else True):
-        for example, result in zip(batch, model(batch), strict=True):
-            found.append(to_detections(example["image_id"], result["instances"]))
+        results = []
+        for start in range(0, len(batch), batch_size):
+            results += model(batch[start : start + batch_size])
+        parts = [to_detections(e["image_id"], r["instances"]) for e, r in zip(batch, results, strict=True)]
+        found += [merged(parts, np.array([view["window"] for view in batch]), spec)] if tiling else parts
     return found
 
 

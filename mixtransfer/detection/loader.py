@@ -15,7 +15,9 @@ from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.detection.compat import prepare_detectron2
-from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances, to_dataset_dict
+from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances, model_input, to_dataset_dict
+from mixtransfer.detection.tiles import TiledMapper
+from mixtransfer.detection.tiling import Tiling
 
 
 class IterationBatches(Sampler[list[tuple[int, int]]]):
@@ -92,6 +94,8 @@ class EvaluationLoader:
         square: What the network is shown of each.
         batch_size: The largest batch.
         rank, world: This process and the number of processes; each takes every world-th record.
+        tiling: How images are cut: a batch is then one image, all of it first and its tiles behind, each with its
+            ``window`` (see ``Tiling.windows``).
     """
 
     def __init__(
@@ -102,15 +106,26 @@ class EvaluationLoader:
         workers: int | None = None,
         rank: int = 0,
         world: int = 1,
+        tiling: Tiling | None = None,
     ):
-        views = _EvaluationViews(_serialized(records[rank::world]), EvaluationMapper(square.size, square.resize))
-        self._loader = _loader(views, workers, batch_size=batch_size)
+        self._square, self._tiled = square, tiling is not None
+        mapper = TiledMapper(square, tiling) if tiling else EvaluationMapper(square.size, square.resize)
+        views = _EvaluationViews(_serialized(records[rank::world]), mapper)
+        self._loader = _loader(views, workers, batch_size=1 if tiling else batch_size)
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        return (_apart(*batch) for batch in self._loader)
+        return (self._tiles(*batch) if self._tiled else _apart(*batch) for batch in self._loader)
+
+    def _tiles(self, images: torch.Tensor, rest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """From what ``TiledMapper`` gives of one image to a dict for each window."""
+        views = zip(images[0], rest[0]["windows"], strict=True)
+        return [
+            {**rest[0], "window": (x1, y1, x2, y2), **model_input(image, self._square, x2 - x1, y2 - y1)}
+            for image, (x1, y1, x2, y2) in views
+        ]
 
 
 class _TrainingViews(Dataset):
@@ -125,7 +140,7 @@ class _TrainingViews(Dataset):
 
 
 class _EvaluationViews(Dataset):
-    def __init__(self, examples: Any, mapper: EvaluationMapper):
+    def __init__(self, examples: Any, mapper: EvaluationMapper | TiledMapper):
         self.examples, self.mapper = examples, mapper
 
     def __len__(self) -> int:
@@ -160,8 +175,8 @@ def _one_thread(worker: int) -> None:
 
 def _together(examples: list[dict[str, Any]]) -> tuple[torch.Tensor, list[dict[str, Any]]]:
     """One tensor of all images, channels last: one piece of shared memory a batch instead of one an image."""
-    images = torch.stack([example.pop("image").permute(1, 2, 0) for example in examples])
-    return images.permute(0, 3, 1, 2), examples
+    images = torch.stack([example.pop("image").movedim(-3, -1) for example in examples])
+    return images.movedim(-1, -3), examples
 
 
 def _apart(images: torch.Tensor, rest: list[dict[str, Any]]) -> list[dict[str, Any]]:

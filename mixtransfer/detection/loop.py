@@ -32,6 +32,7 @@ from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.schedule import make_schedule
 from mixtransfer.detection.scores import coco_scores
+from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
@@ -232,7 +233,7 @@ class Keeper(hooks.HookBase):
         model, records = trainer.evaluated, trainer.dataset.val
         found = detect(
             model, records, trainer.square, options.batch_size, options.workers,
-            trainer.rank, trainer.world, progress=trainer.rank == 0,
+            trainer.rank, trainer.world, trainer.rank == 0, as_tiling(options.tiles, options.overlap),
         )  # fmt: skip
         found = [one for share in comm.gather(found) for one in share]
         if trainer.rank == 0:

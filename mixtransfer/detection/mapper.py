@@ -11,14 +11,16 @@ from mixtransfer.data.detection.augment import BoxView
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.images import load_image
+from mixtransfer.detection.tile_records import TileRecord
 from mixtransfer.errors import UserError
 
 CORNERS = 0  # detectron2's BoxMode.XYXY_ABS
 
 
 def to_dataset_dict(record: Record) -> dict[str, Any]:
-    """A record as detectron2's "standard dataset dict"."""
+    """A record as detectron2's "standard dataset dict"; that of a tile has the ``window`` of the image that it is."""
     found = zip(record.boxes.tolist(), record.labels.tolist(), record.crowd.tolist(), strict=True)
+    window = {"window": record.window} if isinstance(record, TileRecord) else {}
     return {
         "file_name": str(record.file),
         "image_id": record.image_id,
@@ -28,6 +30,7 @@ def to_dataset_dict(record: Record) -> dict[str, Any]:
             {"bbox": box, "bbox_mode": CORNERS, "category_id": label, "iscrowd": int(crowd)}
             for box, label, crowd in found
         ],
+        **window,
     }
 
 
@@ -55,9 +58,9 @@ class TrainingMapper:
         boxes = np.array([_corners(one) for one in targets], dtype=np.float32).reshape(-1, 4)
         labels = np.array([one["category_id"] for one in targets], dtype=np.int64)
         shares = boxes / np.array([example["width"], example["height"]] * 2)
-        pixels = np.asarray(_image(example, self.augment.min_side))
+        pixels = np.asarray(picture_of(example, self.augment.min_side))
         view, boxes, labels = self.augment(pixels, shares, labels, seed)
-        return {**_origin(example), "image": _tensor(view), "boxes": boxes, "labels": labels}
+        return {**origin(example), "image": _tensor(view), "boxes": boxes, "labels": labels}
 
 
 class EvaluationMapper:
@@ -74,8 +77,8 @@ class EvaluationMapper:
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         width, height = example["width"], example["height"]
-        view = self.square.view(np.asarray(_image(example, self.square.size)), width, height)
-        return {**_origin(example), **model_input(_tensor(view), self.square, width, height)}
+        view = self.square.view(np.asarray(picture_of(example, self.square.size)), width, height)
+        return {**origin(example), **model_input(_tensor(view), self.square, width, height)}
 
 
 def square_view(image: Image.Image, square: Square) -> torch.Tensor:
@@ -115,19 +118,22 @@ def _corners(annotation: dict[str, Any]) -> list[float]:
     return BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
 
 
-def _image(example: dict[str, Any], min_side: int | None) -> Image.Image:
-    """The image, RGB; for ``min_side`` see ``load_image``.
+def picture_of(example: dict[str, Any], min_side: int | None) -> Image.Image:
+    """The image or tile, RGB; for ``min_side`` see ``load_image``.
 
     Raises:
         UserError: The file cannot be used (any more).
     """
+    window = example.get("window")
     try:
-        return load_image(example["file_name"], min_side)
+        image = load_image(example["file_name"], None if window else min_side)
+        return image.crop(tuple(window)) if window else image
     except ValueError as error:
         raise UserError(f"{example['file_name']} {error}: mend or remove it, then go on with --resume.") from error
 
 
-def _origin(example: dict[str, Any]) -> dict[str, Any]:
+def origin(example: dict[str, Any]) -> dict[str, Any]:
+    """What a model's dict says of the image."""
     return {name: example[name] for name in ("file_name", "image_id", "height", "width")}
 
 

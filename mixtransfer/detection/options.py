@@ -51,6 +51,8 @@ class TrainOptions:
         class_agnostic: Drop it whatever the classes of the two are.
         min_score: Smallest score that counts, in evaluation.
         min_precision: Of the score thresholds, as 0.9; by default they have the best F1.
+        tiles: Train on tiles of this side in pixels too, where images are larger.
+        overlap: Share of a tile that the next one shows too; by default 0.2.
         val_fraction: About this share validates, if the data has no such part.
         test_fraction: About this share is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test part.
@@ -96,6 +98,8 @@ class TrainOptions:
     class_agnostic: bool = DetectorSpec.class_agnostic
     min_score: float = DetectorSpec.min_score
     min_precision: float | None = None
+    tiles: int | None = DetectorSpec.tiles
+    overlap: float | None = DetectorSpec.overlap
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
@@ -126,8 +130,10 @@ class EvaluateOptions:
         class_agnostic: Drop it whatever the classes of the two are; by default as in training.
         min_score: Smallest score that counts; by default as in training.
         classes: Names of the classes to score, with commas between; by default all.
+        tiles: Cut larger images into tiles of this side in pixels; by default as in training, 0 not at all.
+        overlap: Share of a tile that the next one shows too; by default as in training, else 0.2.
         data_root: Where coco lives; by default as in training.
-        batch_size: Images at a time.
+        batch_size: Images, or tiles, at a time.
         workers: Image-loading processes; by default by the machine.
         device: cpu, cuda or cuda:1; auto takes a GPU where there is one.
         json: Print the scores as JSON.
@@ -142,6 +148,8 @@ class EvaluateOptions:
     class_agnostic: bool | None = None
     min_score: float | None = None
     classes: str | None = None
+    tiles: int | None = None
+    overlap: float | None = None
     data_root: str | None = None
     batch_size: int = 16
     workers: int | None = None
@@ -156,15 +164,21 @@ class PredictOptions:
     Args:
         run: The run, or a file that `mixtransfer export` wrote.
         images: Image files, folders, glob patterns, or video files.
-        output: Folder for copies of the images and videos with the boxes drawn, and for detections.json.
+        output: Folder for copies of the images and videos with the boxes drawn, and for detections.json, which is what
+            was found in COCO's format.
         threshold: The smallest score to show; by default each class's own, chosen on validation images.
         max_detections: Objects an image has at most; by default as in training or in the exported file.
         nms: Overlap (IoU) from which on the worse of two is dropped; by default as in training.
         class_agnostic: Drop it whatever the classes of the two are; by default as in training.
         classes: Names of the classes to find, with commas between; by default all.
-        format: table for people; json gives one object a line.
-        json: Short for --format json.
-        batch_size: Images at a time.
+        tiles: Cut larger images into tiles of this side in pixels, for small objects; by default as in training, 0 not
+            at all.
+        overlap: Share of a tile that the next one shows too; by default as in training, else 0.2.
+        stride: Of a video every so manieth frame is looked at.
+        format: table for people; json gives one image a line; coco, yolo, voc or labelstudio also writes the images and
+            what was found in that layout to a folder of that name in --output, to correct and to train on.
+        json: Print as --format json does, whatever --format is.
+        batch_size: Images, or tiles, at a time.
         workers: Image-loading threads; by default by the machine.
         device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
     """
@@ -177,7 +191,10 @@ class PredictOptions:
     nms: float | None = None
     class_agnostic: bool | None = None
     classes: str | None = None
-    format: Literal["table", "json"] = "table"
+    tiles: int | None = None
+    overlap: float | None = None
+    stride: int = 1
+    format: Literal["table", "json", "coco", "yolo", "voc", "labelstudio"] = "table"
     json: bool = False
     batch_size: int = 8
     workers: int | None = None

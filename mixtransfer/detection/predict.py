@@ -2,38 +2,39 @@
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import cv2
-import numpy as np
 import torch
 from PIL import Image
 
 from mixtransfer.backbones.fuse import for_inference
+from mixtransfer.data.detection.coco import FOUND
 from mixtransfer.data.detection.square import Square
-from mixtransfer.data.images import IMAGE_SUFFIXES, find_images, load_image
+from mixtransfer.data.images import IMAGE_SUFFIXES, find_images
 from mixtransfer.data.loading import default_workers
-from mixtransfer.detection.drawing import draw_detections
+from mixtransfer.detection.drawn import Drawings
 from mixtransfer.detection.inference import to_detections
-from mixtransfer.detection.mapper import model_input, square_view
+from mixtransfer.detection.mapper import model_input
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import PredictOptions
-from mixtransfer.detection.scores import Detections, coco_results
-from mixtransfer.detection.spec import LARGEST_MOST
+from mixtransfer.detection.prelabels import PRELABELS, coco_instances
+from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.shots import VIDEO_SUFFIXES, Reader, batches
+from mixtransfer.detection.spec import LARGEST_MOST, DetectorSpec
 from mixtransfer.detection.thresholds import of_each
+from mixtransfer.detection.tiles import find, views_of
+from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.messages import remark
 from mixtransfer.ranges import AT_LEAST_1, SHARE, check_ranges
 
 Threshold = float | Sequence[float] | None  # of all classes, of each, or what validation chose
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class Detector(Protocol):
     category_ids: list[int]
     square: Square
     most: int  # detections of an image
+    spec: DetectorSpec
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """What is found in each image, in its own pixels; the ids count from 0.
+        """What is found in each image, or part of one, in its own pixels; the ids count from 0.
 
         Args:
             views: The squares of the images, uint8 (3, size, size).
@@ -106,11 +108,12 @@ class RunDetector:
         least = self.thresholds if threshold is None else threshold
         self.model.thresholds = torch.as_tensor(least, dtype=torch.float32).expand(len(trained.classes))
         self.most = self.model.detections_per_image
-        self.classes, self.category_ids, self.square = trained.classes, trained.category_ids, trained.spec.square
+        self.classes, self.category_ids = trained.classes, trained.category_ids
+        self.spec, self.square = trained.spec, trained.spec.square
 
     def __call__(self, image: Image.Image) -> Detections:
-        """What is found in one RGB image, in its pixels."""
-        return self.detect([square_view(image, self.square)], [image.size])[0]
+        """What is found in one RGB image, in its pixels, by tiles if the run was trained on them."""
+        return find(self, [views_of(image, self.square, self.spec.tiling)], batch_size=8)[0]
 
     @torch.inference_mode()
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -130,12 +133,19 @@ def check_threshold(threshold: Threshold) -> None:
 def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     """Detect in every image and video frame; with ``options.output`` also draw and write what is found.
 
-    Images are decoded while others are detected in, and every batch but the last is full.
+    Images are decoded while others are detected in, and every batch but the last is full. With tiles the parts of one
+    image go through the network ``options.batch_size`` at a time.
 
     Raises:
         UserError: A pattern matches nothing, or the output folder cannot be written.
     """
-    check_ranges(options, batch_size=AT_LEAST_1, max_detections=(1, LARGEST_MOST), nms=SHARE)
+    check_ranges(options, batch_size=AT_LEAST_1, stride=AT_LEAST_1, max_detections=(1, LARGEST_MOST), nms=SHARE)
+    tiling = as_tiling(options.tiles, options.overlap, detector.spec.tiling)
+    if tiling and options.tiles is None:
+        remark(f"By {tiling}, as in training (--tiles 0 is without).")
+    form = PRELABELS.get(options.format)
+    if form and not options.output:
+        raise UserError(f"--format {options.format} is a folder of images and labels: say where by --output FOLDER.")
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     if output:
@@ -143,30 +153,35 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
-    sources: list[dict] = []
+    model = Path(options.run).name
+    classes, category_ids = detector.classes, detector.category_ids
+    prelabels = form(output / options.format, classes, category_ids, model) if form and output else None
+    sources: list[dict[str, Any]] = []
     everything: list[Detections] = []
     workers = max(1, default_workers() if options.workers is None else options.workers)
-    with ThreadPoolExecutor(workers) as pool, _Drawings(output, detector.classes) as drawings:
-        for batch in _batches(_shots(paths, detector.square, pool, 2 * options.batch_size), options.batch_size):
-            usable = [
-                (shot.view, shot.image.size) for shot in batch if shot.image is not None and shot.view is not None
-            ]
-            views, sizes = [view for view, _ in usable], [size for _, size in usable]
-            answers = iter(detector.detect(views, sizes) if usable else [])
+    at_once = 1 if tiling else options.batch_size
+    reader = Reader(detector.square, tiling, options.stride)
+    with ThreadPoolExecutor(workers) as pool, Drawings(output, classes) as drawings:
+        for batch in batches(reader.shots(paths, pool, 2 * at_once), at_once):
+            answers = iter(find(detector, [shot.views for shot in batch if shot.views], options.batch_size))
             for shot in batch:
                 if shot.image is None:
                     yield Found(shot.path, None, None, shot.error)
                     continue
                 detections = replace(next(answers), image_id=len(everything) + 1)
                 drawings.add(shot, detections)
-                sources.append({"id": detections.image_id, "file_name": str(shot.path), "frame": shot.frame})
+                if prelabels:
+                    prelabels.add(shot, detections)
+                width, height = shot.image.size
+                known = {"file_name": str(shot.path), "width": width, "height": height, "frame": shot.frame}
+                sources.append({"id": detections.image_id, **known})
                 everything.append(detections)
                 yield Found(shot.path, shot.frame, detections)
     if output:
-        categories = [{"id": i, "name": n} for i, n in zip(detector.category_ids, detector.classes, strict=True)]
-        results = coco_results(everything, detector.category_ids)
-        text = json.dumps({"images": sources, "categories": categories, "annotations": results}, ensure_ascii=False)
-        write_atomic(output / "detections.json", text + "\n")
+        text = coco_instances(sources, everything, classes, category_ids, f"{FOUND} {model}")
+        write_atomic(output / "detections.json", text)
+    if prelabels:
+        prelabels.close()
 
 
 def print_found(found: Iterator[Found], detector: Detector, form: str, say: Callable[[str], None]) -> int:
@@ -195,104 +210,3 @@ def print_found(found: Iterator[Found], detector: Detector, form: str, say: Call
     if images:
         say(f"{images} images, {images / (time.perf_counter() - start):.1f} images/s.")
     return images
-
-
-@dataclass(frozen=True)
-class _Shot:
-    """An image or a video frame with what the network is shown of it, or why there is none."""
-
-    path: Path
-    frame: int | None = None
-    image: Image.Image | None = None
-    view: torch.Tensor | None = None
-    error: str | None = None
-    rate: float = 25.0  # frames a second of the video
-
-
-def _shots(paths: Sequence[Path], square: Square, pool: ThreadPoolExecutor, ahead: int) -> Iterator[_Shot]:
-    """All images and frames in order; up to ``ahead`` files are decoded before they are asked for."""
-    waiting: deque[Future[_Shot] | Iterator[_Shot]] = deque()
-    for path in [*paths, *[None] * ahead]:
-        if path is not None:
-            is_video = path.suffix.lower() in VIDEO_SUFFIXES
-            waiting.append(_frames(path, square) if is_video else pool.submit(_still, path, square))
-        if waiting and (path is None or len(waiting) > ahead):
-            first = waiting.popleft()
-            yield from [first.result()] if isinstance(first, Future) else first
-
-
-def _batches(shots: Iterator[_Shot], size: int) -> Iterator[list[_Shot]]:
-    """Runs of shots with ``size`` usable ones, the last perhaps with fewer."""
-    batch: list[_Shot] = []
-    for shot in shots:
-        batch.append(shot)
-        if sum(one.image is not None for one in batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _still(path: Path, square: Square) -> _Shot:
-    try:
-        image = load_image(path)
-    except ValueError as error:
-        return _Shot(path, error=str(error))
-    return _Shot(path, None, image, square_view(image, square))
-
-
-def _frames(path: Path, square: Square) -> Iterator[_Shot]:
-    video = cv2.VideoCapture(str(path))
-    try:
-        rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-        frame = 0
-        while True:
-            there, pixels = video.read()
-            if not there:
-                break
-            image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            yield _Shot(path, frame, image, square_view(image, square), rate=rate)
-            frame += 1
-        if frame == 0:
-            yield _Shot(path, error="is not a video that can be decoded")
-    finally:
-        video.release()
-
-
-class _Drawings(AbstractContextManager):
-    """Copies of images and videos with boxes drawn, in a folder; without one nothing is drawn."""
-
-    def __init__(self, folder: Path | None, classes: list[str]):
-        self.folder, self.classes = folder, classes
-        self.path: Path | None = None  # of the video that is being written
-        self.writer: cv2.VideoWriter | None = None
-
-    def add(self, shot: _Shot, detections: Detections) -> None:
-        if self.folder is None or shot.image is None:
-            return
-        drawn = draw_detections(shot.image, detections, self.classes)
-        if shot.path != self.path:
-            self.close()
-        if shot.frame is None:
-            drawn.save((self.folder / _free_name(self.folder, shot.path)).with_suffix(".jpg"), quality=92)
-            return
-        if self.writer is None:
-            target = (self.folder / _free_name(self.folder, shot.path)).with_suffix(".mp4")
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self.path, self.writer = shot.path, cv2.VideoWriter(str(target), codec, shot.rate, drawn.size)
-        self.writer.write(cv2.cvtColor(np.asarray(drawn), cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.release()
-        self.path = self.writer = None
-
-    def __exit__(self, *error) -> None:
-        self.close()
-
-
-def _free_name(folder: Path, path: Path) -> str:
-    """A name for the drawn copy that no other file of the folder has, whatever its suffix."""
-    taken = {file.stem for file in folder.iterdir()}
-    names = (path.stem if i == 1 else f"{path.stem}-{i}" for i in range(1, 1_000_000))
-    return next(name for name in names if name not in taken) + path.suffix

@@ -15,6 +15,7 @@ from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, to_dataset_dict
 from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.tile_records import cut
 from mixtransfer.detection.train import MACHINE_OPTIONS, check
 from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
@@ -38,6 +39,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     check(options)
     dataset = training_boxes(options, run)
     say(dataset.reading)
+    dataset = cut(options, dataset, say)
     augment = kept_pipeline(run.augment, options.augment) if run else options.augment
     mapper = TrainingMapper(as_detection_augment(augment, options.image_size, options.resize))
     drawn = []

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mixtransfer.data.detection import Resize
+from mixtransfer.detection.tiling import LARGEST_OVERLAP, LARGEST_TILE, SMALLEST_TILE, Tiling, as_tiling
 from mixtransfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class DetectorSpec:
         candidates_per_class: Anchors of each class that go through suppression; None: 300, or all, where more than 100
             detections are asked for: these are then found if they are there.
         max_detections: Detections of an image at most; COCO counts 100.
+        tiles, overlap: How images were cut in training, see ``as_tiling``.
         thresholds: The score from which a class is shown, by name; None: one for all.
     """
 
@@ -66,6 +68,8 @@ class DetectorSpec:
     class_agnostic: bool = False
     candidates_per_class: int | None = None
     max_detections: int = 100
+    tiles: int | None = None
+    overlap: float | None = None
     thresholds: dict[str, float] | None = None
 
     @property
@@ -73,6 +77,10 @@ class DetectorSpec:
         from mixtransfer.data.detection.square import Square
 
         return Square(self.image_size, self.resize)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        return as_tiling(self.tiles, self.overlap)
 
     @property
     def candidates(self) -> int:
@@ -164,6 +172,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_agnostic": lambda value: isinstance(value, bool),
     "candidates_per_class": _or_none(_whole(1, ALL)),
     "max_detections": _whole(1, LARGEST_MOST),
+    "tiles": _or_none(lambda value: value == 0 or _whole(SMALLEST_TILE, LARGEST_TILE)(value)),
+    "overlap": _or_none(_number(0, LARGEST_OVERLAP)),
     "thresholds": _or_none(_thresholds),
 }
 

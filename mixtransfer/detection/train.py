@@ -16,7 +16,7 @@ from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection.augment import POLICIES
-from mixtransfer.data.detection.dataset import DetectionDataset, statistics
+from mixtransfer.data.detection.dataset import DetectionDataset, Record, statistics
 from mixtransfer.data.division import counted
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.names import settled
@@ -40,6 +40,8 @@ from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
 from mixtransfer.detection.thresholds import choose, of_each
+from mixtransfer.detection.tile_records import cut
+from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
@@ -119,9 +121,10 @@ def _train(
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
     _check_recipe(options, dataset)
+    seen = cut(options, dataset, say)
     if run is None and options.anchors != "auto":
-        _check_anchors(options, dataset)
-    options = resolve(options, dataset)
+        _check_anchors(options, seen)
+    options = resolve(options, seen)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
     elif run is None:
@@ -139,8 +142,8 @@ def _train(
         detector_card(backbone, spec, dataset.classes, dataset.category_ids, start).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
-        loggers = train_on_devices(run, options, dataset, augment, hooks)
-        return None if options.machine_rank else _finish(run, options, dataset, loggers, say)
+        loggers = train_on_devices(run, options, seen, augment, hooks)
+        return None if options.machine_rank else _finish(run, options, dataset, seen.train, loggers, say)
 
 
 def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
@@ -201,6 +204,7 @@ def check(options: TrainOptions) -> None:
     Raises:
         UserError: An option has a value that cannot be.
     """
+    as_tiling(options.tiles, options.overlap)
     check_ranges(
         options,
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
@@ -240,21 +244,27 @@ def _check_recipe(options: TrainOptions, dataset: DetectionDataset) -> None:
         raise UserError("--warmup is of the usual schedule, and the recipe has its own: leave it out, or change that.")
 
 
-def _finish(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger], say: Say) -> Run:
-    """Choose the thresholds on the validation part, score the best weights on the test part, once, and write it all."""
+def _finish(
+    run: Run, options: TrainOptions, dataset: DetectionDataset, seen: list[Record], loggers: Sequence[Logger], say: Say
+) -> Run:
+    """Choose the thresholds on the validation part, score the best weights on the test part, once, and write it all.
+
+    Args:
+        seen: What was trained on.
+    """
     from mixtransfer.detection.report import write_report
 
     trained = open_detector(run.folder)
     model = trained.model.to(best_device())
     names = dataset.classes, dataset.category_ids
+    how = trained.spec.square, options.batch_size, options.workers
     validated, found = (
-        detect(model, records, trained.spec.square, options.batch_size, options.workers)
-        for records in (dataset.val, dataset.test)
+        detect(model, records, *how, tiling=trained.spec.tiling) for records in (dataset.val, dataset.test)
     )
     thresholds = choose(matched(dataset.val, validated, *names), dataset.classes, options.min_precision, say)
     keep_thresholds(run, thresholds)
     test = assess(dataset.test, found, *names, of_each(thresholds, dataset.classes))
-    coverage = anchor_coverage(model, dataset.train, trained.spec.square)
+    coverage = anchor_coverage(model, seen, trained.spec.square)
     write_report(run, options, dataset, test, run.read_history(), coverage)
     write_atomic(run.test_detections, json.dumps(coco_results(found, dataset.category_ids)))
     values = {name: value for name, value in test.scores.ap.items() if value is not None}

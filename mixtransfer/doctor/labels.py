@@ -184,7 +184,7 @@ def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list
 
     def suspects(records: list[Record]) -> list[Suspect]:
         records = with_labels_of(records, dataset, trained)
-        found = detect(model, records, trained.spec.square, BATCH_SIZE)
+        found = detect(model, records, trained.spec.square, BATCH_SIZE, tiling=trained.spec.tiling)
         result = []
         for i in suspicious_boxes(records, found, len(trained.classes)):
             kinds = count_mistakes([judge(records[i], above(found[i], LIKELY))])

@@ -9,11 +9,14 @@ import cv2
 import detecting  # noqa: F401  skips without detectron2
 import numpy as np
 import pytest
+from detect_tiny import tiny
 from PIL import Image
 
 from mixtransfer.arguments import parse
 from mixtransfer.cli import VERBS, _with_recipes, main
+from mixtransfer.detection.inference import detect
 from mixtransfer.detection.options import TrainOptions
+from mixtransfer.detection.tiling import Tiling
 from mixtransfer.prediction import load
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "detection").glob("*.py"))
@@ -116,11 +119,62 @@ def test_predict_draws_and_writes_coco_results(finished, images, tmp_path, capsy
     assert [row["path"] for row in rows] == [image["file_name"] for image in written["images"]]
     assert len(written["annotations"]) == sum(len(row["objects"]) for row in rows) > 0
     first = written["annotations"][0]
-    assert first.keys() >= {"image_id", "category_id", "bbox", "score"}
+    assert first.keys() >= {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "score"}
     assert first["category_id"] in {category["id"] for category in written["categories"]}
     drawn = sorted(path.name for path in output.glob("*.jpg"))
     assert len(drawn) == 6 and Image.open(output / drawn[0]).size == (320, 320)
-    assert int(cv2.VideoCapture(str(output / "film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT)) == 3
+    film = cv2.VideoCapture(str(output / "film.webm"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 3 and film.get(cv2.CAP_PROP_FPS) == 5
+    assert int(film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP80" and "film.webm, without the sound" in err
+    assert "is not supported" not in err
+
+
+def test_of_a_video_every_second_frame(finished, images, tmp_path, capsys):
+    words = ["detect", "predict", str(finished.folder), str(images / "film.mp4"), "--stride", "2", "--json"]
+    code, out, _ = answer(capsys, *words, "--output", str(tmp_path / "drawn"))
+    assert code == 0 and [json.loads(line)["frame"] for line in out.splitlines()] == [0, 2]
+    film = cv2.VideoCapture(str(tmp_path / "drawn" / "film.webm"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 2 and film.get(cv2.CAP_PROP_FPS) == pytest.approx(2.5)
+    assert [film.read()[1].mean() for _ in range(2)] == pytest.approx([50, 150], abs=5)
+    assert answer(capsys, *words[:-2], "0")[0] == 2
+
+
+def test_a_run_trained_on_tiles_goes_on_with_them(digits, tmp_path, capsys, monkeypatch):
+    from mixtransfer.detection import evaluate
+    from mixtransfer.detection.train import train
+
+    run = train(tiny(digits, tmp_path / "r", tiles=200, overlap=0.3, iterations=2, eval_every=2))
+    assert "Cut into tiles of 200 pixels that overlap by 30 %: " in capsys.readouterr().out
+    picture = digits / "test" / "000001.jpg"
+    found = load(run, threshold=0.001).predict(picture)
+    tested = [one["score"] for one in json.loads(run.test_detections.read_text()) if one["image_id"] == 1]
+    assert tested == pytest.approx(found.scores.tolist(), abs=1e-4)
+
+    words = ["detect", "predict", str(run.folder), str(picture), "--threshold", "0.001", "--json"]
+    code, out, err = answer(capsys, *words)
+    scores = [thing["score"] for thing in json.loads(out)["objects"]]
+    assert code == 0 and scores == pytest.approx(tested, abs=1e-4) and "as in training" in err
+    whole = [thing["score"] for thing in json.loads(answer(capsys, *words, "--tiles", "0")[1])["objects"]]
+    assert whole != pytest.approx(tested, abs=1e-3)
+
+    used = []
+    monkeypatch.setattr(
+        evaluate, "detect", lambda *args, tiling, **more: used.append(tiling) or detect(*args, tiling=tiling, **more)
+    )
+    words = ["detect", "evaluate", str(run.folder), "--workers", "0", "--json"]
+    code, out, err = answer(capsys, *words)
+    assert code == 0 and json.loads(out) == run.read_metrics()["test"] and "as in training" in err
+    answer(capsys, *words, "--tiles", "128")
+    answer(capsys, *words, "--tiles", "0")
+    assert used == [Tiling(200, 0.3), Tiling(128, 0.3), None]
+
+
+def test_tiles_that_are_too_small(digits, finished, capsys):
+    run, data = str(finished.folder), str(digits)
+    for words in (["predict", run, data], ["evaluate", run], ["train", data]):
+        code, _, err = answer(capsys, "detect", *words, "--tiles", "10")
+        says = "error: --tiles is 10; the side of a tile must be at least 64 pixels (0: no tiles).\n"
+        assert (code, err) == (2, says)
 
 
 def test_predict_without_a_usable_image(finished, images, capsys):

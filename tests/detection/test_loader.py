@@ -11,6 +11,8 @@ from mixtransfer.data.detection.augment import DetectionAugment
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.loader import EvaluationLoader, IterationBatches, TrainingLoader
+from mixtransfer.detection.mapper import square_view
+from mixtransfer.detection.tiling import Tiling
 
 
 def first(iterable, count):
@@ -104,3 +106,18 @@ def test_processes_share_the_evaluation(dataset):
     shares = [EvaluationLoader(dataset.val, Square(32), workers=0, rank=rank, world=2) for rank in range(2)]
     found = [e["image_id"] for loader in shares for batch in loader for e in batch]
     assert sorted(found) == [record.image_id for record in dataset.val]
+
+
+def test_with_tiles_a_batch_is_an_image_and_its_parts(dataset):
+    record = dataset.val[0]
+    tiling = Tiling(64, 0.0)
+    loader = EvaluationLoader(dataset.val, Square(32), 4, workers=0, tiling=tiling)
+    batches = list(loader)
+    assert [batch[0]["image_id"] for batch in batches] == [one.image_id for one in dataset.val]
+    windows = tiling.windows(record.width, record.height).tolist()
+    assert len(windows) > 2 and [view["window"] for view in batches[0]] == windows
+    whole = next(iter(EvaluationLoader(dataset.val, Square(32), 4, workers=0)))[0]
+    assert torch.equal(batches[0][0]["image"], whole["image"])
+    for view, (x1, y1, x2, y2) in zip(batches[0], windows, strict=True):
+        assert (view["width"], view["height"], view["image"].dtype) == (x2 - x1, y2 - y1, torch.uint8)
+        assert torch.equal(view["image"], square_view(record.image().crop((x1, y1, x2, y2)), Square(32)))

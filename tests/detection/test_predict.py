@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.options import PredictOptions
 from mixtransfer.detection.predict import predict
 from mixtransfer.detection.scores import Detections
+from mixtransfer.detection.spec import DetectorSpec
 
 
 class Brightness:
     """A detector whose score is the image's brightness."""
 
-    classes, category_ids, size = ["grey"], [1], 32
+    classes, category_ids, square, most, spec = ["grey"], [1], Square(32), 100, DetectorSpec()
 
     def __init__(self):
         self.batches = []

@@ -17,6 +17,7 @@ from mixtransfer.data.detection.outlines import is_box, is_number, outline_box
 from mixtransfer.data.lookup import shown
 from mixtransfer.errors import UserError
 
+FOUND = "Found by mixtransfer detect predict with"  # and the run: the description of what a detector wrote
 OUTLINE = "box of the outline"  # a key that marks annotations whose box is that of their outline
 
 
@@ -91,6 +92,7 @@ def read_coco(path: Path, faults: list[str] | None = None) -> CocoFile:
         UserError: It is no such file, or an entry of it is wrong; the message names the entry.
     """
     contents = _parsed(path)
+    _refuse_results(path, contents)
     notes: list[str] = []
     categories, roots, category_of = _categories(path, contents["categories"], notes)
     images, image_of = _images(path, contents["images"], notes)
@@ -172,7 +174,7 @@ def coco_json(records: Sequence[Record], classes: Sequence[str], category_ids: S
     }
 
 
-def _parsed(path: Path) -> dict[str, list[dict]]:
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         contents = json.loads(path.read_bytes(), object_hook=_without_outlines)
     except OSError as error:
@@ -189,6 +191,16 @@ def _parsed(path: Path) -> dict[str, list[dict]]:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise UserError(f"{path} is not COCO ground truth: it has no list of {key}.")
     return contents
+
+
+def _refuse_results(path: Path, contents: dict) -> None:
+    """Refuse the file that `detect predict` writes beside its drawn copies, which bear the names of the images."""
+    info = contents.get("info")
+    if path.name == "detections.json" and isinstance(info, dict) and str(info.get("description")).startswith(FOUND):
+        raise UserError(
+            f"{path} is what a detector found in images that lie elsewhere; those beside it are drawn on: use `detect "
+            "predict --format coco` for a folder to correct and to train on."
+        )
 
 
 def _without_outlines(entry: dict) -> dict:
