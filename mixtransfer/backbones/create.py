@@ -9,6 +9,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import _create_effnet
 from torch import nn
 
+from mixtransfer.backbones import mobilenetv3_reduced  # noqa: F401  registers it with timm
 from mixtransfer.backbones.architecture import Architecture, Block
 from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
 from mixtransfer.backbones.replace import depthwise_layers, replace_depthwise, use_mixconv

@@ -250,6 +250,11 @@ _ENTRIES = [
         _timm(5.48, 0.23, 75.784, "ra_in1k"), _table_2(5.4, 217, 75.2),
     ),
     BackboneSpec(
+        "mobilenetv3_large_100.reduced", "mobilenetv3", "mobilenetv3_large_100_reduced",
+        description="MobileNetV3-Large with half the channels behind stride 16: the body of torchvision's SSDLite, "
+        "which `detect train --weights coco` starts from; no ImageNet weights.",
+    ),
+    BackboneSpec(
         "mobilenetv3_small_100", "mobilenetv3", "mobilenetv3_small_100", "lamb_in1k",
         "MobileNetV3-Small with timm's weights; not in the paper.",
         _timm(2.54, 0.06, 67.636, "lamb_in1k"),

@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], whole: nn.
         state = {PREFIXES.sub("", key, count=1): tensor for key, tensor in state.items()}
     classifier = _classifier_keys(whole)
     state = {k: t for k, t in state.items() if k not in classifier or (k in wanted and wanted[k].shape == t.shape)}
-    if mismatch := _first_mismatch(state, wanted, classifier):
+    if mismatch := first_mismatch(state, wanted, classifier):
         raise UserError(f"{source} holds weights of another architecture than {name}: {mismatch}.")
     # timm's feature extractors write "stages_0.…" or "model.stages.0.…" where the network has "stages.0.…".
     names = {PREFIXES.sub("", key, count=1).replace(".", "_"): key for key in model.state_dict()}
@@ -170,7 +170,12 @@ def _classifier_keys(model: Any) -> set[str]:
     return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
 
-def _first_mismatch(state: Mapping, wanted: Mapping, optional: set[str]) -> str | None:
+def first_mismatch(state: Mapping, wanted: Mapping, optional: Set[str] = frozenset()) -> str | None:
+    """Where tensors by name differ from those that a network has, in words; None if they fit.
+
+    Args:
+        optional: Names that may be missing; that of a batch norm's step counter always may.
+    """
     for key, tensor in wanted.items():
         if key in state and state[key].shape != tensor.shape:
             return f"{key} has shape {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"

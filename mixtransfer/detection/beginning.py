@@ -9,28 +9,28 @@ from torch import nn
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.data.lookup import some
-from mixtransfer.detection.model import Card, build_detector, load_detector_weights
+from mixtransfer.detection.model import Card, build_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.ssdlite.model import SSDLite
+from mixtransfer.detection.starts import Start, find_start, load_start
 from mixtransfer.device import best_device
 from mixtransfer.messages import tell
-from mixtransfer.run import Run
 
 
 def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDLite:
     """A detector with the weights that training starts from; if it resumes a checkpoint, with any."""
-    from_run = (options.weights not in ("imagenet", "none")) and Run.is_run(options.weights)
-    weights = "none" if from_run or resumes else options.weights
+    start = None if resumes else find_start(options.weights)
+    weights = "none" if start or resumes else options.weights
     card, spec, _ = described
     model = build_detector(card.spec, weights, len(card.classes), spec)  # the file that --backbone named may be gone
     if best_device().type == "cpu":
         make_quicker(model)
     if options.batch_norm == "frozen":
         fold_batch_norm(model.backbone.body)
-    if from_run and not resumes:
-        known = load_detector_weights(model, options.weights, card.classes, spec.loss)
+    if start:
+        known = load_start(model, start, card.classes, spec.loss)
         if comm.is_main_process():
-            tell(_started(options.weights, known, card.classes))
+            tell(_started(start, known, card.classes, spec.loss))
     return model
 
 
@@ -41,13 +41,17 @@ def keep_statistics(body: nn.Module) -> None:
             module.eval()
 
 
-def _started(start: str, known: list[str], classes: list[str]) -> str:
-    """The sentence on what a run that training starts from knows of the classes."""
+def _started(start: Start, known: list[str], classes: list[str], loss: str) -> str:
+    """The sentence on what a detector that training starts from knows of the classes."""
     if len(known) == len(classes):
-        return f"Started from {start}, which knows all classes."
+        return f"Started from {start.name}, which knows all classes."
     new = [name for name in classes if name not in known]
-    words = f"{some(known, 10)} as there, {some(new, 10)} from scratch" if known else f"none is known: {some(new, 10)}"
-    return f"Started from {start}; classes by name: {words}."
+    if known:
+        words = f"{some(known, 10)} as there, {some(new, 10)} from scratch"
+        return f"Started from {start.name}; {len(known)} of {len(classes)} classes by name: {words}."
+    why = " (it has another loss)" if start.spec.loss != loss else ""
+    why = why or (" (it has no names)" if not any(start.classes) else "")
+    return f"Started from {start.name}; classes by name: none is known{why}: {some(new, 10)}."
 
 
 def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimizer:

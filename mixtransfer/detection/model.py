@@ -1,13 +1,9 @@
 """Building a detector from its description, and opening a trained one from its Run; nothing pickled is read."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import safetensors.torch
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING, Any
 
 from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.data.lookup import some
@@ -19,7 +15,6 @@ from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 
 if TYPE_CHECKING:
-    from mixtransfer.detection.ssdlite.head import SSDLiteHead
     from mixtransfer.detection.ssdlite.model import SSDLite
 
 
@@ -150,48 +145,3 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     model = build_detector(card.spec, "none", len(card.classes), spec)
     run.load_weights(model)
     return TrainedDetector(model.eval(), spec, card.classes, category_ids)
-
-
-def load_detector_weights(model: "SSDLite", folder: str, classes: Sequence[str], loss: str) -> list[str]:
-    """Start from another run's detector: all of it but the class logits, and of these the rows of the classes that it
-    knows by name. Logits of another loss mean something else, and are none of them taken.
-
-    Args:
-        model: The detector, of ``classes``.
-        folder: The other run.
-        classes: Names in label order.
-        loss: Its name, see ``DetectorSpec``.
-
-    Returns:
-        The names of the classes that are known.
-
-    Raises:
-        UserError: The run's network is another one.
-    """
-    run = Run.open(folder)
-    card, other_spec, _ = read_detector_card(run.model)
-    try:
-        state = safetensors.torch.load_file(run.weights)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{run.weights} is missing or damaged.") from error
-    fits = other_spec.loss == loss
-    known = {name: card.classes.index(name) for name in classes if card.classes.count(name) == 1} if fits else {}
-    background = cast("SSDLiteHead", model.head).num_logits - len(classes)  # 1, or 0 for focal loss
-    mine = [i for i, name in enumerate(classes) if name in known]
-    theirs = [known[classes[i]] for i in mine]
-    if background:
-        mine, theirs = [*mine, len(classes)], [*theirs, len(card.classes)]
-    own = model.state_dict()
-    for name, value in own.items():
-        if re.fullmatch(r"head\.classes\.\d+\.1\.(weight|bias)", name):  # rows of anchors, and of logits within
-            rows = value.unflatten(0, (-1, len(classes) + background)).clone()
-            other = state.get(name, value[:0])
-            if fits and len(other) == len(rows) * (len(card.classes) + background):
-                rows[:, mine] = other.unflatten(0, (len(rows), -1))[:, theirs].to(rows)
-            elif fits:
-                raise UserError(f"{run.folder} holds a detector with other anchors: give the same ones.")
-            state[name] = rows.flatten(0, 1)
-        elif name not in state or state[name].shape != value.shape:
-            raise UserError(f"{run.folder} holds a detector with another backbone or tap: give the same ones.")
-    model.load_state_dict({name: state[name] for name in own})
-    return list(known)

@@ -22,9 +22,9 @@ class TrainOptions:
         data: A folder of images with boxes as COCO, Roboflow, YOLO, Pascal VOC, Darknet, labelImg, Label Studio or
             Hugging Face (imagefolder) have them, a file that describes one, or coco.
         layout: Of the data, where it could be read in two ways.
-        backbone: A name of `mixtransfer models` or timm, or a backbone file.
-        weights: Start: imagenet (published), none, a file of the backbone's, or a run, which keeps what it knows of
-            classes of the same name.
+        backbone: A name of `mixtransfer models` or timm, or a backbone file; auto: of the start, or mixnet_s.
+        weights: Start: imagenet, none, a file of the backbone's, or a detector, whose classes go by name: a run,
+            coco (torchvision's SSDLite), or a file of it.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
@@ -70,7 +70,7 @@ class TrainOptions:
 
     data: str | None = None
     layout: LayoutName = "auto"
-    backbone: str = "mixnet_s"
+    backbone: str = "auto"
     weights: str = "imagenet"
     output: str | None = None
     resume: str | None = None

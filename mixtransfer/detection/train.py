@@ -35,10 +35,11 @@ from mixtransfer.detection.coverage import (
 )
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import train_on_devices
-from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector, read_detector_card
+from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector
 from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
 from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.starts import Start, find_start, with_start
 from mixtransfer.detection.thresholds import choose, of_each
 from mixtransfer.detection.tile_records import cut
 from mixtransfer.detection.tiling import as_tiling
@@ -118,13 +119,16 @@ def _train(
     if not run and options.augment not in (*POLICIES, OBJECT):
         read_pipeline(Path(options.augment))  # before there is a folder
     options = replace(options, data=settled(str(options.data), ("coco",)))
+    start = find_start(options.weights) if run is None or not run.checkpoint.exists() else None
+    if run is None:
+        options = with_start(options, start)
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
     _check_recipe(options, dataset)
     seen = cut(options, dataset, say)
     if run is None and options.anchors != "auto":
         _check_anchors(options, seen)
-    options = resolve(options, seen)
+    options = resolve(options, seen, start, say)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
     elif run is None:
@@ -136,26 +140,25 @@ def _train(
         dataset.split().write(run.split)
     if not options.machine_rank and not run.model.exists():
         backbone = backbone_spec(options.backbone)
-        start = describe_start(backbone, options.weights)
-        tell_license(start, say)
+        described = start.describe() if start else describe_start(backbone, options.weights)
+        tell_license(described, say)
         spec = DetectorSpec.of_options(options)
-        detector_card(backbone, spec, dataset.classes, dataset.category_ids, start).write(run.model)
+        detector_card(backbone, spec, dataset.classes, dataset.category_ids, described).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
         loggers = train_on_devices(run, options, seen, augment, hooks)
         return None if options.machine_rank else _finish(run, options, dataset, seen.train, loggers, say)
 
 
-def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
-    """Fill in every option left to us."""
-    options = _inherited(options)
+def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> TrainOptions:
+    """Fill in every option left to us, but for what ``with_start`` does."""
     passes = 60 * len(dataset.train) / options.batch_size
     iterations = options.iterations or int(np.clip(round(passes, -2), 500, 20_000))
     lr, decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     return replace(
         options,
         iterations=iterations,
-        anchors=_anchors(options, dataset),
+        anchors=_anchors(options, dataset, start, say),
         lr=lr * min(1, options.batch_size / 16) if options.lr is None else options.lr,
         weight_decay=decay if options.weight_decay is None else options.weight_decay,
         warmup=options.warmup if "schedule" in (options.recipe or {}) else min(options.warmup, iterations // 5),
@@ -163,19 +166,21 @@ def resolve(options: TrainOptions, dataset: DetectionDataset) -> TrainOptions:
     )
 
 
-def _anchors(options: TrainOptions, dataset: DetectionDataset) -> str:
-    """The scales of the anchors: as asked for, those of a run that training starts from, or what fits the boxes."""
+def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> str:
+    """The scales of the anchors: as asked for, those of a detector to start from, or what fits the boxes."""
     if options.anchors != "auto":
         return options.anchors
-    if Run.is_run(options.weights):
-        low, high = read_detector_card(Run(Path(options.weights)).model)[1].anchors
-    else:
-        low, high = USUAL_SCALES
-        spec = DetectorSpec.of_options(replace(options, anchors=f"{low},{high}"))
-        boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
-        labels = np.concatenate([record.targets[1] for record in dataset.train])
-        low, high = fitting_scales(boxes, labels, spec)
-    return f"{low:g},{high:g}"
+    spec = DetectorSpec.of_options(replace(options, anchors="{},{}".format(*USUAL_SCALES)))
+    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
+    labels = np.concatenate([record.targets[1] for record in dataset.train])
+    fitting = fitting_scales(boxes, labels, spec)
+    words = "{:g},{:g}".format(*fitting)
+    if start is None:
+        return words
+    its = "{:g},{:g}".format(*start.spec.anchors)
+    if fitting[0] < start.spec.anchors[0]:
+        say(f"Anchors as in {start.name} ({its}); finer ones would fit more of the boxes: --anchors {words}.")
+    return its
 
 
 def _check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
@@ -186,16 +191,6 @@ def _check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
             f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "
             "boxes."
         )
-
-
-def _inherited(options: TrainOptions) -> TrainOptions:
-    """With what a run that training starts from has of its own, which its weights are of no use without."""
-    if not Run.is_run(options.weights):
-        return options
-    spec, usual = read_detector_card(Run(Path(options.weights)).model)[1], DetectorSpec()
-    names = ("aspect_ratios", "box_weights", "pixel_mean", "pixel_std", "norm_eps")
-    own = {name: spec.to_dict()[name] for name in names if getattr(spec, name) != getattr(usual, name)}
-    return replace(options, recipe={**own, **(options.recipe or {})}) if own else options
 
 
 def check(options: TrainOptions) -> None:

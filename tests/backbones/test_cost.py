@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from mixtransfer.backbones import MixConv2d, backbone_spec, count_macs, count_parameters, create_backbone
@@ -28,6 +29,15 @@ def networks():
 
 def test_the_cost_of_the_registry(networks):
     assert {name: (count_parameters(m), count_macs(m)) for name, m in networks.items()} == COSTS
+
+
+def test_the_reduced_tail_is_torchvisions():
+    with torch.device("meta"):
+        ours = create_backbone("mobilenetv3_large_100.reduced", weights="none")
+        theirs = torchvision.models.mobilenet_v3_large(weights=None, reduced_tail=True)
+    assert (count_parameters(ours), count_macs(ours)) == (2_569_352, 182_302_720)
+    assert (count_parameters(theirs), count_macs(theirs)) == (2_569_352, 182_302_720)
+    assert {norm.eps for norm in ours.modules() if isinstance(norm, nn.BatchNorm2d)} == {1e-3}
 
 
 @pytest.mark.parametrize("name", ["mixnet_s", "mixnet_m", "mixnet_l"])

@@ -21,6 +21,7 @@ NETWORKS = {
     "mobilenetv2_100": (576, 320),
     "mobilenetv2_100.mixconv357": (576, 320),
     "mobilenetv3_large_100": (672, 960),
+    "mobilenetv3_large_100.reduced": (672, 480),
     "mobilenetv3_small_100": (288, 576),
     "efficientnet_b0": (672, 320),
     "efficientnet_lite0": (672, 320),
