@@ -1,10 +1,13 @@
 """Scores of a classifier, with 95 % intervals where there is one that holds."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import softmax
+from scipy.stats import binned_statistic, binomtest
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from mixtransfer.classification.intervals import class_mean_intervals
 
@@ -61,20 +64,18 @@ class Predictions:
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, labels: np.ndarray) -> "Predictions":
-        logits = logits.astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return cls(exponentials / exponentials.sum(axis=1, keepdims=True), labels)
+        return cls(softmax(logits.astype(np.float64), axis=1), labels)
 
     def at_temperature(self, temperature: float) -> "Predictions":
         """With logits divided by ``temperature``."""
         logits = np.log(np.maximum(self.probabilities, 1e-12))
         return Predictions.from_logits(logits / temperature, self.labels)
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         return self.probabilities.argmax(axis=1)
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
         return self.probabilities.max(axis=1)
 
@@ -82,10 +83,10 @@ class Predictions:
     def classes(self) -> int:
         return self.probabilities.shape[1]
 
-    @property
+    @cached_property
     def confusion(self) -> np.ndarray:
         """Counts of (true, predicted) classes, shape (classes, classes)."""
-        return confusion_matrix(self.labels, self.predicted, self.classes)
+        return confusion_matrix(self.labels, self.predicted, labels=np.arange(self.classes))
 
     def in_top(self, k: int) -> np.ndarray:
         """Whether the true class is among the k most probable, shape (n,)."""
@@ -111,11 +112,6 @@ def mean_log_loss(predictions: Predictions) -> Estimate:
     return Estimate(float(losses.mean()), float(losses.mean()) - half, float(losses.mean()) + half)
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts of (true, predicted) pairs, shape (classes, classes)."""
-    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-
-
 def selected_on(estimate: "Estimate | PointEstimate") -> dict[str, Any]:
     """For ``metrics.json``: a score on images that chose something, which has no interval."""
     return {"value": estimate.value, "low": None, "high": None, "selected_on": True}
@@ -133,26 +129,11 @@ def proportion(hits: np.ndarray) -> Estimate:
     return Estimate(float(hits.mean()), float(interval.low), float(interval.high))
 
 
-def mean_class_accuracy(confusion: np.ndarray) -> float:
-    """Mean over the classes that occur of the share of their images that were recognized."""
-    counts = confusion.sum(axis=1)
-    present = counts > 0
-    return float((np.diag(confusion)[present] / counts[present]).mean())
-
-
-def macro_f1(confusion: np.ndarray) -> float:
-    """Mean F1 over the classes that occur among labels or predictions."""
-    total = confusion.sum(axis=0) + confusion.sum(axis=1)
-    present = total > 0
-    return float((2 * np.diag(confusion)[present] / total[present]).mean())
-
-
 def calibration_bins(confidence: np.ndarray, hits: np.ndarray) -> list[tuple[float, float, int]]:
     """Mean confidence, accuracy and count of every non-empty bin of equal width."""
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
-    sums = np.bincount(bins, confidence, CALIBRATION_BINS), np.bincount(bins, hits, CALIBRATION_BINS)
-    return [(float(c / n), float(h / n), int(n)) for c, h, n in zip(*sums, counts, strict=True) if n]
+    given = [confidence, hits, np.ones_like(confidence)]
+    sums = binned_statistic(confidence, given, "sum", CALIBRATION_BINS, (0, 1)).statistic
+    return [(float(c / n), float(h / n), int(n)) for c, h, n in sums.T if n]
 
 
 def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
@@ -173,8 +154,10 @@ def score(predictions: Predictions) -> dict[str, Estimate | PointEstimate]:
     if predictions.classes > 5:
         scores["top5"] = proportion(predictions.in_top(5))
     accuracy, f1 = class_mean_intervals(confusion)
-    scores["mean_class_accuracy"] = Estimate(mean_class_accuracy(confusion), *accuracy)
-    value = macro_f1(confusion)
+    labels, predicted = predictions.labels, predictions.predicted
+    recall = float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
+    scores["mean_class_accuracy"] = Estimate(recall, *accuracy)
+    value = float(f1_score(labels, predicted, average="macro"))  # of the classes that are labels or predicted
     scores["macro_f1"] = (
         Estimate(value, *f1) if f1 else PointEstimate(value, "No interval: fewer than 2 images of most classes.")
     )

@@ -106,7 +106,7 @@ def write_report(
     )
     page.table(["boxes", "covered"], [[size, _share(share)] for size, share in coverage.items()])
 
-    add_circumstances(page, options, _facts(history), dataset.skipped, ["detectron2", "pycocotools"])
+    add_circumstances(page, options, _facts(history), dataset.skipped, ["detectron2", "faster-coco-eval"])
     page.write(run.report)
 
 

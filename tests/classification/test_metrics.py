@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.special import softmax
 from scipy.stats import norm
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss, top_k_accuracy_score
-from torchmetrics.functional.classification import multiclass_calibration_error
+from sklearn.metrics import log_loss, top_k_accuracy_score
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from mixtransfer.classification import metrics
 from mixtransfer.classification.intervals import class_mean_intervals
@@ -25,10 +25,12 @@ def test_scores_agree_with_scikit_learn_and_torchmetrics(predictions):
     labels, predicted = predictions.labels, predictions.predicted
     scores = metrics.score(predictions)
     assert scores["top1"].value == pytest.approx((labels == predicted).mean())
-    assert scores["mean_class_accuracy"].value == pytest.approx(balanced_accuracy_score(labels, predicted))
-    assert scores["macro_f1"].value == pytest.approx(f1_score(labels, predicted, average="macro"))
+    counts = multiclass_confusion_matrix(*map(torch.from_numpy, (predicted, labels)), predictions.classes).numpy()
+    right, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    assert scores["mean_class_accuracy"].value == pytest.approx(np.mean(right / true), rel=1e-12)
+    assert scores["macro_f1"].value == pytest.approx(np.mean(2 * right / (true + said)), rel=1e-12)
+    np.testing.assert_array_equal(predictions.confusion, counts)
     assert metrics.log_loss(predictions) == pytest.approx(log_loss(labels, predictions.probabilities))
-    np.testing.assert_array_equal(predictions.confusion, confusion_matrix(labels, predicted))
     expected = multiclass_calibration_error(
         torch.from_numpy(predictions.probabilities), torch.from_numpy(labels), predictions.classes, n_bins=15
     )
@@ -123,10 +125,15 @@ def test_bins_of_calibration():
     assert bins == [(0.0, 1.0, 1), (0.5, 0.5, 2), (0.975, 1.0, 2)]
 
 
-def test_a_class_that_is_nowhere_does_not_count():
-    confusion = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
-    assert metrics.mean_class_accuracy(confusion) == pytest.approx((0.75 + 1) / 2)
-    assert metrics.macro_f1(confusion) == pytest.approx((6 / 7 + 8 / 9) / 2)
+def test_a_class_that_is_nowhere_does_not_count_and_one_that_is_only_predicted_has_an_f1_of_0(recwarn):
+    labels, predicted = np.repeat([0, 0, 1], [3, 1, 4]), np.repeat([0, 1, 1], [3, 1, 4])
+    scores = metrics.score(metrics.Predictions(np.eye(3)[predicted], labels))
+    assert scores["mean_class_accuracy"].value == pytest.approx((0.75 + 1) / 2)
+    assert scores["macro_f1"].value == pytest.approx((6 / 7 + 8 / 9) / 2)
+    scores = metrics.score(metrics.Predictions(np.eye(3)[np.where(predicted == 1, 2, 0)], labels))
+    assert scores["mean_class_accuracy"].value == pytest.approx(0.75 / 2)
+    assert scores["macro_f1"].value == pytest.approx((6 / 7) / 3)
+    assert not recwarn.list
 
 
 def test_scores_in_words_and_in_metrics_json():

@@ -1,4 +1,4 @@
-"""Average precision: pycocotools on files written out, and cases computed by hand."""
+"""Average precision: pycocotools' own, and cases computed by hand."""
 
 import contextlib
 import io
@@ -17,20 +17,50 @@ from mixtransfer.data.detection.coco import coco_json  # noqa: E402
 from mixtransfer.detection.scores import coco_results, coco_scores  # noqa: E402
 
 
-def test_scores_are_pycocotools_own(random_case, tmp_path):
-    records, detections = random_case
+def made_up(seed: int, most: int):
+    """Objects of all sizes; crowds; images without boxes, or without detections; ties; a class without boxes."""
+    generator = np.random.default_rng(seed)
+    records, detections = [], []
+    for i in range(1, 21):
+        n = int(generator.integers(0, most + 1)) if i > 2 else 0
+        corner = generator.uniform(0, 200, (n, 2))
+        boxes = np.concatenate([corner, corner + np.exp(generator.uniform(1.5, 5, (n, 2)))], axis=1)
+        labels = generator.integers(0, 2, n)
+        records.append(record(i, boxes, labels, generator.random(n) < 0.2))
+        if i % 5:
+            noisy = boxes + generator.normal(0, 0.06, boxes.shape) * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            alarms = np.array([5, 5, 60, 60]) + generator.uniform(0, 200, (max(1, most // 4), 1))
+            scores = np.sort(generator.random(n + len(alarms)).round(2))[::-1]
+            named = np.where(generator.random(n) < 0.9, labels, 1 - labels)
+            others = generator.integers(0, 3, len(alarms))
+            detections.append(found(i, np.concatenate([noisy, alarms]), scores, [*named, *others]))
+    return records, detections
+
+
+@pytest.mark.parametrize(("seed", "most"), [(0, 4), (1, 4), (2, 12), (3, 40), (4, 90)])
+def test_scores_are_pycocotools_own(seed, most, tmp_path):
+    """Also of images with more than 100 detections, if it is told to look at all of them."""
+    records, detections = made_up(seed, most)
     (tmp_path / "truth.json").write_text(json.dumps(coco_json(records, CLASSES, IDS)))
     (tmp_path / "found.json").write_text(json.dumps(coco_results(detections, IDS)))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tmp_path / "truth.json"))
         evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "bbox")
-        evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
+        evaluation.params.maxDets = [1, 10, max(100, *(len(one.boxes) for one in detections))]
+        evaluation.evaluate(), evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., -1]  # (IoU thresholds, recalls, classes, areas); -1: nothing to find
     scores = coco_scores(records, detections, CLASSES, IDS)
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", None, None, "AR")
-    for name, value in ((name, value) for name, value in zip(names, evaluation.stats, strict=False) if name):
-        assert scores.ap[name] == (None if value < 0 else pytest.approx(100 * value))
-    known = [value for value in scores.per_class.values() if value is not None]
-    assert scores.per_class["emu"] is None and np.mean(known) == pytest.approx(scores.ap["AP"])
+    every = precision[:, :, :, 0]
+    expected = {"AP": every, "AP50": every[0], "AP75": every[5], "AR": evaluation.eval["recall"][:, :, 0, -1]}
+    expected |= {name: precision[..., i] for i, name in enumerate(("APs", "APm", "APl"), 1)}
+    assert scores.ap.keys() == expected.keys()
+    for name, part in expected.items():
+        known = part[part >= 0]
+        assert scores.ap[name] == (pytest.approx(100 * known.mean(), abs=1e-9) if known.size else None)
+    for i, name in enumerate(CLASSES[:2]):
+        assert scores.per_class[name] == pytest.approx(100 * every[:, :, i].mean(), abs=1e-9)
+    assert scores.per_class["emu"] is None
+    np.testing.assert_allclose(scores.precision, np.where(every < 0, np.nan, every), atol=1e-12)
 
 
 def test_average_precision_by_hand():
