@@ -1,15 +1,14 @@
 """Command-line arguments of an option class: names, types and defaults from its fields, help from its docstring."""
 
 import difflib
-import re
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser
+from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
 from mixtransfer.errors import UserError
 from mixtransfer.help import HelpFormatter, metavar, usage, with_choices
@@ -21,7 +20,12 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound="DataclassInstance")
 
 
-def parse(name: str, cls: type[Options], positionals: dict[str, str | None], argv: Sequence[str]) -> Options:
+Positionals = Mapping[str, str | None]  # argparse's number of values of each
+SWITCHES = (bool, bool | None)
+YES_OR_NO = ("yes", "no", "true", "false")
+
+
+def parse(name: str, cls: type[Options], positionals: Positionals, argv: Sequence[str]) -> Options:
     """Parse the arguments of the command ``name`` to an instance of its option class.
 
     Every option can also stand in a YAML file given by ``--config``; what is on the command line wins.
@@ -29,18 +33,19 @@ def parse(name: str, cls: type[Options], positionals: dict[str, str | None], arg
     Raises:
         UserError: An argument or a key of a file is unknown, or a value is of the wrong kind.
     """
-    parser = _parser(name, cls, positionals)
-    for option, value in zip(argv, argv[1:], strict=False):
-        if option == "--config":
-            _check_yaml(value)
+    argv = prepared(cls, argv)
     try:
-        values = parser.parse_args([_with_dashes(word) for word in argv]).as_dict()
+        values = option_parser(name, cls, positionals).parse_args(argv)
     except ArgumentError as error:
-        raise UserError(_sentence(str(error), cls)) from error
-    for key, count in positionals.items():
-        if count in ("?", "*") and (given := values.pop(f"{key}_given")):
-            values[key] = given
-    return cls(**{field.name: values[field.name] for field in fields(cls)})
+        raise UserError(mistake(cls, positionals, argv, error)) from error
+    return from_values(cls, positionals, values)
+
+
+def from_values(cls: type[Options], positionals: Positionals, found: Namespace) -> Options:
+    """The options of what ``option_parser`` found."""
+    values = found.as_dict()
+    given = {key: value for key in positionals if (value := values.get(f"{key}_given"))}
+    return cls(**{field.name: {**values, **given}[field.name] for field in fields(cls)})
 
 
 def checked(cls: type[Options], values: dict[str, Any]) -> Options:
@@ -49,11 +54,11 @@ def checked(cls: type[Options], values: dict[str, Any]) -> Options:
     Raises:
         UserError: A value is of the wrong kind, or one that is needed is missing.
     """
-    parser = _parser("", cls, {})
+    parser = option_parser("", cls, {})
     try:
         found = parser.parse_object(values).as_dict()
     except ArgumentError as error:
-        raise UserError(_sentence(str(error), cls)) from error
+        raise UserError(next(_mistakes_in_file(parser, cls, values), str(error))) from error
     for field in fields(cls):
         if field.default is MISSING and field.default_factory is MISSING and found[field.name] is None:
             raise UserError(f"{field.name} is missing.")
@@ -62,7 +67,8 @@ def checked(cls: type[Options], values: dict[str, Any]) -> Options:
     return cls(**{field.name: found[field.name] for field in fields(cls)})
 
 
-def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, str | None]) -> ArgumentParser:
+def option_parser(name: str, cls: "type[DataclassInstance]", positionals: Positionals) -> ArgumentParser:
+    """The parser of a command's options."""
     described = docstring_parser.parse(cls.__doc__)
     helps = {entry.arg_name: " ".join((entry.description or "").split()) for entry in described.params}
     hints = get_type_hints(cls)
@@ -72,11 +78,13 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
         formatter_class=HelpFormatter,
         description=f"{described.short_description} {described.long_description or ''}".strip(),
         exit_on_error=False,
+        allow_abbrev=False,
+        print_config="--print-config",
     )
     parser.add_argument("--config", action="config", metavar="FILE", help="A YAML file with any of these options.")
     for key, count in positionals.items():
         if count in ("?", "*"):
-            # Positionals shadow a file's keys, so these have a name of their own; see `parse`.
+            # Positionals shadow a file's keys, so these have a name of their own; see `from_values`.
             many = {"type": str} if count == "*" else {"type": str | None}
             parser.add_argument(f"{key}_given", nargs=count, metavar=key.upper(), help=helps[key], **many)
             parser.add_argument(f"--{key}", type=hints[key], default=[] if count == "*" else None, help=SUPPRESS)
@@ -89,8 +97,9 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
             continue
         option = "--" + field.name.replace("_", "-")
         default = None if field.default is MISSING else field.default
-        if hints[field.name] in (bool, bool | None):
-            parser.add_argument(option, action=ActionYesNo, nargs="?", default=default, help=helps[field.name])
+        if hints[field.name] in SWITCHES:
+            switch = ActionYesNo(no_prefix="no-")
+            parser.add_argument(option, action=switch, nargs="?", default=default, help=helps[field.name])
         else:
             kind = hints[field.name]
             shown, text = metavar(field.name, kind), helps[field.name]
@@ -102,52 +111,114 @@ def _parser(name: str, cls: "type[DataclassInstance]", positionals: dict[str, st
     return parser
 
 
-def _check_yaml(value: str) -> None:
-    """Have a file that is not plain YAML be one sentence."""
+def prepared(cls: "type[DataclassInstance]", argv: Sequence[str]) -> list[str]:
+    """Arguments as argparse understands them all: --batch-size for --batch_size, and what is given by position first.
+
+    Raises:
+        UserError: A configuration among them cannot be read; jsonargparse would follow references without end.
+    """
+    pieces = list(_pieces(cls, argv))
+    for option, *value in pieces:
+        if option == "--config" and value:
+            _read_yaml(value[0])
+    if ["--"] in pieces:
+        return list(argv)
+    return ["=".join(piece) for piece in sorted(pieces, key=lambda piece: piece[0].startswith("-"))]
+
+
+def _pieces(cls: "type[DataclassInstance]", argv: Sequence[str]) -> Iterator[list[str]]:
+    """Each option with its value, if it has one, and each argument by itself."""
+    hints = get_type_hints(cls)
+    switches = {f"--{name.replace('_', '-')}" for name, kind in hints.items() if kind in SWITCHES}
+    switches |= {f"--no-{switch[2:]}" for switch in switches} | {"--help", "--print-config"}
+    words = list(argv)
+    while words:
+        option, equals, value = words.pop(0).partition("=")
+        if not option.startswith("--") or option == "--":
+            yield [option + equals + value]
+            continue
+        option = option.replace("_", "-")
+        if equals:
+            yield [option, value]
+        elif words and (words[0].lower() in YES_OR_NO if option in switches else not words[0].startswith("--")):
+            yield [option, words.pop(0)]
+        else:
+            yield [option]
+
+
+def mistake(cls: "type[DataclassInstance]", positionals: Positionals, argv: Sequence[str], error: Exception) -> str:
+    """What is wrong with arguments that could not be parsed, in one sentence.
+
+    jsonargparse's error is a text, without the option and the value by themselves; so what was given is tried piece by
+    piece.
+    """
+    text = " ".join(str(error).split())
+    return next(_mistakes(cls, positionals, argv), f"{text[:1].upper()}{text[1:].rstrip('.')}.")
+
+
+def _mistakes(cls: "type[DataclassInstance]", positionals: Positionals, argv: Sequence[str]) -> Iterator[str]:
+    parser = option_parser("", cls, {})
+    kinds = {f"--{name.replace('_', '-')}": kind for name, kind in get_type_hints(cls).items()}
+    kinds |= {f"--no-{option[2:]}": kind for option, kind in kinds.items() if kind in SWITCHES}
+    placed = []
+    for option, *value in _pieces(cls, argv):
+        if option == "--":
+            return
+        if not option.startswith("-"):
+            placed.append(option)
+        elif option == "--config" and value:
+            yield from _mistakes_in_file(parser, cls, _read_yaml(value[0]))
+        elif option.split(".")[0] not in {*kinds, "--config", "--print-config"}:
+            yield f"There is no option {option}{_near(option, list(kinds))}"
+        elif not _takes(parser.parse_args, ["=".join([option, *value])]):
+            kind = _in_words(kinds.get(option, str))
+            yield f"{option} takes {kind}{f', not {value[0]!r}' if value else ''}."
+    needed = [key for key, count in positionals.items() if count in (None, "+")]
+    if len(placed) < len(needed):
+        yield f"{needed[len(placed)]} is missing; see --help."
+    if len(placed) > len(positionals) and not {"*", "+"} & {*positionals.values()}:
+        yield f"The argument {placed[len(positionals)]!r} is one too many."
+
+
+def _mistakes_in_file(parser: ArgumentParser, cls: "type[DataclassInstance]", values: dict[str, Any]) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        if key not in hints:
+            yield f"The configuration has the key {key!r}, which is no option{_near(key, list(hints))}"
+        elif not _takes(parser.parse_object, {key: value}):
+            yield f"--{key.replace('_', '-')} takes {_in_words(hints[key])}, not {str(value)!r}."
+
+
+def _takes(parse: Callable[[Any], Any], given: Any) -> bool:
     try:
-        if "\n" not in value and Path(value).is_file():  # a recipe comes as YAML itself
-            load_plain_yaml(Path(value).read_text(encoding="utf-8"))
+        parse(given)
+    except ArgumentError:
+        return False
+    return True
+
+
+def _read_yaml(value: str) -> dict[str, Any]:
+    """What a configuration says, which is a file or the text of one.
+
+    Raises:
+        UserError: It is no plain YAML of keys and values.
+    """
+    try:
+        is_file = "\n" not in value and Path(value).is_file()
+        found = load_plain_yaml(Path(value).read_text(encoding="utf-8") if is_file else value)
     except (OSError, ValueError) as error:
         raise UserError(f"The configuration file {value} is not valid YAML: {error}.") from error
+    if not isinstance(found, dict):
+        lacks = (
+            f"The configuration file {value} has no keys." if is_file else f"There is no configuration file {value}."
+        )
+        raise UserError(lacks)
+    return found
 
 
-def _with_dashes(word: str) -> str:
-    """Accept --batch_size for --batch-size."""
-    if not word.startswith("--") or word.startswith("--no_") or word.startswith("--print_"):
-        return word
-    option, equals, value = word.partition("=")
-    return option.replace("_", "-").replace("--no-", "--no_").replace("--print-", "--print_") + equals + value
-
-
-def _sentence(message: str, cls: "type[DataclassInstance]") -> str:
-    """One sentence of what jsonargparse says over several lines."""
-    names = [field.name for field in fields(cls)]
-    flat = " ".join(message.split())
-    if found := re.match(r"unrecognized arguments: (.*)", flat, re.IGNORECASE):
-        word = found[1].split()[0]
-        if not word.startswith("-"):
-            return f"The argument {word!r} is one too many."
-        option = word.split("=")[0]
-        return f"There is no option {option}{_near(option.lstrip('-').replace('-', '_'), names, '--')}"
-    if found := re.search(r"Option '([^']*)' is not accepted", flat):
-        return f"The configuration has the key {found[1]!r}, which is no option{_near(found[1], names)}"
-    if found := re.match(r'Parser key "([\w.]+)"', flat):
-        key, value = found[1], re.search(r"(?:Given value|Got value): (.*)$", flat)
-        if key in names and value:
-            kind = _in_words(get_type_hints(cls)[key])
-            return f"--{key.replace('_', '-')} takes {kind}, not {value[1]!r}."
-        return f"--{key.replace('_', '-')}: {flat[len(found[0]) :].lstrip(': ')}."
-    if flat.startswith("Problems parsing config"):
-        return f"The configuration file is not valid YAML: {flat.split(':', 1)[1].strip()}."
-    if found := re.search(r"the following arguments are required: (.*)", flat):
-        return f"{found[1]} is missing; see --help."
-    return flat[:1].upper() + flat[1:].rstrip(".") + "."
-
-
-def _near(word: str, names: Sequence[str], prefix: str = "") -> str:
+def _near(word: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1)
-    shown = near and (prefix + (near[0].replace("_", "-") if prefix else near[0]))
-    return f"; did you mean {shown}?" if near else "; see --help."
+    return f"; did you mean {near[0]}?" if near else "; see --help."
 
 
 def _in_words(kind: Any) -> str:

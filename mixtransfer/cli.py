@@ -1,6 +1,7 @@
 """The command line: verbs to functions. An option class is a verb's interface, its docstring the help."""
 
 import contextlib
+import difflib
 import importlib
 import io
 import signal
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +19,9 @@ from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.process import let_waiting_threads_sleep, prepare_process
 from mixtransfer.recipes import find_recipe
 from mixtransfer.signals import TERMINATED, interruptible, sigterm_as_ctrl_c
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,12 @@ VERBS: dict[str, Verb] = {
 }  # fmt: skip
 
 
+GROUPS = {
+    "classify": "train, evaluate, predict: which class an image is of",
+    "detect": "demo, train, evaluate, predict: which objects are where in an image",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -146,14 +157,8 @@ def _run(argv: Sequence[str] | None) -> int:
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:
-        name, rest = _verb(argv)
-        if name is None:
-            return 0
-        verb = VERBS[name]
         # Options are parsed before anything heavy is imported, so that a typing error is answered at once.
-        from mixtransfer.arguments import parse
-
-        options = parse(name, _load(verb.options), verb.positionals, _with_recipes(verb, rest))
+        verb, options = _parsed(argv)
         prepare_process()
         with interruptible(lambda: ""):  # a verb that can go on says so itself
             return _load(verb.run)(options) or 0
@@ -176,26 +181,84 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
 
 
-def _verb(argv: list[str]) -> tuple[str | None, list[str]]:
-    """Split the arguments into the verb's name and the rest; prints the help or version if asked for."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return None, []
-    if argv[0] == "--version":
-        print(f"mixtransfer {__version__}")
-        return None, []
-    for words in (2, 1):
-        name = " ".join(argv[:words])
-        if name in VERBS:
-            return name, argv[words:]
-    groups = {name.split()[0] for name in VERBS if " " in name}
-    if argv[0] in groups:
-        if len(argv) == 1 or argv[1] in ("-h", "--help"):
-            print(_overview(argv[0]))
-            return None, []
+def _parsed(argv: list[str]) -> tuple[Verb, Any]:
+    """The command that is called, and its options.
+
+    Raises:
+        SystemExit: After the help or the version, which has been printed.
+        UserError: There is no such command, or its options are wrong.
+    """
+    from jsonargparse import ArgumentError
+
+    name = next((name for name in VERBS if argv[: name.count(" ") + 1] == name.split()), "")
+    if not name:
+        if argv in ([], ["help"], *([group] for group in GROUPS)):
+            argv = [word for word in argv if word != "help"] + ["--help"]
+        try:
+            command_parser().parse_args(argv)
+        except ArgumentError as error:
+            raise UserError(_no_such_command(argv)) from error
+    from mixtransfer.arguments import from_values, mistake, prepared
+
+    verb = VERBS[name]
+    words = name.split()
+    cls = _load(verb.options)
+    rest = prepared(cls, _with_recipes(verb, argv[len(words) :]))
+    try:
+        found = command_parser(name).parse_args([*words, *rest])
+    except ArgumentError as error:
+        raise UserError(mistake(cls, verb.positionals, rest, error)) from error
+    return verb, from_values(cls, verb.positionals, found[".".join(words)])
+
+
+def command_parser(name: str = "") -> "ArgumentParser":
+    """The parser of all commands, with the options of one of them: so the others need not be imported."""
+    from jsonargparse import ArgumentParser
+
+    from mixtransfer.help import HelpFormatter
+
+    settings: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "formatter_class": HelpFormatter}
+    listed: dict[str, Any] = {
+        "dest": "command",
+        "title": "commands",
+        "description": None,
+        "metavar": "COMMAND",
+        "help": "Each has its own --help.",
+    }
+    parser = ArgumentParser(
+        prog="mixtransfer",
+        usage="mixtransfer COMMAND [OPTIONS]",
+        description="Fine-tune small, accurate image models on your own data.",
+        epilog="--debug adds the traceback to an error.",
+        version=__version__,
+        **settings,
+    )
+    every = {"": parser.add_subcommands(**listed)}
+    for path, verb in VERBS.items():
+        group, _, word = path.rpartition(" ")
+        if group not in every:
+            head = ArgumentParser(usage=f"mixtransfer {group} COMMAND [OPTIONS]", **settings)
+            every[""].add_subcommand(group, head, help=GROUPS[group])
+            every[group] = head.add_subcommands(**listed)
+        own = _parser_of(name) if path == name else ArgumentParser(**settings)
+        every[group].add_subcommand(word, own, help=verb.help)
+    return parser
+
+
+def _parser_of(name: str) -> "ArgumentParser":
+    from mixtransfer.arguments import option_parser
+
+    return option_parser(name, _load(VERBS[name].options), VERBS[name].positionals)
+
+
+def _no_such_command(argv: list[str]) -> str:
+    words = {name.split()[0] for name in VERBS}
+    if argv[0] in words:
         verbs = ", ".join(name.split()[1] for name in VERBS if name.startswith(argv[0] + " "))
-        raise UserError(f"There is no command `{argv[0]} {argv[1]}`; {argv[0]} has {verbs}.")
-    raise UserError(f"There is no command {argv[0]!r}{nearest(argv[0], {n.split()[0] for n in VERBS})}")
+        return f"There is no command `{argv[0]} {argv[1]}`; {argv[0]} has {verbs}."
+    near = difflib.get_close_matches(argv[0], words, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else "see mixtransfer --help."
+    return f"There is no command {argv[0]!r}; {meant}"
 
 
 def _with_recipes(verb: Verb, words: list[str]) -> list[str]:
@@ -208,31 +271,6 @@ def _with_recipes(verb: Verb, words: list[str]) -> list[str]:
             if words[i].endswith(".py") and verb.recipes:
                 words[i] = yaml.safe_dump(_load(verb.recipes)(words[i]))
     return words
-
-
-def nearest(name: str, known: Sequence[str] | set[str]) -> str:
-    """The end of a sentence: what was probably meant, or how to see what there is."""
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; see mixtransfer --help."
-
-
-def _overview(group: str | None = None) -> str:
-    chosen = {n: v for n, v in VERBS.items() if group is None or n.startswith(group + " ")}
-    width = max(map(len, chosen))
-    lines = [f"  {name:{width}}  {verb.help}" for name, verb in chosen.items()]
-    return "\n".join(
-        [
-            "usage: mixtransfer COMMAND [OPTIONS]",
-            "",
-            "Fine-tune small, accurate image models on your own data.",
-            "",
-            *lines,
-            "",
-            "mixtransfer COMMAND --help shows a command's options; --debug adds the traceback to an error.",
-        ]
-    )
 
 
 def _load(place: str):

@@ -10,7 +10,7 @@ from jsonargparse import ActionYesNo
 
 STANDARD = {
     "--help": "Show this and exit.",
-    "--print_config": "Print the configuration that all of this makes, and exit.",
+    "--print-config": "Print the configuration that all of this makes, and exit.",
 }
 COUNTS = {None: "{}", "?": "[{}]", "*": "[{} ...]", "+": "{0} [{0} ...]"}  # by argparse's number of values
 
@@ -23,9 +23,8 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, ActionYesNo):
-            yes, no = (option.replace("_", "-") for option in action.option_strings)
-            return f"{yes}, {no}" if action.default else yes
-        if "--print_config" in action.option_strings:
+            return ", ".join(action.option_strings[: 2 if action.default else 1])
+        if "--print-config" in action.option_strings:
             return "--print-config"
         return super()._format_action_invocation(action)
 

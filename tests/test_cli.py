@@ -11,9 +11,11 @@ import pytest
 import yaml
 from folders import make_folder
 
+from mixtransfer import __version__
 from mixtransfer.arguments import parse
-from mixtransfer.classification.options import PredictOptions, TrainOptions
-from mixtransfer.cli import VERBS, _load, main
+from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
+from mixtransfer.cli import GROUPS, VERBS, _load, main
+from mixtransfer.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "classification").glob("*.yaml"))
 
@@ -34,6 +36,36 @@ def test_command_line_wins_over_config(tmp_path):
     options = parse_train("--config", str(config), "--lr", "0.2")
     assert (options.data, options.epochs, options.lr) == ("here", 3, 0.2)
     assert parse_train("there", "--config", str(config)).data == "there"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a", "--epochs"], "--epochs takes a whole number."),
+        (["a", "--ema=perhaps"], "--ema takes yes or no, not 'perhaps'."),
+        (["a", "--back", "mixnet_s"], "There is no option --back; did you mean --backbone?"),
+        (["a", "--ema", "b"], "The argument 'b' is one too many."),
+        (["a", "-x"], "There is no option -x; see --help."),
+        (["a", "--lr=fast"], "--lr takes a number or find, not 'fast'."),
+        (["--config", "epochs: 3\nseed: x\n"], "--seed takes a whole number, not 'x'."),
+        (["--config", "epochs"], "There is no configuration file epochs."),
+        (["--config", "{epochs: x}"], "--epochs takes a whole number, not 'x'."),
+        (["a", "--seed", "1", "b", "c"], "The argument 'b' is one too many."),
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_is_one_sentence(words, says):
+    with pytest.raises(UserError) as caught:
+        parse_train(*words)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words", ["r d --split all", "r --split all d", "--split all r d", "--json r --split=all d", "r --json yes d"]
+)
+def test_what_is_given_by_position_may_stand_anywhere(words):
+    options = parse("classify evaluate", EvaluateOptions, VERBS["classify evaluate"].positionals, words.split())
+    assert (options.run, options.data) == ("r", "d") and options.json == ("--json" in words)
 
 
 def test_several_images():
@@ -95,16 +127,38 @@ def test_print_config_prints_what_a_config_takes(capsys, tmp_path):
     assert parse_train("--config", str(tmp_path / "c.yaml")).epochs == 3
 
 
-def test_overview(capsys):
-    assert main(["--help"]) == 0
-    assert "classify train" in capsys.readouterr().out
+@pytest.mark.parametrize("words", [[], ["--help"], ["help"], ["classify"], ["detect", "--help"]])
+def test_overview(words, capsys):
+    """Each command that can follow, with what it does."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    group = words[0] if words and words[0] in ("classify", "detect") else None
+    for name, verb in VERBS.items():
+        if group is None:
+            assert any(line[:1] == name.split()[:1] for line in lines)
+        elif name.startswith(group):
+            assert any(line[:2] == [name.split()[1], verb.help.split()[0]] for line in lines)
+
+
+def test_every_group_names_its_commands():
+    for group, text in GROUPS.items():
+        assert text.split(": ")[0].split(", ") == [name.split()[1] for name in VERBS if name.startswith(f"{group} ")]
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"mixtransfer {__version__}\n"
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, mixtransfer.cli as c; c.main(['--help']); c.main(['classify', 'train', '--nonsense'])\n"
-        "try: c.main(['classify', 'train', '--help'])\n"
-        "except SystemExit: pass\n"
+        "import sys, mixtransfer.cli as c; c.main(['classify', 'train', '--nonsense'])\n"
+        "for words in (['--help'], ['classify', 'train', '--help']):\n"
+        "    try: c.main(words)\n"
+        "    except SystemExit: pass\n"
         "print([m for m in ('torch', 'timm', 'lightning', 'albumentations') if m in sys.modules])"
     )
     answer = subprocess.run(

@@ -227,9 +227,9 @@ def fuzz(reader: Reader, inputs: int, seed: int, folder: Path) -> tuple[Counter,
 
 def _fuzz(task: tuple[str, int, int]) -> tuple[Counter, dict[str, bytes], float]:
     name, inputs, seed = task
-    make = arguments._parser  # takes longer than parsing, so here it is made once
+    make = arguments.option_parser  # takes longer than parsing, so here it is made once
     parser_of = functools.cache(lambda name, cls: make(name, cls, {"data": "?"}))
-    arguments._parser = lambda name, cls, positionals: parser_of(name, cls)
+    arguments.option_parser = lambda name, cls, positionals: parser_of(name, cls)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         return *fuzz(READERS[name], inputs, seed, Path(folder)), time.perf_counter() - began
