@@ -10,6 +10,7 @@ from typing import Any
 import albumentations as A
 import numpy as np
 import torch
+from joblib import wrap_non_picklable_objects
 from PIL import Image
 from torchvision import tv_tensors
 
@@ -108,6 +109,11 @@ class OwnAugment:
         albumentations = isinstance(transform, A.BaseCompose | A.BasicTransform)
         self.compose = composed(transform) if albumentations else None
         self.transform = transform
+
+    def __getstate__(self) -> Any:
+        return wrap_non_picklable_objects(
+            self.__dict__, keep_wrapper=False
+        )  # a lambda goes to other processes by value
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """A view of ``image``, uint8 (height, width, 3), as uint8 (size, size, 3).

@@ -1,6 +1,9 @@
 """Augmentation of one's own: files and objects of albumentations, pipelines of torchvision, functions."""
 
+import pickle
 import random
+import subprocess
+import sys
 
 import albumentations as A
 import numpy as np
@@ -148,3 +151,26 @@ def test_a_pipeline_keeps_how_often_it_is_applied(image, tmp_path):
     boxes = as_detection_augment(seldom, 32)
     views = {boxes(image, np.array([[0.1, 0.1, 0.9, 0.9]]), np.array([0]), seed)[0].tobytes() for seed in range(30)}
     assert len(views) == 2
+
+
+def in_another_process(view, *args):
+    code = "import pickle, sys; call, args = pickle.load(sys.stdin.buffer); pickle.dump(call(*args), sys.stdout.buffer)"
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps((view, args)), stdout=subprocess.PIPE)
+    return pickle.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "transform", [lambda image: 255 - np.asarray(image), A.Lambda(image=lambda image, **_: 255 - image, p=1.0)]
+)
+def test_a_lambda_reaches_other_processes(image, transform):
+    """As it is sent to the loading processes of macOS, Windows and Python 3.14."""
+    view = as_augment(transform, SEEN)
+    seen = in_another_process(view, image, 0)
+    assert np.array_equal(seen, view(image, 0)) and not np.array_equal(seen, as_augment(A.NoOp(), SEEN)(image, 0))
+
+
+def test_a_lambda_with_boxes_is_sent_too(image):
+    view = as_detection_augment(A.Compose([A.Lambda(image=lambda image, **_: 255 - image, p=1.0)]), 32)
+    boxes = np.array([[0.1, 0.1, 0.9, 0.9]]), np.array([0])
+    for ours, theirs in zip(view(image, *boxes, 0), in_another_process(view, image, *boxes, 0), strict=True):
+        assert np.array_equal(ours, theirs)

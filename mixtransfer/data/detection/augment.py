@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import albumentations as A
 import numpy as np
+from joblib import wrap_non_picklable_objects
 
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection import Resize
@@ -112,6 +113,11 @@ class OwnDetectionAugment:
         if albumentations:
             pipeline = composed(transform)
             self._compose = A.Compose(pipeline.transforms, bbox_params=_in_shares(), p=pipeline.p)
+
+    def __getstate__(self) -> Any:
+        return wrap_non_picklable_objects(
+            self.__dict__, keep_wrapper=False
+        )  # a lambda goes to other processes by value
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
