@@ -1,6 +1,7 @@
 """Experiment trackers, by Lightning's own loggers: what `--logger` names."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +21,12 @@ class Tracker:
     Attributes:
         packages: Of which one is needed, or none.
         open: Makes one for a run's folder.
+        close: Ends what it has begun, where the next training of the same process would be taken for the same.
     """
 
     packages: tuple[str, ...]
     open: Callable[[Path], "Logger"]
+    close: Callable[[Any], object] | None = None
 
 
 def _csv(folder: Path) -> "Logger":
@@ -59,9 +62,9 @@ def _comet(folder: Path) -> "Logger":
 TRACKERS = {
     "tensorboard": Tracker(("tensorboard", "tensorboardX"), _tensorboard),
     "csv": Tracker((), _csv),
-    "wandb": Tracker(("wandb",), _wandb),
+    "wandb": Tracker(("wandb",), _wandb, lambda logger: logger.experiment.finish()),
     "mlflow": Tracker(("mlflow",), _mlflow),
-    "comet": Tracker(("comet_ml",), _comet),
+    "comet": Tracker(("comet_ml",), _comet, lambda logger: logger.experiment.end()),
 }
 
 
@@ -83,19 +86,24 @@ def logger_names(names: str | None) -> list[str]:
     return found
 
 
-def open_loggers(names: str | None, folder: Path) -> "list[Logger]":
-    """The loggers that ``--logger`` names, for a run's folder.
+def open_loggers(names: str | None, folder: Path, until: ExitStack) -> "list[Logger]":
+    """The loggers that ``--logger`` names, for a run's folder, open until ``until`` ends.
 
     Raises:
         UserError: See ``logger_names``, or a service cannot be reached.
     """
     opened = []
     for name in logger_names(names):
+        tracker = TRACKERS[name]
         try:
-            opened.append(TRACKERS[name].open(folder))
+            logger = tracker.open(folder)
+            _ = logger.experiment  # type: ignore[attr-defined]  # where a service is asked for the first time
         except Exception as error:  # whatever a service's client raises
             first = str(error).strip().split("\n")[0]
             raise UserError(f"--logger {name} cannot be used ({type(error).__name__}: {first}).") from error
+        if tracker.close:
+            until.callback(tracker.close, logger)
+        opened.append(logger)
     return opened
 
 

@@ -1,6 +1,8 @@
 """Experiment trackers: what `--logger` names gets settings, metrics of every epoch, scores and figures."""
 
 import csv
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -75,7 +77,16 @@ def test_a_service_that_refuses_is_one_sentence(monkeypatch, tmp_path):
 
     monkeypatch.setitem(TRACKERS, "wandb", TRACKERS["csv"].__class__((), refuse))
     with pytest.raises(UserError, match=r"--logger wandb cannot be used \(ConnectionError: no route\)"):
-        open_loggers("wandb", tmp_path)
+        open_loggers("wandb", tmp_path, ExitStack())
+
+
+def test_what_a_tracker_begins_is_ended_with_the_training_and_not_before(monkeypatch, tmp_path):
+    ended = []
+    monkeypatch.setitem(TRACKERS, "wandb", replace(TRACKERS["csv"], close=ended.append))
+    with ExitStack() as until:
+        (logger,) = open_loggers("wandb", tmp_path, until)
+        assert not ended
+    assert ended == [logger]
 
 
 def test_a_service_that_is_away_in_the_end_costs_no_results(tmp_path, capsys):

@@ -184,7 +184,7 @@ def prepare(
     # The other processes are told the folder by the first.
     callbacks.append(ModelCheckpoint(run.folder if run else None, filename="last", enable_version_counter=False))
     if run:
-        loggers = [*loggers, *open_loggers(options.logger, run.folder)]
+        loggers = [*loggers, *open_loggers(options.logger, run.folder, claims)]
         for logger in loggers:
             logger.log_hyperparams(asdict(options))
     trainer = make_trainer(options, callbacks, max_epochs=options.epochs, logger=list(loggers) or False)

@@ -44,7 +44,6 @@ SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
 # the extra `detection` of pyproject.toml. setup.py names more: black (prints configurations), future, pydot (caffe2).
 REQUIREMENTS = [
     "cloudpickle>=2.2,<4",
-    "faster-coco-eval>=1.8,<2",
     "fvcore>=0.1.5.post20221221,<0.1.6",
     "hydra-core>=1.3,<2",
     "iopath>=0.1.9,<0.1.10",

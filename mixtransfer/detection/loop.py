@@ -36,7 +36,6 @@ from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.loggers import open_loggers
 from mixtransfer.messages import tell
 from mixtransfer.run import Run
 
@@ -44,16 +43,22 @@ CHECKPOINT_EVERY = 200  # iterations
 
 
 def train_in_process(
-    run: Run, options: TrainOptions, dataset: DetectionDataset, augment: Any = None, more: Sequence[hooks.HookBase] = ()
-) -> list[Logger]:
-    """Train to the end, from the run's checkpoint if it has one; returns the loggers, which are open.
+    run: Run,
+    options: TrainOptions,
+    dataset: DetectionDataset,
+    loggers: Sequence[Logger] = (),
+    augment: Any = None,
+    more: Sequence[hooks.HookBase] = (),
+) -> None:
+    """Train to the end, from the run's checkpoint if it has one.
 
     Args:
+        loggers: Of the first process, which get settings and rows.
         augment: An object in the place of what the options say; see ``as_detection_augment``.
         more: Hooks of detectron2 beside our own.
     """
     card, state = _of_the_first(run)
-    trainer = DetectionTrainer(run, options, dataset, card, augment, resumes=state is not None)
+    trainer = DetectionTrainer(run, options, dataset, card, loggers, augment, resumes=state is not None)
     trainer.register_hooks(more)
     if state is not None:
         try:
@@ -63,7 +68,6 @@ def train_in_process(
                 f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
             ) from error
     trainer.train(trainer.next_iteration, options.iterations)
-    return trainer.loggers
 
 
 def _of_the_first(run: Run) -> tuple[Card, dict[str, Any] | None]:
@@ -92,6 +96,7 @@ class DetectionTrainer(TrainerBase):
         options: TrainOptions,
         dataset: DetectionDataset,
         card: Card,
+        loggers: Sequence[Logger] = (),
         augment: Any = None,
         resumes: bool = False,
     ):
@@ -120,7 +125,7 @@ class DetectionTrainer(TrainerBase):
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
         writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
-        self.loggers = open_loggers(options.logger, run.folder) if self.rank == 0 else []
+        self.loggers = loggers if self.rank == 0 else ()
         for logger in self.loggers:
             logger.log_hyperparams(asdict(options))
         self.register_hooks([Keeper(run, options), hooks.PeriodicWriter(writers, period=20) if writers else None])

@@ -1,15 +1,19 @@
 """Where a training runs: in this process, or in one for each GPU, of all machines."""
 
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from joblib import wrap_non_picklable_objects
 from lightning.pytorch.loggers import Logger
 
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.detection.compat import launch, prepare_detectron2
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
-from mixtransfer.loggers import open_loggers
 from mixtransfer.messages import tell
 from mixtransfer.process import prepare_process
 from mixtransfer.run import Run
@@ -17,18 +21,24 @@ from mixtransfer.run import Run
 ENOUGH = 8  # images a device, for batch norms that are not synchronized
 
 
-def train_on_devices(run: Run, options: TrainOptions, dataset: DetectionDataset, *more: Any) -> list[Logger]:
+def train_on_devices(
+    run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Sequence[Logger], augment: Any, hooks: Any
+) -> None:
     """Train in one process, or in one for each GPU of all machines, or in several on the CPU of one.
 
-    Returns:
-        The loggers, open.
+    Args:
+        loggers: Of this process; the others log by way of it.
+        augment, hooks: See ``mixtransfer.detection.train.train``.
     """
     devices = devices_of(options)
-    args = (run, options, dataset, *more)
     if devices * options.num_nodes == 1:
-        return _train_in_process(*args)
+        _train_in_process(run, options, dataset, loggers, augment, hooks)
+        return
+    own = wrap_non_picklable_objects((augment, hooks), keep_wrapper=False)  # a lambda among them goes by value
     try:
-        launch(_train_in_new_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
+        with _passed_on(loggers) as far:
+            args = (run, options, dataset, [far] if loggers else [], own)
+            launch(_train_in_new_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
     except torch.multiprocessing.ProcessRaisedException as error:
         # It has the other process's whole traceback in its text.
         last = str(error).strip().splitlines()[-1]
@@ -36,8 +46,46 @@ def train_on_devices(run: Run, options: TrainOptions, dataset: DetectionDataset,
         if last.startswith(kind):
             raise UserError(last.removeprefix(kind)) from error
         raise
-    # Those of the other processes ended with them; only the first machine writes.
-    return [] if options.machine_rank else open_loggers(options.logger, run.folder)
+
+
+class FarLogger:
+    """Logs in the process at the other end: a tracker's client cannot go on in one what another has begun."""
+
+    def __init__(self, connection: Connection):
+        self.connection = connection
+
+    def log_hyperparams(self, values: Mapping[str, Any]) -> None:
+        self.connection.send(("log_hyperparams", values))
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.connection.send(("log_metrics", values, step))
+
+    def save(self) -> None:
+        self.connection.send(("save",))
+
+
+@contextlib.contextmanager
+def _passed_on(loggers: Sequence[Logger]) -> Iterator[FarLogger]:
+    """What other processes may give to loggers of this one; whatever came has been logged in the end."""
+    receiver, sender = torch.multiprocessing.get_context("spawn").Pipe(duplex=False)
+
+    def pass_on() -> None:
+        with contextlib.suppress(EOFError, OSError):  # the last process with the other end has gone
+            while True:
+                name, *args = receiver.recv()
+                for logger in loggers:
+                    try:
+                        getattr(logger, name)(*args)
+                    except Exception as error:  # of a service that is away by now
+                        tell(f"Warning: {type(logger).__name__} did not take a row ({type(error).__name__}: {error}).")
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield FarLogger(sender)
+    finally:
+        sender.close()
+        thread.join()
 
 
 def devices_of(options: TrainOptions) -> int:
@@ -55,14 +103,14 @@ def devices_of(options: TrainOptions) -> int:
     return chosen
 
 
-def _train_in_new_process(*args) -> None:
+def _train_in_new_process(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Any, own: Any) -> None:
     prepare_process()
-    _train_in_process(*args)
+    _train_in_process(run, options, dataset, loggers, *own)
 
 
-def _train_in_process(*args) -> list[Logger]:
+def _train_in_process(*args) -> None:
     """Importable in a new process, where detectron2 has to be prepared first."""
     prepare_detectron2()
     from mixtransfer.detection.loop import train_in_process
 
-    return train_in_process(*args)
+    train_in_process(*args)

@@ -46,7 +46,7 @@ from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
-from mixtransfer.loggers import log_results, logger_names
+from mixtransfer.loggers import log_results, logger_names, open_loggers
 from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
@@ -146,7 +146,8 @@ def _train(
         detector_card(backbone, spec, dataset.classes, dataset.category_ids, described).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
-        loggers = train_on_devices(run, options, seen, augment, hooks)
+        loggers = [] if options.machine_rank else open_loggers(options.logger, run.folder, claims)
+        train_on_devices(run, options, seen, loggers, augment, hooks)
         return None if options.machine_rank else _finish(run, options, dataset, seen.train, loggers, say)
 
 

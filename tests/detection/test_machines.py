@@ -1,17 +1,20 @@
 """Training on several machines, each of which runs the command and has its own disk."""
 
+import csv
 import signal
 import socket
 
+import albumentations as A
 import detecting  # noqa: F401  skips without detectron2
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from detect_tiny import tiny
 from processes import Command, words_of
 
 from mixtransfer.cli import main
-from mixtransfer.detection.machines import devices_of
+from mixtransfer.detection.machines import _passed_on, devices_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import train
 from mixtransfer.run import Run
@@ -49,6 +52,35 @@ def test_two_machines_train_as_one_does_also_after_an_interrupt(digits, tmp_path
         safetensors.torch.load_file(path) for path in (tmp_path / "first" / "model.safetensors", expected.weights)
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on the CPU")
+def test_a_tracker_has_one_run_for_all_processes_and_a_lambda_reaches_them(digits, tmp_path):
+    turned = A.Compose([A.Lambda(image=lambda image, **_: 255 - image, p=1.0)])
+    run = train(tiny(digits, tmp_path / "r", devices=2, logger="csv,tensorboard"), augment=turned)
+    (folder,) = (run.folder / "csv").iterdir()
+    assert yaml.safe_load((folder / "hparams.yaml").read_text())["iterations"] == 6
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [3, 6, 6]
+    assert [float(row["loss"]) for row in rows[:2]] == pytest.approx([row["loss"] for row in run.read_history()], 1e-4)
+    assert float(rows[2]["test_AP"]) == pytest.approx(run.read_metrics()["test"]["AP"], abs=1e-6)
+
+
+class Refusing:
+    def log_metrics(self, values, step):
+        raise ConnectionError("gone")
+
+
+def test_a_tracker_that_is_away_does_not_end_other_processes(capsys):
+    heard = []
+    kept = type("Kept", (), {"log_metrics": lambda self, values, step: heard.append((values, step))})()
+    with _passed_on([Refusing(), kept]) as far:
+        far.log_metrics({"loss": 1.0}, 3)
+        far.log_metrics({"loss": 0.5}, 6)
+    assert heard == [({"loss": 1.0}, 3), ({"loss": 0.5}, 6)]
+    said = "".join(capsys.readouterr())
+    assert said.count("Refusing did not take a row (ConnectionError: gone)") == 2
 
 
 @pytest.mark.parametrize(
