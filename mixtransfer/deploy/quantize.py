@@ -27,6 +27,8 @@ FORMATS = ("onnx", "openvino")
 CALIBRATION, SCORED = 200, 1000  # images at most
 RULE = Rule(True, "dense")  # 1×1 convolutions in groups are slower in int8 than ordinary ones with zeros
 
+SILENT, USUAL = 4, 2  # ONNX Runtime's severities: fatal, warning
+
 _CONVOLUTIONS = {"Conv", "Convolution", "GroupConvolution"}
 
 
@@ -142,6 +144,7 @@ def quantize_file(path: Path, inputs: Sequence[np.ndarray]) -> None:
 
 def _quantize_onnx(path: Path, inputs: Sequence[np.ndarray]) -> None:
     import onnx
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     model = onnx.load(path)
@@ -156,10 +159,14 @@ def _quantize_onnx(path: Path, inputs: Sequence[np.ndarray]) -> None:
 
     nodes = [(node.name, node.op_type, list(node.input), list(node.output)) for node in model.graph.node]
     beside = path.with_name(f"{path.stem}-int8.onnx")
-    quantize_static(
-        path, beside, Reader(), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
-        nodes_to_exclude=_after_convolutions(nodes),
-    )  # fmt: skip
+    onnxruntime.set_default_logger_severity(SILENT)  # its own sessions print past Python's streams
+    try:
+        quantize_static(
+            path, beside, Reader(), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+            nodes_to_exclude=_after_convolutions(nodes),
+        )  # fmt: skip
+    finally:
+        onnxruntime.set_default_logger_severity(USUAL)
     quantized = onnx.load(beside)
     onnx.helper.set_model_props(quantized, {entry.key: entry.value for entry in model.metadata_props})
     onnx.save(quantized, beside)
