@@ -31,9 +31,9 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-wheel: setup  # build it, install it elsewhere, use it there
+wheel: setup  # build it, install it elsewhere, use it there; ARGS=--fresh: with dependencies of its own
 	$(VENV)/bin/pip install -q -c constraints.txt hatchling
-	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/check_wheel.py
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/check_wheel.py $(ARGS)
 
 docs: setup
 	$(VENV)/bin/python tools/build_docs.py  # into build/docs

@@ -1,5 +1,6 @@
 """The README and the recipes: every command in them works, with trainings made small; every file is there."""
 
+import ast
 import json
 import re
 import shlex
@@ -15,8 +16,7 @@ from folders import make_folder
 from PIL import Image
 from serving import serving
 
-from mixtransfer.arguments import parse
-from mixtransfer.cli import VERBS, _load, _verb, _with_recipes, main
+from mixtransfer.cli import VERBS, _parsed, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +77,12 @@ def commands() -> list[str]:
     for config in RECIPES:
         lines += [line[1:] for line in config.read_text().splitlines() if line.startswith("#   mixtransfer ")]
     return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def makes() -> list[str]:
+    """Every call of make in the README and CONTRIBUTING.md, in blocks and in sentences."""
+    texts = README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return sorted({found for text in texts for found in re.findall(r"(?:^|`)(make [a-z][^`#\n]*)", text, re.MULTILINE)})
 
 
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -168,7 +174,7 @@ def as_parameter(line: str):
 
 @pytest.mark.parametrize(
     "line",
-    [as_parameter(line) for line in commands() if not line.startswith(("make ", "mixtransfer install-detectron2"))],
+    [as_parameter(line) for line in commands() if not line.startswith("make ")],
 )
 def test_command_works(line, home, in_process, monkeypatch):
     for part, package in NEEDS.items():
@@ -181,24 +187,45 @@ def test_command_works(line, home, in_process, monkeypatch):
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("mixtransfer ")])
 def test_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    name, rest = _verb(shlex.split(line)[1:])
-    if name is None:
-        return
-    if any(word.endswith(".py") for word in rest):
+    words = shlex.split(line)[1:]
+    if any(word.endswith(".py") for word in words):
         pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
-    parse(name, _load(VERBS[name].options), VERBS[name].positionals, _with_recipes(VERBS[name], rest))
+    _parsed(words)
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if not line.startswith("mixtransfer ")])
-def test_target_or_tool_exists(line):
-    """Also the small form of a tool's command, which `make slow` runs, has only options that the tool has."""
-    program, word, *rest = shlex.split(line)
-    if program == "make":
-        assert re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    else:
-        assert program == "python" and word.startswith("tools/"), "a command that no test knows"
-        source = (ROOT / word).read_text(encoding="utf-8")
-        assert all(f'"{option}"' in source for option in rest + made_small(line) if option.startswith("--"))
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("python ")])
+def test_a_tools_small_form_has_only_options_that_it_has(line):
+    """That is what `make slow` runs."""
+    _, tool, *rest = shlex.split(line)
+    assert tool.startswith("tools/")
+    source = (ROOT / tool).read_text(encoding="utf-8")
+    assert all(f'"{option}"' in source for option in rest + made_small(line) if option.startswith("--"))
+
+
+@pytest.mark.parametrize("line", makes())
+def test_make_knows_what_to_do(line):
+    subprocess.run([*shlex.split(line, comments=True), "--dry-run", "--silent"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.stem)
+def test_a_tool_has_what_its_head_shows(tool):
+    """Its own name, and options of its parser or of the studies'."""
+    head = ast.get_docstring(ast.parse(tool.read_text(encoding="utf-8")), clean=False) or ""
+    source = tool.read_text(encoding="utf-8") + (ROOT / "tools" / "studies.py").read_text(encoding="utf-8")
+    for line in re.findall(r"^    (?:\.venv/bin/)?python (.*)$", head, re.MULTILINE):
+        name, *rest = re.sub(r"#.*|[\[\]]", "", line).split()
+        assert name == f"tools/{tool.name}"
+        assert all(f'"{word}"' in source for word in rest if word.startswith("--")), line
+
+
+def test_every_extra_that_is_spoken_of_can_be_installed():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "mixtransfer").rglob("*.py"))]
+    spoken = {
+        extra for text in texts for found in re.findall(r"mixtransfer\[([\w,]+)\]", text) for extra in found.split(",")
+    }
+    assert spoken and spoken <= known.keys()
 
 
 @pytest.mark.parametrize("config", RECIPES, ids=lambda path: path.stem)
