@@ -48,9 +48,11 @@ def _wandb(folder: Path) -> "Logger":
 
 
 def _mlflow(folder: Path) -> "Logger":
+    import mlflow
     from lightning.pytorch.loggers import MLFlowLogger
 
-    return MLFlowLogger("mixtransfer", run_name=folder.name)  # to MLFLOW_TRACKING_URI, or ./mlruns
+    # Lightning's own default is a folder, which newer releases of MLflow refuse.
+    return MLFlowLogger("mixtransfer", run_name=folder.name, tracking_uri=mlflow.get_tracking_uri())
 
 
 def _comet(folder: Path) -> "Logger":

@@ -12,7 +12,7 @@ from tiny import TINY, tiny
 import mixtransfer as mt
 from mixtransfer.classification.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.loggers import TRACKERS, logger_names, open_loggers
+from mixtransfer.loggers import TRACKERS, log_results, logger_names, open_loggers
 
 
 def test_several_trackers_get_all_of_a_classifiers_training(tmp_path):
@@ -78,6 +78,21 @@ def test_a_service_that_refuses_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setitem(TRACKERS, "wandb", TRACKERS["csv"].__class__((), refuse))
     with pytest.raises(UserError, match=r"--logger wandb cannot be used \(ConnectionError: no route\)"):
         open_loggers("wandb", tmp_path, ExitStack())
+
+
+@pytest.mark.parametrize(("name", "package"), [("mlflow", "mlflow"), ("wandb", "wandb"), ("comet", "comet_ml")])
+def test_a_service_takes_a_training_without_a_network(name, package, monkeypatch, tmp_path):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("COMET_START_ONLINE", "0")
+    monkeypatch.setenv("COMET_OFFLINE_DIRECTORY", str(tmp_path / "comet"))
+    with ExitStack() as until:
+        (logger,) = open_loggers(name, tmp_path / "run", until)
+        logger.log_hyperparams({"lr": 1e-3})
+        log_results([logger], {"top1": 0.5}, tmp_path, 3)
+        assert logger.version
 
 
 def test_what_a_tracker_begins_is_ended_with_the_training_and_not_before(monkeypatch, tmp_path):
