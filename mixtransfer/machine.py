@@ -33,6 +33,21 @@ def machine() -> dict[str, str]:
     }
 
 
+def processor_state() -> dict[str, str]:
+    """What a measurement of speed depends on besides the machine: instructions, cores and clock."""
+    import torch
+
+    state = {"instructions": torch.backends.cpu.get_cpu_capability()}
+    if hasattr(os, "sched_getaffinity"):
+        usable = sorted(os.sched_getaffinity(0))
+        state["pinned to"] = "no core" if len(usable) == os.cpu_count() else f"cores {', '.join(map(str, usable))}"
+    try:
+        state["governor"] = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    except OSError:
+        state["governor"] = "not told"
+    return state
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

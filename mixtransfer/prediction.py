@@ -197,7 +197,7 @@ def load(
         path = str(fetched(path))
     if is_exported(path):
         file = open_exported(path)
-        network = f"{file.metadata.backbone}, {file.format}"
+        network = f"{file.metadata.backbone}, {file.runtime.label}"
         if file.metadata.task == "classification":
             return ClassificationModel(network, ExportedClassifier(file))
         return DetectionModel(network, ExportedDetector(file, threshold))

@@ -4,7 +4,7 @@ from math import inf
 
 from mixtransfer.errors import UserError
 
-AT_LEAST_0, AT_LEAST_1, SHARE = (0, inf), (1, inf), (0, 1)
+AT_LEAST_0, AT_LEAST_1, ABOVE_0, SHARE = (0, inf), (1, inf), (1e-9, inf), (0, 1)
 
 
 def check_ranges(options: object, **ranges: tuple[float, float]) -> None:

@@ -22,18 +22,20 @@ from torch import nn
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.deploy.exported import Exported, compile_openvino, open_exported, open_onnx
-from mixtransfer.deploy.formats import FORMATS
+from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork
 from mixtransfer.deploy.quantize import RULE, quantize_file
-from mixtransfer.deploy.runtimes import prepare
+from mixtransfer.deploy.runtimes import FILE_RUNTIMES, RUNTIMES
+from mixtransfer.deploy.runtimes.base import this_target
+from mixtransfer.deploy.runtimes.openvino import compile_openvino
+from mixtransfer.deploy.source import Source
 from mixtransfer.machine import machine, package_versions
 from mixtransfer.process import keep_freed_memory
 
 SIZE, DETECTOR_SIZE = 224, 320
-RUNTIMES = ("onnx", "openvino")
+FORMATS = ("onnx", "openvino")
 
 Calls = dict[str, Callable[[], object]]
 
@@ -63,7 +65,7 @@ def export(
     task = "detection" if isinstance(network, ExportDetector) else "classification"
     inside, names = network.normalize is not None, [str(i) for i in range(classes)]
     metadata = Metadata(task, "", names, preprocessing, inside, list(network.outputs), details or {})
-    FORMATS[format].write(network, metadata, path)
+    FILE_RUNTIMES[format].write(network, metadata, path)
     return open_exported(path)
 
 
@@ -81,16 +83,18 @@ def classifier_calls(folder: Path, int8: bool) -> Calls:
             calls["mixnet_s timm eager"] = partial(torch.inference_mode()(plain), images[1])
             file = folder / "plain.onnx"
             plain_export(plain, file)
-            _, session = open_onnx(file, torch.get_num_threads())
-            calls["mixnet_s timm onnx"] = partial(session, arrays[1])
-            calls["mixnet_s timm onnx 16"] = partial(session, arrays[16])
+            opened = FILE_RUNTIMES["onnx"].open(file, torch.get_num_threads())
+            calls["mixnet_s timm onnx"] = partial(opened.call, arrays[1])
+            calls["mixnet_s timm onnx 16"] = partial(opened.call, arrays[16])
             converted = openvino.convert_model(plain, example_input=images[1])
             calls["mixnet_s timm openvino"] = partial(
                 compile_openvino(converted, 1, torch.get_num_threads()), arrays[1]
             )
-        calls[f"{name} ours pytorch"] = partial(prepare("pytorch", model, SIZE, (1,))[1], images[1])
-        for format in RUNTIMES:
-            rule, suffix = FORMATS[format].rule, FORMATS[format].suffixes[0]
+        source = Source(None, "classification", name, model, preprocessing, ["class"])
+        eager = RUNTIMES["pytorch"].prepare(source, torch.get_num_threads(), folder)
+        calls[f"{name} ours pytorch"] = partial(eager, arrays[1])
+        for format in FORMATS:
+            rule, suffix = FILE_RUNTIMES[format].rule(this_target()), FILE_RUNTIMES[format].suffixes[0]
             path = folder / f"{name}{suffix}"
             exported = export(ExportClassifier(model, preprocessing, False, rule).eval(), preprocessing, format, path)
             calls[f"{name} ours {format}"] = partial(exported.run, arrays[1])
@@ -129,8 +133,8 @@ def detector_calls(folder: Path) -> Calls:
         "nms_threshold": detector.nms_threshold,
         "limit": detector.detections_per_image,
     }
-    for format in RUNTIMES:
-        rule, suffix = FORMATS[format].rule, FORMATS[format].suffixes[0]
+    for format in FORMATS:
+        rule, suffix = FILE_RUNTIMES[format].rule(this_target()), FILE_RUNTIMES[format].suffixes[0]
         network = ExportDetector(detector, preprocessing, True, rule, raw=False).eval()
         exported = export(network, preprocessing, format, folder / f"ssdlite{suffix}", 80, details)
         calls[f"ssdlite ours {format}"] = partial(exported, image[None])
@@ -153,7 +157,7 @@ def rows(ms: dict[str, float]) -> list[tuple[str, float, float]]:
             ("the same, 16 images", 1.5, ms["mixnet_s timm onnx 16"] / ms["mixnet_s ours onnx 16"]),
             ("MixNet-S against ResNet-50, each in its best runtime", 6.0, best("resnet50 ours") / ours),
         ]
-    for format in RUNTIMES:
+    for format in FORMATS:
         if f"mixnet_s int8 {format}" in ms:
             ratio = ms[f"mixnet_s ours {format}"] / ms[f"mixnet_s int8 {format}"]
             found.append((f"int8 against our float32, {format}", 1.4, ratio))

@@ -8,14 +8,19 @@ deviation of a ratio from 1 in percent, and whether the order of the backbones i
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.latency import measure
-from mixtransfer.deploy.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
+from mixtransfer.deploy.runtimes.base import example_input
+from mixtransfer.deploy.source import Source
 from mixtransfer.process import keep_freed_memory
 
 
@@ -27,11 +32,14 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     calls: dict[tuple[str, str], Callable[[], object]] = {}
-    image = torch.randn(1, 3, options.image_size, options.image_size)
+    threads = torch.get_num_threads()
     for name in options.backbones.split(","):
         model = create_backbone(name, weights="none").eval()
-        for runtime in installed_runtimes():
-            calls[name, runtime] = partial(prepare(runtime, model, options.image_size, (1,))[1], image)
+        source = Source(None, "classification", name, model, Preprocessing(options.image_size), ["class"])
+        for runtime in (RUNTIMES[key] for key in MEASURED if RUNTIMES[key].installed):
+            with tempfile.TemporaryDirectory() as folder:
+                call = runtime.prepare(source, threads, Path(folder))
+            calls[name, runtime.name] = partial(call, example_input(source, 1))
     first, second = (
         {key: 1000 * duration.median for key, duration in measure(calls, options.rounds).items()} for _ in range(2)
     )

@@ -12,6 +12,7 @@ from mixtransfer.comparison.rows import SCORES, Row
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import Claim, beside, choose
 from mixtransfer.console import print_table, silent
+from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.messages import tell
 
 
@@ -44,7 +45,9 @@ def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
     best = choose(rows)
     caption = [f"less: than {baseline.backbone}"] if baseline else []
     caption += [f"verdict: beside {best.backbone}"] if best else []
-    caption += ["with 95 % intervals; ms: latency of one image in PyTorch, here"]
+    runtimes = {row.cost.fastest: RUNTIMES[row.cost.fastest].label for row in rows if row.cost and row.cost.fastest}
+    where = next(iter(runtimes.values())) if len(runtimes) == 1 else "each one's fastest runtime"
+    caption += ["with 95 % intervals" + (f"; ms: latency of one image in {where}, here" if runtimes else "")]
     table = Table(caption="; ".join(caption), caption_justify="left")
     table.add_column("backbone", no_wrap=True)
     for column in (f"{SCORES[task]} %", "less", "verdict", "params M", "MACs M", "ms"):
@@ -54,7 +57,7 @@ def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
         claim = row.claims.get(baseline.backbone) if baseline else None
         cells = [_score(row.score), _difference(claim), beside(row, best)]
         if row.cost:
-            latency = row.cost.latency.get("pytorch")
+            latency = row.cost.latency.get(row.cost.fastest or "")
             cells += [f"{row.cost.params / 1e6:.2f}", f"{row.cost.macs / 1e6:.0f}"]
             cells.append(f"{1000 * latency.median:.1f}" if latency else "")
         table.add_row(_with_weights(row), *cells)

@@ -52,7 +52,7 @@ def run_comparison(options: CompareOptions, say: Callable[[str], None] = tell) -
         UserError: An option, the data or a run cannot be used.
         Interrupted: Ctrl-C; the same options go on.
     """
-    limit = Limit.parse(options.limit) if options.limit else None
+    limits = Limit.parse(options.limit) if options.limit else []
     if options.margin is not None and not 0 < options.margin < 100:
         raise UserError(f"--margin is {options.margin:g}; it must be more than 0 and less than 100 points.")
     margin = options.margin and options.margin / 100
@@ -64,7 +64,7 @@ def run_comparison(options: CompareOptions, say: Callable[[str], None] = tell) -
         title = f"Comparison on {Path(options.data[0]).name if options.data else folder.name}"
         runs, failures = _by_backbone(jobs)
     rows, reference = gather(runs, failures, options.task, options.baseline, margin, options.rounds, say)
-    words = verdict(rows, reference, limit, margin)
+    words = verdict(rows, reference, limits, margin)
     write_comparison(folder, options, title, rows, reference, words)
     return Comparison(folder, rows, reference, words)
 

@@ -1,5 +1,6 @@
 """What a trained model costs here: size, multiply-adds, latency, throughput, memory, and its training."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,10 +9,13 @@ from typing import final
 
 import torch
 
-from mixtransfer.backbones import count_macs, count_parameters
+from mixtransfer.backbones import count_parameters
+from mixtransfer.console import silent
+from mixtransfer.deploy.benchmark import exported_everywhere, load, open_calls
 from mixtransfer.deploy.latency import Duration, measure
 from mixtransfer.deploy.memory import peak_memory
-from mixtransfer.deploy.runtimes import installed_runtimes, prepare
+from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
+from mixtransfer.deploy.source import Source, open_source
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
@@ -30,8 +34,8 @@ class Cost:
         file_size: Of the weights, in bytes.
         latency: Seconds for one image, by runtime.
         throughput: Images a second in batches of 16, by runtime.
-        memory: Bytes that 16 images need at most beyond an idle process with PyTorch, weights included; None if
-            unknown.
+        memory: Bytes that 16 images need at most in the fastest runtime, beyond a process that has not opened the
+            model; None if unknown.
         unavailable: Why a runtime cannot run the model, by runtime.
     """
 
@@ -44,39 +48,58 @@ class Cost:
     memory: int | None = None
     unavailable: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def fastest(self) -> str | None:
+        """The runtime with the shortest latency; None if none was measured."""
+        return min(self.latency, key=lambda runtime: self.latency[runtime].median, default=None)
+
 
 def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable[[str], None]) -> dict[str, Cost]:
     """The cost of several trained models, their latencies measured in turns.
 
     Args:
         runs: A run of each backbone.
-        task: "classify" or "detect". Detectors run in PyTorch only, from pixels to boxes.
+        task: "classify" or "detect". A detector is measured from pixels to boxes.
         rounds: Measurements of each latency; 0 leaves latency and memory out.
     """
     costs: dict[str, Cost] = {}
     calls: dict[tuple[str, str, int], Callable[[], object]] = {}
-    for name, run in runs.items():
-        model, size = _open(run, task)
-        costs[name] = Cost(*_size(model, size, task), size, run.weights.stat().st_size)
-        if not rounds:
-            continue
-        say(f"{name}: preparing {', '.join(_runtimes(task))}.")
-        for runtime in _runtimes(task):
-            try:
-                made = _calls(model, size, task, runtime)
-            except Exception as error:  # a runtime's exporter can fail in any way; the others remain
-                costs[name].unavailable[runtime] = str(error).strip().splitlines()[0][:200]
+    places: dict[tuple[str, str], str] = {}
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, run) in enumerate(runs.items()):
+            source = open_source(run.folder)
+            params = _parameters(source)
+            costs[name] = Cost(params, source.macs, source.preprocessing.size, run.weights.stat().st_size)
+            if not rounds:
                 continue
-            calls |= {(name, runtime, batch): call for batch, call in made.items()}
-        costs[name].memory = max(peak_memory(partial(_open_calls, run.folder, task)).values(), default=None)
-    if calls:
-        say(f"Measuring latency: {rounds} rounds of {len(calls)} calls in turns.")
-    for (name, runtime, batch), duration in (measure(calls, rounds) if calls else {}).items():
-        if batch == 1:
-            costs[name].latency[runtime] = duration
-        else:
-            costs[name].throughput[runtime] = batch / duration.median
+            say(f"{name}: preparing {', '.join(RUNTIMES[runtime].label for runtime in MEASURED)}.")
+            own = Path(folder, str(number))
+            own.mkdir()
+            for runtime, place in exported_everywhere(source, own, costs[name].unavailable, silent).items():
+                places[name, runtime] = place
+                made = open_calls(runtime, place, (1, BATCH), threads)
+                calls |= {(name, runtime, batch): call for batch, call in made.items()}
+        if calls:
+            say(f"Measuring latency: {rounds} rounds of {len(calls)} calls in turns.")
+        for (name, runtime, batch), duration in (measure(calls, rounds) if calls else {}).items():
+            if batch == 1:
+                costs[name].latency[runtime] = duration
+            else:
+                costs[name].throughput[runtime] = batch / duration.median
+        for name, cost in costs.items():
+            if fastest := cost.fastest:
+                opener = partial(open_calls, fastest, places[name, fastest], (1, BATCH), threads)
+                cost.memory = peak_memory(partial(load, fastest), opener).get(BATCH)
     return costs
+
+
+def _parameters(source: Source) -> int:
+    if source.task == "classification":
+        return count_parameters(source.model)
+    from mixtransfer.detection.ssdlite.cost import network_cost
+
+    return network_cost(source.model, source.preprocessing.size)["params"]
 
 
 def training_cost(run: Run) -> dict[str, float | None]:
@@ -94,47 +117,3 @@ def training_cost(run: Run) -> dict[str, float | None]:
         "images_per_second": speeds[len(speeds) // 2] if speeds else None,
         "memory_mb": memory[-1],
     }
-
-
-def _runtimes(task: str) -> list[str]:
-    return installed_runtimes() if task == "classify" else ["pytorch"]
-
-
-def _open(run: Run, task: str) -> tuple[torch.nn.Module, int]:
-    """The model in evaluation mode, and the side of its input."""
-    if task == "classify":
-        from mixtransfer.classification.model import open_classifier
-
-        trained = open_classifier(run.folder)
-        return trained.model, trained.preprocessing.size
-    from mixtransfer.detection.model import open_detector
-
-    detector = open_detector(run.folder)
-    return detector.model, detector.spec.image_size
-
-
-def _size(model: torch.nn.Module, size: int, task: str) -> tuple[int, int]:
-    if task == "classify":
-        return count_parameters(model), count_macs(model, (3, size, size))
-    from mixtransfer.detection.ssdlite.cost import network_cost
-
-    cost = network_cost(model, size)
-    return cost["params"], cost["macs"]
-
-
-def _calls(model: torch.nn.Module, size: int, task: str, runtime: str) -> dict[int, Callable[[], object]]:
-    """A call without arguments for each batch size."""
-    generator = torch.Generator().manual_seed(0)
-    if task == "classify":
-        images = torch.randn(BATCH, 3, size, size, generator=generator)
-        made = prepare(runtime, model, size, (1, BATCH))
-        return {batch: partial(call, images[:batch].clone()) for batch, call in made.items()}
-    images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8, generator=generator)
-    inputs = [{"image": image} for image in images]
-    return {batch: partial(torch.inference_mode()(model), inputs[:batch]) for batch in (1, BATCH)}
-
-
-def _open_calls(folder: Path, task: str) -> tuple[int, dict[int, Callable[[], object]]]:
-    model, size = _open(Run(folder), task)
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    return weights, _calls(model, size, task, "pytorch")

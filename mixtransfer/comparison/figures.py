@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMeth
 from mixtransfer.comparison.fronts import front
 from mixtransfer.comparison.rows import Row
 from mixtransfer.comparison.verdict import beside
+from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm
 
 # Label of the axis, and what to divide by.
@@ -16,9 +17,8 @@ AXES = {
     "params": ("parameters (millions)", 1e6),
     "size": ("size of the weights (MB)", 1e6),
     "memory": ("memory for 16 images (MB)", 1e6),
-    "latency": ("latency of one image, PyTorch (ms)", 1e-3),
-    "latency onnxruntime": ("latency of one image, ONNX Runtime (ms)", 1e-3),
-    "latency openvino": ("latency of one image, OpenVINO (ms)", 1e-3),
+    "latency": ("latency of one image, in each one's fastest runtime (ms)", 1e-3),
+    **{f"latency.{name}": (f"latency of one image, {kind.label} (ms)", 1e-3) for name, kind in RUNTIMES.items()},
 }
 
 

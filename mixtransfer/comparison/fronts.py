@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,21 +26,21 @@ Value: TypeAlias = Callable[["Row"], float | None]
 def costs_of(rows: Sequence["Row"]) -> dict[str, Value]:
     """What rows can be compared by, smaller being better: a function for each name.
 
-    "latency" is that of PyTorch; of other runtimes there is a name each, such as "latency onnxruntime".
+    "latency" is that of each row's fastest runtime; "latency.onnxruntime" and the like that of one.
     """
     costs: dict[str, Value] = {
         "macs": lambda row: row.cost and row.cost.macs,
         "params": lambda row: row.cost and row.cost.params,
         "size": lambda row: row.cost and row.cost.file_size,
         "memory": lambda row: row.cost and row.cost.memory,
+        "latency": lambda row: _latency(row, row.cost and row.cost.fastest),
     }
     for runtime in dict.fromkeys(runtime for row in rows if row.cost for runtime in row.cost.latency):
-        name = "latency" if runtime == "pytorch" else f"latency {runtime}"
-        costs[name] = partial(_latency, runtime=runtime)
+        costs[f"latency.{runtime}"] = partial(_latency, runtime=runtime)
     return {name: of for name, of in costs.items() if any(of(row) is not None for row in rows)}
 
 
-def _latency(row: "Row", runtime: str) -> float | None:
+def _latency(row: "Row", runtime: str | None) -> float | None:
     return row.cost.latency[runtime].median if row.cost and runtime in row.cost.latency else None
 
 
@@ -71,9 +72,9 @@ class Limit:
     """The most that a model may cost.
 
     Attributes:
-        cost: A key of ``UNITS``.
+        cost: A key of ``costs_of``, such as "latency" or "latency.openvino".
         most: In seconds, bytes or as a count.
-        text: As the user wrote it, such as "15ms".
+        text: As the user wrote it, such as "15 ms".
     """
 
     cost: str
@@ -81,31 +82,44 @@ class Limit:
     text: str
 
     @classmethod
-    def parse(cls, text: str) -> "Limit":
-        """Read a limit such as ``latency=15ms``.
+    def parse(cls, text: str) -> "list[Limit]":
+        """Read limits such as ``latency.onnxruntime=15ms,size=10MB``.
 
         Raises:
-            UserError: It is not understood.
+            UserError: One is not understood.
         """
-        found = re.fullmatch(r"(\w+)=([\d.]+) ?([A-Za-z]*)", text.strip())
+        return [cls._parse_one(part) for part in text.split(",")]
+
+    @classmethod
+    def _parse_one(cls, text: str) -> "Limit":
+        found = re.fullmatch(r"(\w+)((?:\.[\w.]+)?)=([\d.]+) ?([A-Za-z]*)", text.strip())
         units = UNITS.get(found[1], {}) if found else {}
-        if not found or found[3] not in units or found[2].count(".") > 1 or found[2] == ".":
+        if not found or found[4] not in units or found[3].count(".") > 1 or found[3] == ".":
             raise UserError(
-                f"--limit {text!r} is not understood: write latency=15ms, macs=300M, params=5M, size=20MB or "
-                "memory=200MB."
+                f"--limit {text!r} is not understood: write latency=15ms, latency.onnxruntime=15ms, macs=300M, "
+                "params=5M, size=20MB or memory=200MB, several with commas between."
             )
-        return cls(found[1], float(found[2]) * units[found[3]], f"{found[2]} {found[3]}".strip())
+        if found[2] and (found[1] != "latency" or found[2][1:] not in RUNTIMES):
+            raise UserError(f"--limit {text!r}: after latency stands a runtime: {', '.join(RUNTIMES)}.")
+        return cls(found[1] + found[2], float(found[3]) * units[found[4]], f"{found[3]} {found[4]}".strip())
 
 
-def within(rows: Sequence["Row"], limit: Limit, merit: Value) -> "Row | None":
-    """The best row within the limit; None if there is none.
+def within(rows: Sequence["Row"], limits: Sequence[Limit], merit: Value) -> "Row | None":
+    """The best row within all the limits, of equals that with the fewest multiply-adds; None if there is none.
 
     Raises:
-        UserError: That cost was not measured.
+        UserError: A cost was not measured.
     """
     costs = costs_of(rows)
-    if limit.cost not in costs:
-        raise UserError(f"--limit {limit.cost} cannot be judged: it was not measured (--rounds 0, or no model).")
-    cost = costs[limit.cost]
-    fitting = [row for row in front(rows, cost, merit) if (spent := cost(row)) is not None and spent <= limit.most]
-    return fitting[-1] if fitting else None
+    for limit in limits:
+        if limit.cost not in costs:
+            why = "--rounds 0, no model, or no such runtime"
+            raise UserError(f"--limit {limit.cost} cannot be judged: it was not measured ({why}).")
+
+    def fits(row: "Row") -> bool:
+        return all((spent := costs[limit.cost](row)) is not None and spent <= limit.most for limit in limits)
+
+    fitting = [
+        (good, -(costs["macs"](row) or 0), row) for row in rows if (good := merit(row)) is not None and fits(row)
+    ]
+    return max(fitting, key=lambda one: one[:2])[2] if fitting else None

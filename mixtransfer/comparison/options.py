@@ -40,8 +40,8 @@ class CompareOptions:
         image_size: Side of the input in pixels; by default the one that each backbone's weights were trained with.
         lr: Peak learning rate of all, instead of --tune-lr.
         workers: Image-loading processes; by default by the machine.
-        limit: Name the most accurate backbone within a limit, such as latency=15ms, macs=300M, params=5M, size=20MB or
-            memory=200MB.
+        limit: Name the most accurate backbone within limits, such as latency=15ms (of its fastest runtime),
+            latency.onnxruntime=15ms, macs=300M, params=5M, size=20MB or memory=200MB, with commas between.
         rounds: Measurements of each latency; 0 leaves latency and memory out.
         paper: Show the ledger instead: the paper's figures and tables row by row, and what was measured of them.
         json: Print comparison.json (or the ledger) instead of tables.

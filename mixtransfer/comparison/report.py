@@ -13,7 +13,7 @@ from mixtransfer.comparison.rates import RATES, read_rates
 from mixtransfer.comparison.rows import SCORES, Row, to_dicts
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import beside, choose
-from mixtransfer.deploy.runtimes import NAMES
+from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
@@ -38,7 +38,7 @@ def write_comparison(
     for row, one in zip(rows, objects, strict=True):
         one["on_front"] = {cost: row in front(rows, of) for cost, of in costs.items()}
     drawn = {
-        f"score_against_{cost.replace(' ', '_')}": score_against_cost(
+        f"score_against_{cost.replace('.', '_')}": score_against_cost(
             rows, cost, of, baseline, best, SCORE_TITLES[task]
         )
         for cost, of in costs.items()
@@ -177,7 +177,7 @@ def _mcnemar_table(rows: Sequence[Row], baseline: Row) -> tuple[list[str], list[
 
 
 def _runtimes(rows: Sequence[Row]) -> list[str]:
-    return [name for name in NAMES if any(row.cost and name in row.cost.latency for row in rows)]
+    return [name for name in RUNTIMES if any(row.cost and name in row.cost.latency for row in rows)]
 
 
 def _cost_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -185,7 +185,7 @@ def _cost_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     runtimes = _runtimes(rows)
     columns = ["backbone", "params M", "MACs M", "file MB", "memory MB"]
     for runtime in runtimes:
-        columns += [f"{NAMES[runtime]} ms", f"{NAMES[runtime]} images/s"]
+        columns += [f"{RUNTIMES[runtime].label} ms", f"{RUNTIMES[runtime].label} images/s"]
     table = []
     for row in rows:
         if row.cost is None:
@@ -206,7 +206,8 @@ def _cost_words(rows: Sequence[Row]) -> str:
         return "Latency was not measured (--rounds 0)."
     return (
         f"Latency is of one image, throughput of {BATCH} at a time, measured in turns on this machine: medians, in "
-        "brackets from the 10th to the 90th percentile. Memory is what 16 images need in PyTorch, weights included."
+        "brackets from the 10th to the 90th percentile. Memory is what 16 images need in a backbone's fastest runtime, "
+        "beyond a process that has not opened the model."
     )
 
 

@@ -82,7 +82,7 @@ def to_dicts(rows: Sequence[Row], task: str, baseline: Row | None) -> list[dict]
             "lr": row.lr,
             "against_baseline": _against(row, "baseline", baseline),
             "against_chosen": _against(row, "chosen", best),
-            **(asdict(row.cost) if row.cost else {}),
+            **({**asdict(row.cost), "fastest": row.cost.fastest} if row.cost else {}),
             "training": row.training,
             "runs": [str(run.folder) for run in row.runs],
             "failures": row.failures,

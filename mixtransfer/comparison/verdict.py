@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.fronts import Limit, costs_of, front, within
 from mixtransfer.comparison.statistics import Uncertain, holm, signed
+from mixtransfer.deploy.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from mixtransfer.comparison.outcomes import Outcome
@@ -138,11 +139,11 @@ def beside(row: "Row", best: "Row | None") -> str:
 
 
 CRITERIA = {"log_loss": "log loss", "top1": "top-1", "AP": "AP"}
-NAMES = {"latency": "latency", "macs": "multiply-adds"}
+NAMES = {"macs": "multiply-adds", "params": "parameters", "size": "file size"}
 
 
 def verdict(
-    rows: "Sequence[Row]", baseline: "Row | None", limit: Limit | None = None, margin: float | None = None
+    rows: "Sequence[Row]", baseline: "Row | None", limits: "Sequence[Limit]" = (), margin: float | None = None
 ) -> list[str]:
     """Sentences for a person who has to choose.
 
@@ -159,8 +160,8 @@ def verdict(
             "Which is best is not said: validation scores are missing or of other images, and the test may not choose."
         )
     else:
-        if limit:
-            sentences.append(_limited(rows, baseline, limit, by))
+        if limits:
+            sentences.append(_limited(rows, baseline, limits, by))
         sentences.append(f"Best on validation ({CRITERIA[by]}): {best.backbone}, {_tested(best)} on the test images.")
     if baseline:
         sentences += [
@@ -186,8 +187,8 @@ def _by_cost(rows: "Sequence[Row]", by: str) -> list[str]:
         return []
     unbeaten = front(rows, costs[main], lambda row: merit(row, by))
     steps = [f"{row.backbone} from {_amount(main, costs[main](row) or 0)} on" for row in unbeaten]
-    where = " on this machine" if main == "latency" else ""
-    return [f"Most accurate on validation by {NAMES[main]} allowed{where}: {', '.join(steps)}."]
+    where = " in its fastest runtime on this machine" if main == "latency" else ""
+    return [f"Most accurate on validation by {_cost_name(main)} allowed{where}: {', '.join(steps)}."]
 
 
 def _cautions(scored: "Sequence[Row]") -> list[str]:
@@ -223,24 +224,38 @@ def _against(row: "Row", claim: Claim, baseline: "Row", margin: float | None) ->
     }
     ratios = []
     if row.cost and baseline.cost:
-        mine, yours = (cost.latency.get("pytorch") for cost in (row.cost, baseline.cost))
-        if mine and yours:
-            ratios.append(f"{mine.median / yours.median:.2f} times its latency")
+        if row.cost.fastest and baseline.cost.fastest:
+            mine, yours = (cost.latency[cost.fastest or ""].median for cost in (row.cost, baseline.cost))
+            same = row.cost.fastest == baseline.cost.fastest
+            names = [RUNTIMES[cost.fastest or ""].label for cost in (row.cost, baseline.cost)]
+            ratios.append(f"{mine / yours:.2f} times its latency ({names[0] if same else ' against '.join(names)})")
         ratios.append(f"{row.cost.macs / baseline.cost.macs:.2f} times its multiply-adds")
         ratios.append(f"{row.cost.params / baseline.cost.params:.2f} times its parameters")
     return f"{row.backbone} {words[claim.said]}" + (f", with {', '.join(ratios)}." if ratios else ".")
 
 
-def _limited(rows: "Sequence[Row]", baseline: "Row | None", limit: Limit, by: str) -> str:
-    row = within(rows, limit, lambda row: merit(row, by))
-    where = " on this machine" if limit.cost in ("latency", "memory") else f" of {limit.cost}"
+def _limited(rows: "Sequence[Row]", baseline: "Row | None", limits: "Sequence[Limit]", by: str) -> str:
+    row = within(rows, limits, lambda row: merit(row, by))
+    here = any(limit.cost.startswith(("latency", "memory")) for limit in limits)
+    words = ", ".join(f"{limit.text} of {_cost_name(limit.cost)}" for limit in limits)
+    under = f"Under {words}{' on this machine' if here else ''}"
     if row is None:
-        return f"Under {limit.text}{where}: none of these."
+        return f"{under}: none of these."
     claim = row.claims.get(baseline.backbone) if baseline else None
     more = ""
+    if row.cost and row.cost.fastest and any(limit.cost == "latency" for limit in limits):
+        more = (
+            f", {_amount('latency', row.cost.latency[row.cost.fastest].median)} in {RUNTIMES[row.cost.fastest].label}"
+        )
     if claim and baseline and claim.said in ("better", "worse"):
-        more = f", {_points(claim.difference)} {baseline.backbone}"
-    return f"Under {limit.text}{where}: {row.backbone}, {_tested(row)}{more}."
+        more += f", {_points(claim.difference)} {baseline.backbone}"
+    return f"{under}: {row.backbone}, {_tested(row)}{more}."
+
+
+def _cost_name(cost: str) -> str:
+    """Of a key of ``costs_of``, in words."""
+    name, _, runtime = cost.partition(".")
+    return f"{NAMES.get(name, name)} in {RUNTIMES[runtime].label}" if runtime else NAMES.get(name, name)
 
 
 def _points(difference: Estimate) -> str:

@@ -4,34 +4,28 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
-from mixtransfer.backbones import backbone_spec, count_macs, create_backbone
-from mixtransfer.backbones.capability import check_classifier
-from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.deploy.export import describe
-from mixtransfer.deploy.exported import is_exported, open_exported
-from mixtransfer.deploy.formats import FORMATS
-from mixtransfer.deploy.latency import sample
+from mixtransfer.backbones import count_macs, create_backbone
+from mixtransfer.deploy.exported import open_exported
+from mixtransfer.deploy.latency import SLICE, Sample, sample
 from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.metadata import Metadata
-from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions
-from mixtransfer.deploy.runtimes import prepare
-from mixtransfer.deploy.source import Source, open_source
+from mixtransfer.deploy.options import BenchmarkOptions
+from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES, runtime_of
+from mixtransfer.deploy.runtimes.base import Call, FileRuntime, example_input, first_line
+from mixtransfer.deploy.source import Source, source_of
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import AT_LEAST_1, check_ranges
-from mixtransfer.run import Run
+from mixtransfer.machine import processor_state
+from mixtransfer.ranges import ABOVE_0, AT_LEAST_1, check_ranges
 
-LABELS = {
-    "pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "torch.export",
-    "executorch": "ExecuTorch",
-}  # fmt: skip
 MATRIX = 1536  # side of the matrices whose product measures the machine's peak
-QUANTILES = {"p50": 50, "p90": 90, "p99": 99}
+QUANTILES = {"p50": (50, 1), "p90": (90, 1), "p99": (99, 1000)}  # and how many calls it takes to tell
 
 Calls = dict[int, Callable[[], object]]
 
@@ -41,22 +35,38 @@ class Speed:
     """One way to run a model.
 
     Attributes:
-        runtime: A key of ``LABELS``.
+        runtime: A key of ``RUNTIMES``.
         threads, batch: As asked.
-        milliseconds: Percentiles of the latency of a batch.
+        milliseconds: Percentiles of the latency of a batch; None where there were too few calls to tell.
+        calls: How many were timed.
         images_per_second: At the median latency.
-        memory: Bytes at most, the weights included; None if unknown.
+        memory: Bytes at most, beyond a process that has not opened the model; None if unknown.
         share: Of the multiply-adds that this machine can do in the same time, with as many threads, in a product of
             large float32 matrices; None if the model's own are unknown.
+        joules: That the processors took for an image; None where the machine does not tell.
     """
 
     runtime: str
     threads: int
     batch: int
-    milliseconds: dict[str, float]
+    milliseconds: dict[str, float | None]
+    calls: int
     images_per_second: float
     memory: int | None
     share: float | None
+    joules: float | None
+
+    @classmethod
+    def of(cls, way: tuple[str, int, int], found: Sample, memory: int | None, macs: int | None, peak: float) -> "Speed":
+        runtime, threads, batch = way
+        milliseconds = {
+            name: 1000 * float(np.percentile(found.seconds, part)) if found.seconds.size >= least else None
+            for name, (part, least) in QUANTILES.items()
+        }
+        median, calls = float(np.median(found.seconds)), found.seconds.size
+        share = None if macs is None else batch * macs / median / peak
+        joules = found.joules / calls / batch or None
+        return cls(runtime, threads, batch, milliseconds, calls, batch / median, memory, share, joules)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Benchmark:
         macs: Multiply-adds of an image, or None.
         peak: Multiply-adds a second that this machine can do, by number of threads.
         unavailable: Why a runtime cannot run the model, by runtime.
+        processor: What this process may use of the machine, see ``processor_state``.
     """
 
     name: str
@@ -77,6 +88,7 @@ class Benchmark:
     peak: dict[int, float]
     speeds: list[Speed]
     unavailable: dict[str, str]
+    processor: dict[str, str]
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -85,7 +97,7 @@ class Benchmark:
     def fastest(self) -> Speed:
         """That with the shortest median latency at the smallest batch."""
         smallest = min(speed.batch for speed in self.speeds)
-        return min((s for s in self.speeds if s.batch == smallest), key=lambda speed: speed.milliseconds["p50"])
+        return min((s for s in self.speeds if s.batch == smallest), key=lambda speed: speed.milliseconds["p50"] or 0)
 
 
 def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmark:
@@ -98,76 +110,80 @@ def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmar
     """
     batches = _numbers(options.batches, "batches")
     threads = _numbers(options.threads or f"1,{torch.get_num_threads()}", "threads")
-    check_ranges(options, rounds=AT_LEAST_1)
+    check_ranges(options, rounds=AT_LEAST_1, seconds=ABOVE_0)
+    rounds = options.rounds if options.seconds is None else max(1, round(options.seconds / SLICE))
+    if runtime := runtime_of(options.model):
+        exported = open_exported(options.model)
+        size, macs = exported.preprocessing.size, _macs_of_file(exported.metadata)
+    else:
+        source = source_of(options.model)
+        size, macs = source.preprocessing.size, source.macs
     unavailable: dict[str, str] = {}
+    memory: dict[tuple[str, int], int] = {}
+    calls: dict[tuple[str, int, int], Callable[[], object]] = {("peak", n, 0): _multiplication(n) for n in threads}
     with tempfile.TemporaryDirectory() as folder:
-        if is_exported(options.model):
-            exported = open_exported(options.model)
-            size, macs = exported.preprocessing.size, _macs_of_file(exported.metadata)
-            places = {exported.format: options.model}
-        else:
-            source = _source(options.model)
-            size, macs = source.preprocessing.size, _macs(source)
-            places, unavailable = _runtimes(source, options, Path(folder), say)
-        calls: dict[tuple[str, int, int], Callable[[], object]] = {
-            ("peak", count, 0): _multiplication(count) for count in threads
-        }
-        memory: dict[tuple[str, int], int] = {}
-        for runtime, place in places.items():
-            say(f"{LABELS[runtime]}: opening.")
+        places = (
+            {runtime.name: options.model} if runtime else exported_everywhere(source, Path(folder), unavailable, say)
+        )
+        for name, place in places.items():
+            say(f"{RUNTIMES[name].label}: opening.")
             for count in threads:
-                _, made = open_calls(runtime, place, batches, count)
-                calls |= {(runtime, count, batch): call for batch, call in made.items()}
-            peaks = peak_memory(partial(open_calls, runtime, place, batches, max(threads)))
-            memory |= {(runtime, batch): peak for batch, peak in peaks.items()}
-        say(f"Measuring latency: {options.rounds} rounds of {len(calls)} calls in turns.")
+                made = open_calls(name, place, batches, count)
+                calls |= {(name, count, batch): call for batch, call in made.items()}
+            opener = partial(open_calls, name, place, batches, max(threads))
+            memory |= {(name, batch): peak for batch, peak in peak_memory(partial(load, name), opener).items()}
+        say(f"Measuring latency: {rounds} rounds of {len(calls)} calls in turns.")
         cores = torch.get_num_threads()
         try:
-            seconds = sample(calls, options.rounds)
+            found = sample(calls, rounds)
         finally:
             torch.set_num_threads(cores)
-    peak = {count: MATRIX**3 / float(np.median(seconds.pop(("peak", count, 0)))) for count in threads}
-    speeds = []
-    for (runtime, count, batch), samples in seconds.items():
-        median = float(np.median(samples))
-        share = None if macs is None else batch * macs / median / peak[count]
-        percentiles = {name: 1000 * float(np.percentile(samples, part)) for name, part in QUANTILES.items()}
-        speeds.append(Speed(runtime, count, batch, percentiles, batch / median, memory.get((runtime, batch)), share))
-    return Benchmark(options.model, size, macs, peak, speeds, unavailable)
+    peak = {count: MATRIX**3 / float(np.median(found.pop(("peak", count, 0)).seconds)) for count in threads}
+    speeds = [Speed.of(way, one, memory.get((way[0], way[2])), macs, peak[way[1]]) for way, one in found.items()]
+    return Benchmark(options.model, size, macs, peak, speeds, unavailable, processor_state())
 
 
-def open_calls(runtime: str, place: str, batches: Sequence[int], threads: int) -> tuple[int, Calls]:
-    """The size of the weights in bytes, and a call without arguments for each batch size.
+def load(runtime: str) -> None:
+    """Load the libraries of a runtime, without any model."""
+    for module in RUNTIMES[runtime].modules:
+        import_module(module)
+
+
+def open_calls(runtime: str, place: str, batches: Sequence[int], threads: int) -> Calls:
+    """A call without arguments for each batch size.
 
     Args:
-        runtime: A key of ``LABELS``.
-        place: The exported file, or for "pytorch" the run or the backbone.
+        runtime: A key of ``RUNTIMES``.
+        place: The exported file; for PyTorch the run or the backbone.
     """
-    if runtime == "pytorch":
-        return _open_pytorch(place, batches, threads)
-    exported = open_exported(place, threads)
-    files = [Path(place).with_suffix(suffix) for suffix in FORMATS[runtime].suffixes]
-    size = exported.preprocessing.size
-    views = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
-    calls: Calls = {batch: partial(exported.run, exported.to_input(views[:batch])) for batch in batches}
-    if runtime == "torch":
-        calls = {batch: _with_threads(call, threads) for batch, call in calls.items()}
-    return sum(file.stat().st_size for file in files), calls
-
-
-def _open_pytorch(place: str, batches: Sequence[int], threads: int) -> tuple[int, Calls]:
-    source = _source(place)
-    size = source.preprocessing.size
-    if source.task == "classification":
-        images = torch.randn(max(batches), 3, size, size, generator=torch.Generator().manual_seed(0))
-        made = prepare("pytorch", source.model, size, batches)
-        calls = {batch: partial(call, images[:batch].clone()) for batch, call in made.items()}
+    kind = RUNTIMES[runtime]
+    if isinstance(kind, FileRuntime):
+        exported = open_exported(place, threads)
+        size = exported.preprocessing.size
+        views = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
+        images, call = exported.to_input(views), cast(Call, exported.run)
     else:
-        view = torch.zeros(3, size, size, dtype=torch.uint8)
-        detect = torch.inference_mode()(source.model)
-        calls = {batch: partial(detect, [{"image": view}] * batch) for batch in batches}
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in source.model.state_dict().values())
-    return weights, {batch: _with_threads(call, threads) for batch, call in calls.items()}
+        source = source_of(place)
+        images, call = example_input(source, max(batches)), kind.prepare(source, threads, Path())
+    calls: Calls = {batch: partial(call, images[:batch].copy()) for batch in batches}
+    return {batch: _with_threads(call, threads) for batch, call in calls.items()} if kind.in_torch else calls
+
+
+def exported_everywhere(
+    source: Source, folder: Path, unavailable: dict[str, str], say: Callable[[str], None]
+) -> dict[str, str]:
+    """Where each runtime finds the model, which is exported into the folder; why others cannot run it is noted."""
+    places = {}
+    for runtime in (RUNTIMES[name] for name in MEASURED):
+        if not isinstance(runtime, FileRuntime):
+            places[runtime.name] = source.name
+            continue
+        say(f"{runtime.label}: exporting.")
+        try:
+            places[runtime.name] = str(runtime.export(source, folder))
+        except Exception as error:  # an exporter can fail in any way; the other runtimes remain
+            unavailable[runtime.name] = first_line(error)
+    return places
 
 
 def _with_threads(call: Callable[[], object], threads: int) -> Callable[[], object]:
@@ -183,47 +199,6 @@ def _with_threads(call: Callable[[], object], threads: int) -> Callable[[], obje
 def _multiplication(threads: int) -> Callable[[], object]:
     left, right = torch.randn(2, MATRIX, MATRIX).unbind()
     return _with_threads(partial(torch.mm, left, right), threads)
-
-
-def _runtimes(
-    source: Source, options: BenchmarkOptions, folder: Path, say: Callable[[str], None]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Where each runtime finds the model, which is exported into the folder; and why others cannot run it."""
-    places, unavailable = {"pytorch": options.model}, {}
-    for name in ("onnx", "openvino"):
-        kind = FORMATS[name]
-        place = folder / f"{name}{kind.suffixes[0]}"
-        say(f"{LABELS[name]}: exporting.")
-        try:
-            kind.require(name)
-            metadata = describe(source, ExportOptions(options.model))
-            kind.write(source.network(False, False, kind.rule), metadata, place)
-        except Exception as error:  # an exporter can fail in any way; the other runtimes remain
-            unavailable[name] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        else:
-            places[name] = str(place)
-    return places, unavailable
-
-
-def _source(name: str) -> Source:
-    """The model of a run, or a backbone with random weights: those do not matter for its speed."""
-    if Run.is_run(name):
-        return open_source(name)
-    if Path(name).exists() and not name.lower().endswith(".json"):  # which is a backbone file
-        raise UserError(f"{name} is neither a run nor an exported file; a backbone is one of `mixtransfer models`.")
-    check_classifier(backbone_spec(name))
-    model: Any = create_backbone(name, weights="none").eval()
-    classes = [str(number) for number in range(model.num_classes)]
-    return Source(None, "classification", name, model, Preprocessing.of(model), classes)
-
-
-def _macs(source: Source) -> int:
-    size = source.preprocessing.size
-    if source.task == "classification":
-        return count_macs(source.model, (3, size, size))
-    from mixtransfer.detection.ssdlite.cost import network_cost
-
-    return network_cost(source.model, size)["macs"]
 
 
 def _macs_of_file(metadata: Metadata) -> int | None:

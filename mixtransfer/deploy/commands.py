@@ -28,9 +28,9 @@ def benchmark(options: BenchmarkOptions) -> int:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from mixtransfer.deploy.benchmark import LABELS
     from mixtransfer.deploy.benchmark import benchmark as measure_model
     from mixtransfer.deploy.benchmark_report import COLUMNS, cells, peaks, write_benchmark
+    from mixtransfer.deploy.runtimes import RUNTIMES
 
     result = measure_model(options, silent if options.json else print)
     page = write_benchmark(options, result)
@@ -46,7 +46,7 @@ def benchmark(options: BenchmarkOptions) -> int:
     print_table(table)
     print(peaks(result))
     for runtime, reason in result.unavailable.items():
-        print(f"{LABELS[runtime]}: {reason}")
+        print(f"{RUNTIMES[runtime].label}: {reason}")
     print(f"Report: {page}")
     return 0
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixtransfer.deploy.exported import open_exported
-from mixtransfer.deploy.formats import FORMATS
-from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
 from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
-from mixtransfer.deploy.source import Source, images_of, open_source
+from mixtransfer.deploy.runtimes import FILE_RUNTIMES
+from mixtransfer.deploy.runtimes.base import this_target
+from mixtransfer.deploy.source import images_of, open_source
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -47,8 +47,8 @@ def export(options: ExportOptions) -> Written:
         UserError: The run is damaged, the target cannot be written, the runtime is not installed, the file does not
             compute what PyTorch computes, or int8 costs too much accuracy; then nothing is written.
     """
-    kind = FORMATS[options.format]
-    kind.require(options.format)
+    runtime = FILE_RUNTIMES[options.format]
+    runtime.require_writers()
     if options.check < 1:
         raise UserError(f"--check is {options.check}; at least one image must be compared.")
     if options.int8:
@@ -64,35 +64,20 @@ def export(options: ExportOptions) -> Written:
     )
     if options.raw and source.task != "detection":
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
-    target = _target(options, kind.suffixes[0])
+    path = _path(options, runtime.suffixes[0])
+    target = this_target() if options.target == "auto" else options.target
     labelled = labelled_views(source) if options.int8 else None
-    metadata = describe(source, options)
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / target.name
-        rule = RULE if options.int8 else kind.rule
-        kind.write(source.network(options.preprocess, options.raw, rule), metadata, made)
+        made = Path(folder) / path.name
+        rule = RULE if options.int8 else runtime.rule(target)
+        network = source.network(options.preprocess, options.raw, rule)
+        runtime.write(network, source.describe(network, target), made)
         views, images = images_of(source, options.images, options.check)
         parity = compare(open_exported(made), source.reference(options.raw), views, images)
         if not parity.holds:
             raise UserError(f"The export of {options.run} is not written, because it would be wrong: {parity}")
         int8 = quantize(made, labelled, options.int8_limit) if labelled else None
-        return put_in_place(made, target, parity, int8)
-
-
-def describe(source: Source, options: ExportOptions) -> Metadata:
-    """What the file says of itself."""
-    outputs = ["logits"]
-    if source.task == "detection":
-        outputs = ["logits", "deltas", "anchors"] if options.raw else ["boxes", "scores", "labels"]
-    return Metadata(
-        source.task,
-        source.backbone,
-        source.classes,
-        source.preprocessing,
-        options.preprocess,
-        outputs,
-        source.details,
-    )
+        return put_in_place(made, path, parity, int8)
 
 
 def put_in_place(made: Path, target: Path, parity: Parity, int8: Quantization | None) -> Written:
@@ -108,7 +93,7 @@ def put_in_place(made: Path, target: Path, parity: Parity, int8: Quantization | 
     return written
 
 
-def _target(options: ExportOptions, suffix: str) -> Path:
+def _path(options: ExportOptions, suffix: str) -> Path:
     """The file to write.
 
     Raises:

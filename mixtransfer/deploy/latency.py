@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from mixtransfer.deploy.energy import EnergyMeter
+
 Key = TypeVar("Key", bound=Hashable)
 
 SLICE = 0.03  # seconds for which a call is repeated in each round
@@ -28,24 +30,40 @@ class Duration:
         return cls(float(median), float(low), float(high))
 
 
+@dataclass
+class Sample:
+    """Measurements of one call.
+
+    Attributes:
+        seconds: Of single calls, shape (rounds, calls in a round).
+        joules: That the processors took for all of them; 0 where the machine does not tell.
+    """
+
+    seconds: np.ndarray
+    joules: float = 0.0
+
+
 def measure(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, Duration]:
     """Time each call in every round, in a new order each time: means of the rounds."""
-    return {key: Duration.of(seconds.mean(axis=1)) for key, seconds in sample(calls, rounds).items()}
+    return {key: Duration.of(found.seconds.mean(axis=1)) for key, found in sample(calls, rounds).items()}
 
 
-def sample(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, np.ndarray]:
-    """Seconds of single calls, shape (rounds, calls in a round); in every round each has its turn, in a new order.
+def sample(calls: Mapping[Key, Callable[[], object]], rounds: int = 30) -> dict[Key, Sample]:
+    """Single calls, timed; in every round each has its turn, in a new order.
 
     One call before each turn is not counted: it brings the network's weights back into the caches.
     """
     repeats = {key: max(1, round(SLICE / min(_seconds(call, 2)))) for key, call in calls.items()}
     seconds: dict[Key, list[list[float]]] = {key: [] for key in calls}
-    order = random.Random(0)
+    joules = dict.fromkeys(calls, 0.0)
+    order, meter = random.Random(0), EnergyMeter()
     for _ in tqdm(range(rounds), "Measuring latency", leave=False, disable=None):
         for key in order.sample(list(calls), len(calls)):
             calls[key]()
+            meter.joules()
             seconds[key].append(_seconds(calls[key], repeats[key]))
-    return {key: np.array(values) for key, values in seconds.items()}
+            joules[key] += meter.joules()
+    return {key: Sample(np.array(values), joules[key]) for key, values in seconds.items()}
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> list[float]:

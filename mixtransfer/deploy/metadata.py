@@ -34,6 +34,7 @@ class Metadata:
         outputs: Names of the outputs in order; see ``mixtransfer.deploy.network``.
         details: What only this task needs.
         versions: Of the packages that wrote it.
+        target: The processor that it was fused for, see ``mixtransfer.deploy.runtimes.base.Target``.
     """
 
     task: str
@@ -44,6 +45,7 @@ class Metadata:
     outputs: list[str]
     details: dict = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: package_versions(("onnx", "openvino", "executorch")))
+    target: str = ""
     format: int = 1
 
     def to_json(self) -> str:

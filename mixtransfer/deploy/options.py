@@ -15,6 +15,7 @@ class ExportOptions:
         run: The run.
         format: onnx (ONNX Runtime and most others), openvino (Intel and AMD processors), torch (torch.export), or
             executorch (phones; needs the package executorch).
+        target: The processor that it is for, which decides how MixConv is fused; auto: such as this machine has.
         output: The file; by default model with the format's suffix, in the run's folder.
         preprocess: Take images as they decode, uint8 (n, height, width, 3), and normalise them in the graph; by
             default it takes normalised float32 (n, 3, height, width).
@@ -35,6 +36,7 @@ class ExportOptions:
 
     run: str
     format: Literal["onnx", "openvino", "torch", "executorch"] = "onnx"
+    target: Literal["auto", "avx2", "avx512", "arm", "gpu"] = "auto"
     output: str | None = None
     preprocess: bool = False
     raw: bool = False
@@ -61,6 +63,7 @@ class BenchmarkOptions:
         batches: Images at a time, with commas between.
         threads: Numbers of threads, with commas between; by default one, and as many as the machine has cores.
         rounds: Turns of each measurement.
+        seconds: Measure each for about so long instead; the 99th percentile takes 1,000 calls.
         output: The folder to write; by default one under runs/ named after the model.
         json: Print benchmark.json instead of the table.
     """
@@ -69,6 +72,7 @@ class BenchmarkOptions:
     batches: str = "1,16"
     threads: str | None = None
     rounds: int = 30
+    seconds: float | None = None
     output: str | None = None
     json: bool = False
 

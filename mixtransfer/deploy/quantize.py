@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mixtransfer.deploy.exported import Exported, open_exported, openvino_core
-from mixtransfer.deploy.formats import quiet
+from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.metadata import KEY, square_of
 from mixtransfer.deploy.network import Rule
 from mixtransfer.deploy.options import ExportOptions
+from mixtransfer.deploy.runtimes import FILE_RUNTIMES
+from mixtransfer.deploy.runtimes.base import quiet
+from mixtransfer.deploy.runtimes.openvino import openvino_core
 from mixtransfer.deploy.source import Source
 from mixtransfer.errors import UserError
 
-FORMATS = ("onnx", "openvino")
 CALIBRATION, SCORED = 200, 1000  # images at most
 RULE = Rule(True, "dense")  # 1×1 convolutions in groups are slower in int8 than ordinary ones with zeros
 
@@ -70,8 +71,9 @@ def check_int8(options: ExportOptions) -> None:
     Raises:
         UserError: ``--int8`` does not go with the other options, or NNCF is not installed.
     """
-    if options.format not in FORMATS:
-        raise UserError(f"--int8 is for {' and '.join(FORMATS)}, not for {options.format}.")
+    formats = [name for name, runtime in FILE_RUNTIMES.items() if "int8" in runtime.precisions]
+    if options.format not in formats:
+        raise UserError(f"--int8 is for {' and '.join(formats)}, not for {options.format}.")
     if options.raw:
         raise UserError("--int8 measures what it costs on boxes, which --raw leaves out: give one of the two.")
     if not 0 <= options.int8_limit <= 100:
@@ -110,7 +112,7 @@ def quantize(made: Path, views: LabelledViews, limit: float) -> Quantization:
     """Rewrite an exported file in int8, unless that costs too much.
 
     Args:
-        made: A file of one of ``FORMATS`` in float32; of a detector with decoding inside.
+        made: An ONNX or OpenVINO file in float32; of a detector with decoding inside.
         limit: Points of accuracy, or of average precision, that may be lost.
 
     Raises:

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mixtransfer.backbones import backbone_spec, count_macs, create_backbone
+from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.deploy.metadata import CROP_MODES, square_of
+from mixtransfer.deploy.metadata import CROP_MODES, Metadata, square_of
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
@@ -42,6 +44,20 @@ class Source:
     classes: list[str]
     details: dict = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What ``source_of`` opens it by."""
+        return str(self.run.folder) if self.run else self.backbone
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of an image."""
+        if self.task == "classification":
+            return count_macs(self.model, (3, self.preprocessing.size, self.preprocessing.size))
+        from mixtransfer.detection.ssdlite.cost import network_cost
+
+        return network_cost(self.model, self.preprocessing.size)["macs"]
+
     def data(self, check: bool = True) -> Any:
         """The dataset that the run was trained on, in the same parts.
 
@@ -61,6 +77,19 @@ class Source:
         if self.task == "detection":
             return ExportDetector(self.model, self.preprocessing, inside, rule, raw).eval()
         return ExportClassifier(self.model, self.preprocessing, inside, rule).eval()
+
+    def describe(self, network: ExportNetwork, target: str) -> Metadata:
+        """What a file of such a network says of itself."""
+        return Metadata(
+            self.task,
+            self.backbone,
+            self.classes,
+            self.preprocessing,
+            network.normalize is not None,
+            list(network.outputs),
+            self.details,
+            target=target,
+        )
 
     def view(self, image: Image.Image) -> np.ndarray:
         """What the network is shown of an image, uint8 (size, size, 3)."""
@@ -144,6 +173,22 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
         "tiles": detector.spec.tiling.to_dict() if detector.spec.tiling else None,
     }
     return Source(run, card.task, card.backbone, model, preprocessing, detector.classes, details)
+
+
+def source_of(name: str) -> Source:
+    """The model of a run, or a backbone with random weights, which do not matter to its speed.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if Run.is_run(name):
+        return open_source(name)
+    if Path(name).exists() and not name.lower().endswith(".json"):  # which is a backbone file
+        raise UserError(f"{name} is neither a run nor an exported file; a backbone is one of `mixtransfer models`.")
+    check_classifier(backbone_spec(name))
+    model: Any = create_backbone(name, weights="none").eval()
+    classes = [str(number) for number in range(model.num_classes)]
+    return Source(None, "classification", name, model, Preprocessing.of(model), classes)
 
 
 def images_of(source: Source, patterns: str | None, count: int) -> tuple[np.ndarray, str]:

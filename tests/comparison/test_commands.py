@@ -22,6 +22,8 @@ from mixtransfer.comparison import study as study_module
 from mixtransfer.comparison.cost import measure_costs
 from mixtransfer.comparison.rates import best_rate
 from mixtransfer.data.load import load_dataset
+from mixtransfer.deploy import benchmark
+from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
 from mixtransfer.run import Run
 
 
@@ -278,19 +280,19 @@ def test_latency_and_memory_are_measured(study):
     """In every runtime that is installed."""
     run = runs(study)[f"{SMALL}-seed0"]
     measured = measure_costs({SMALL: run}, "classify", 2, print)[SMALL]
-    assert set(measured.latency) == set(measured.throughput) == set(cost.installed_runtimes())
+    assert set(measured.latency) == set(measured.throughput) == {name for name in MEASURED if RUNTIMES[name].installed}
     for runtime, duration in measured.latency.items():
         assert 0 < duration.low <= duration.median <= duration.high and measured.throughput[runtime] > 0
     assert measured.file_size == run.weights.stat().st_size and measured.memory > measured.file_size / 2
 
 
 def test_costs_are_reported_and_limited(study, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cost, "installed_runtimes", lambda: ["pytorch"])
-    monkeypatch.setattr(cost, "peak_memory", lambda opener: {16: 12345})
+    monkeypatch.setattr(benchmark, "MEASURED", ("pytorch",))
+    monkeypatch.setattr(cost, "peak_memory", lambda load, opener: {16: 12345})
     folders = [runs(study)[f"{name}-seed0"].folder for name in (SMALL, LARGE)]
     words = ["--rounds", "2", "--limit", "latency=10s", "--output", tmp_path / "both", "--task", "classify"]
     code, out, _ = answer(capsys, *folders, *words)
-    assert code == 0 and "Under 10 s on this machine: " in out
+    assert code == 0 and "Under 10 s of latency on this machine: " in out and "in PyTorch" in out
     for one in json.loads((tmp_path / "both" / "comparison.json").read_text()):
         duration = one["latency"]["pytorch"]
         assert 0 < duration["low"] <= duration["median"] <= duration["high"] and one["throughput"]["pytorch"] > 0

@@ -58,7 +58,7 @@ def test_a_backbone_without_a_score_is_on_no_front():
     [("latency=15ms", 0.015), ("latency=1.5 s", 1.5), ("macs=300M", 3e8), ("params=5M", 5e6), ("size=20MB", 2e7)],
 )
 def test_limits_are_read(text, most):
-    assert Limit.parse(text).most == pytest.approx(most)
+    assert [limit.most for limit in Limit.parse(text)] == [pytest.approx(most)]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,10 @@ def test_the_verdict_tells_a_difference_from_noise():
     limited, best, of_worse, of_alike, untold, steps, *_ = verdict(
         [worse, alike, large], large, Limit.parse("latency=12ms")
     )
-    assert limited == ("Under 12 ms on this machine: mixnet_s, 78.8 % (76.8–80.8), 1.2 ± 0.6 points below resnet50.")
+    assert limited == (
+        "Under 12 ms of latency on this machine: mixnet_s, 78.8 % (76.8–80.8), 10.0 ms in PyTorch, "
+        "1.2 ± 0.6 points below resnet50."
+    )
     assert best == "Best on validation (top-1): resnet50, 80.0 % (78.0–82.0) on the test images."
     assert of_worse.startswith("mixnet_s is 1.2 ± 0.6 points below resnet50, with 0.33 times its latency")
     assert "mixnet_m cannot be told apart from resnet50 with these 400 test images and 3 seeds" in of_alike
@@ -228,7 +231,8 @@ def test_costs_are_told_as_multiples_of_the_baselines():
     base, one = costing("resnet50", 0.80, 40, 4 * 10**9, 25_000_000), costing("mixnet_s", 0.81, 10, 10**9, 4_000_000)
     one.claims["resnet50"] = claim(0.004, 0.016, "better")
     assert verdict([one, base], base)[1] == (
-        "mixnet_s is 1.0 ± 0.6 points above resnet50, with 0.25 times its latency, 0.25 times its multiply-adds, "
+        "mixnet_s is 1.0 ± 0.6 points above resnet50, with 0.25 times its latency (PyTorch), 0.25 times its "
+        "multiply-adds, "
         "0.16 times its parameters."
     )
     one.cost = replace(one.cost, latency={})
@@ -253,10 +257,42 @@ def test_without_latencies_the_front_is_over_multiply_adds():
 
 def test_a_limit_says_where_it_holds():
     small, large = costing("small", 0.78, 10, 10**8, 1), costing("large", 0.80, 30, 10**9, 1)
-    assert "Under 300 M of macs: small, 78.0 % (76.0–80.0)." in verdict([small, large], None, Limit.parse("macs=300M"))
-    assert verdict([small, large], large, Limit.parse("latency=1ms"))[0] == "Under 1 ms on this machine: none of these."
+    assert "Under 300 M of multiply-adds: small, 78.0 % (76.0–80.0)." in verdict(
+        [small, large], None, Limit.parse("macs=300M")
+    )
+    told = verdict([small, large], large, Limit.parse("latency=1ms"))[0]
+    assert told == "Under 1 ms of latency on this machine: none of these."
     small.claims["large"] = claim(-0.04, 0.0, "not told apart")
-    assert verdict([small, large], large, Limit.parse("latency=12ms"))[0].endswith("small, 78.0 % (76.0–80.0).")
+    assert verdict([small, large], large, Limit.parse("latency=12ms"))[0].endswith(
+        "small, 78.0 % (76.0–80.0), 10.0 ms in PyTorch."
+    )
+
+
+def test_latency_is_that_of_each_ones_fastest_runtime():
+    """MixNet-S gains more by a runtime than ResNet-50 does; eager PyTorch would say that neither fits."""
+    small, large = row("small", 0.78, 36), row("large", 0.80, 118)
+    small.cost.latency |= {"onnxruntime": Duration(0.014, 0, 1), "openvino": Duration(0.013, 0, 1)}
+    large.cost.latency |= {"onnxruntime": Duration(0.064, 0, 1)}
+    told = verdict([small, large], large, Limit.parse("latency=15ms"))[0]
+    assert told == "Under 15 ms of latency on this machine: small, 78.0 % (76.0–80.0), 13.0 ms in OpenVINO."
+    assert within([small, large], Limit.parse("latency.onnxruntime=13.5ms"), on_test) is None
+    assert within([small, large], Limit.parse("latency.openvino=13.5ms"), on_test) is small
+    small.claims["large"] = claim(-0.03, -0.01, "worse")
+    assert "0.20 times its latency (OpenVINO against ONNX Runtime)" in " ".join(verdict([small, large], large))
+
+
+def test_several_limits_hold_at_once():
+    """The best of those that fit all, though another one on the front of each cost fits some."""
+    slow, heavy, fit = (
+        costing("slow", 0.9, 30, 10**8, 10**6),
+        costing("heavy", 0.85, 5, 10**8, 10**7),
+        costing("fit", 0.8, 9, 10**8, 10**6),
+    )
+    assert within([slow, heavy, fit], Limit.parse("latency=10ms, params=2M"), on_test) is fit
+    told = verdict([slow, fit], None, Limit.parse("latency.pytorch=10ms,params=2M"))[0]
+    assert told.startswith("Under 10 ms of latency in PyTorch, 2 M of parameters on this machine: fit")
+    with pytest.raises(UserError, match="after latency stands a runtime: pytorch, onnxruntime"):
+        Limit.parse("latency.tensorflow=10ms")
 
 
 def test_pairs_are_counted_once():

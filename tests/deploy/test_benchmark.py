@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 
 from mixtransfer.backbones import count_macs, create_backbone
 from mixtransfer.cli import main
-from mixtransfer.deploy import benchmark, formats
+from mixtransfer.deploy import benchmark
+from mixtransfer.deploy.runtimes import FILE_RUNTIMES
 
 QUICK = ["--rounds", "2", "--threads", "1"]
 
@@ -16,7 +16,7 @@ QUICK = ["--rounds", "2", "--threads", "1"]
 @pytest.fixture(autouse=True)
 def memory_is_not_measured_again(monkeypatch):
     """It takes a process for each runtime; see test_memory."""
-    monkeypatch.setattr(benchmark, "peak_memory", lambda open_calls: {1: 1000})
+    monkeypatch.setattr(benchmark, "peak_memory", lambda load, open_calls: {1: 1000})
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def exported_before(monkeypatch, exports):
 
     folder = [exports(name) for name in ("onnx", "openvino")][0].parent
 
-    def write(network, metadata, path):
+    def write(network, metadata, path, half=False):
         for file in folder.glob("model.*"):
             shutil.copy(file, path.with_suffix(file.suffix))
 
     for name in ("onnx", "openvino"):
-        monkeypatch.setitem(formats.FORMATS, name, replace(formats.FORMATS[name], write=write))
+        monkeypatch.setattr(FILE_RUNTIMES[name], "write", write)
 
 
 def test_run_in_every_runtime(classifier, exported_before, tmp_path, capsys):
@@ -38,12 +38,12 @@ def test_run_in_every_runtime(classifier, exported_before, tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer == json.loads((tmp_path / "benchmark.json").read_text())
     speeds = {(speed["runtime"], speed["batch"]): speed for speed in answer["speeds"]}
-    assert speeds.keys() == {(name, batch) for name in ("pytorch", "onnx", "openvino") for batch in (1, 2)}
+    assert speeds.keys() == {(name, batch) for name in ("pytorch", "onnxruntime", "openvino") for batch in (1, 2)}
     model = create_backbone("mobilenetv3_small_050.mixconv35", weights="none", num_classes=3)
     assert answer["macs"] == count_macs(model, (3, 32, 32)) and answer["image_size"] == 32
     for (_, batch), speed in speeds.items():
         p50, p90, p99 = speed["milliseconds"].values()
-        assert 0 < p50 <= p90 <= p99
+        assert 0 < p50 <= p90 and (p99 is None) == (speed["calls"] < 1000)
         assert speed["images_per_second"] == pytest.approx(1000 * batch / p50)
         share = answer["macs"] * speed["images_per_second"] / answer["peak"]["1"]
         assert speed["share"] == pytest.approx(share) and share > 0  # beside other work the peak is less

@@ -322,15 +322,15 @@ def test_a_description_that_does_not_fit(changes, says, opened):
 def test_networks_of_many_kinds_are_opened(name, tmp_path):
     from mixtransfer.backbones import create_backbone
     from mixtransfer.data.preprocessing import Preprocessing
-    from mixtransfer.deploy.formats import FORMATS
     from mixtransfer.deploy.metadata import Metadata
     from mixtransfer.deploy.network import ExportClassifier
+    from mixtransfer.deploy.runtimes import FILE_RUNTIMES
 
     model = create_backbone(name, weights="none", num_classes=2).eval()
     preprocessing = Preprocessing.of(model)
-    network = ExportClassifier(model, preprocessing, False, FORMATS["torch"].rule).eval()
+    network = ExportClassifier(model, preprocessing, False, FILE_RUNTIMES["torch"].rule("avx2")).eval()
     metadata = Metadata("classification", name, ["a", "b"], preprocessing, False, ["logits"])
-    FORMATS["torch"].write(network, metadata, tmp_path / "model.pt2")
+    FILE_RUNTIMES["torch"].write(network, metadata, tmp_path / "model.pt2")
     images = torch.randn(2, 3, preprocessing.size, preprocessing.size)
     (found,) = open_exported(tmp_path / "model.pt2").run(images.numpy())
     with torch.inference_mode():

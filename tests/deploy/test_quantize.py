@@ -2,15 +2,15 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mixtransfer.cli import main
-from mixtransfer.deploy import formats, quantize
+from mixtransfer.deploy import quantize
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.quantize import Quantization
+from mixtransfer.deploy.runtimes import FILE_RUNTIMES
 
 pytest.importorskip("nncf")
 pytest.importorskip("onnxruntime")
@@ -26,7 +26,7 @@ def exported_before(monkeypatch, exports):
     def write(network, metadata, path):
         shutil.copy(before, path)
 
-    monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], write=write))
+    monkeypatch.setattr(FILE_RUNTIMES["onnx"], "write", write)
 
 
 @pytest.mark.parametrize(("format", "sign"), [("onnx", b"QuantizeLinear"), ("openvino", b"FakeQuantize")])

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from mixtransfer.backbones import create_backbone
-from mixtransfer.deploy.runtimes import NAMES, installed_runtimes, prepare
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.deploy.runtimes import RUNTIMES
+from mixtransfer.deploy.source import Source
 
 
-@pytest.mark.parametrize("runtime", NAMES)
-def test_runtimes_agree_with_the_network(runtime):
-    if runtime not in installed_runtimes():
-        pytest.skip(f"{NAMES[runtime]} is not installed: pip install 'mixtransfer[export]'")
+@pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=list(RUNTIMES))
+def test_runtimes_agree_with_the_network(runtime, tmp_path):
+    if not runtime.installed:
+        pytest.skip(f"{runtime.label} is not installed: pip install 'mixtransfer[{runtime.extra}]'")
     torch.manual_seed(0)
     model = create_backbone("mobilenetv3_small_050.mixconv35", weights="none", num_classes=5).eval()
     for module in model.modules():
@@ -23,9 +25,11 @@ def test_runtimes_agree_with_the_network(runtime):
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         expected = model(images)
-    calls = prepare(runtime, model, 64, (1, 3))
-    for batch, call in calls.items():
-        torch.testing.assert_close(torch.as_tensor(call(images[:batch])), expected[:batch], atol=1e-4, rtol=1e-3)
+    source = Source(None, "classification", "mobilenetv3_small_050.mixconv35", model, Preprocessing(64), list("abcde"))
+    call = runtime.prepare(source, 1, tmp_path)
+    for batch in (1, 3):
+        (found,) = call(images[:batch].numpy())
+        torch.testing.assert_close(torch.as_tensor(found), expected[:batch], atol=1e-4, rtol=1e-3)
 
 
 def test_openvino_models_may_end_in_any_order():
@@ -35,7 +39,7 @@ def test_openvino_models_may_end_in_any_order():
 import signal, subprocess
 import numpy as np, openvino
 from openvino import opset13
-from mixtransfer.deploy.exported import compile_openvino
+from mixtransfer.deploy.runtimes.openvino import compile_openvino
 
 images = opset13.parameter([-1, 4], np.float32)
 model = openvino.Model([opset13.relu(images)], [images], "relu")
