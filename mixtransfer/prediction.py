@@ -183,7 +183,8 @@ def load(
 
     Args:
         source: A run or its folder, an exported file, or "hf-hub:USER/NAME[@REVISION]" (see ``mixtransfer.push``).
-        device: "cpu", "cuda", "mps" …; "auto" takes an accelerator where there is one. Exported files run on the CPU.
+        device: "cpu", "cuda", "mps" …; "auto" takes an accelerator where there is one. Exported files run on what their
+            runtime has here; auto is a CUDA GPU, else the CPU.
         threshold: The smallest score of a detector's boxes, of all classes or of each; by default what validation has
             chosen for each class, or 0.4 where an older run keeps nothing.
 
@@ -196,7 +197,7 @@ def load(
 
         path = str(fetched(path))
     if is_exported(path):
-        file = open_exported(path)
+        file = open_exported(path, device=device)
         network = f"{file.metadata.backbone}, {file.runtime.label}"
         if file.metadata.task == "classification":
             return ClassificationModel(network, ExportedClassifier(file))

@@ -152,7 +152,8 @@ class PredictOptions:
         json: Short for --format json.
         batch_size: Images at a time.
         workers: Image-loading processes; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files know
+            what their runtime calls its own, such as directml or coreml.
     """
 
     run: str

@@ -20,7 +20,7 @@ def export(options: ExportOptions) -> int:
     print(written.parity)
     if written.int8:
         print(written.int8)
-    print(f"Export:  {written.path} ({written.size / 1e6:.1f} MB)")
+    print(f"Export:  {written.path} ({written.size / 1e6:.1f} MB), with {', '.join(x.name for x in written.beside)}")
     return 0
 
 
@@ -70,19 +70,21 @@ def push(options: PushOptions) -> None:
 def classify(options: ClassifyOptions) -> int:
     """`classify predict` with a run or an exported file."""
     from mixtransfer.classification.commands import predict
+    from mixtransfer.deploy.exported import is_exported
 
-    if not _is_export(options):
+    if not is_exported(options.run):
         return predict(options)
     from mixtransfer.deploy.predict import ExportedClassifier
 
-    return predict(options, ExportedClassifier(options.run))
+    return predict(options, ExportedClassifier(options.run, options.device))
 
 
 def detect(options: DetectOptions) -> int:
     """`detect predict` with a run or an exported file; the latter needs no detectron2."""
+    from mixtransfer.deploy.exported import is_exported
     from mixtransfer.detection.commands import predict
 
-    if not _is_export(options):
+    if not is_exported(options.run):
         return predict(options)
     from mixtransfer.deploy.predict import ExportedDetector
     from mixtransfer.detection.spec import LARGEST_MOST
@@ -93,14 +95,7 @@ def detect(options: DetectOptions) -> int:
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} is settled in exported files: export the run with {option}.")
-    return predict(options, ExportedDetector(options.run, options.threshold, options.classes, options.max_detections))
-
-
-def _is_export(options: ClassifyOptions | DetectOptions) -> bool:
-    from mixtransfer.deploy.exported import is_exported
-
-    if not is_exported(options.run):
-        return False
-    if options.device not in ("auto", "cpu"):
-        raise UserError(f"--device {options.device} is for runs: exported files run on the CPU.")
-    return True
+    return predict(
+        options,
+        ExportedDetector(options.run, options.threshold, options.classes, options.max_detections, options.device),
+    )

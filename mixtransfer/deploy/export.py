@@ -2,15 +2,18 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mixtransfer.deploy.companions import write_companions
 from mixtransfer.deploy.exported import open_exported
+from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
 from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
 from mixtransfer.deploy.runtimes import FILE_RUNTIMES
-from mixtransfer.deploy.runtimes.base import this_target
+from mixtransfer.deploy.runtimes.base import FileRuntime, this_target
+from mixtransfer.deploy.runtimes.onnxruntime import OPSETS, OnnxRuntime
 from mixtransfer.deploy.source import images_of, open_source
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
@@ -22,13 +25,15 @@ from mixtransfer.ranges import SHARE, check_ranges
 class Written:
     """An exported file, its size in bytes (companions included), and how it compares with PyTorch.
 
-    If it is in int8, ``parity`` is that of the float32 file that it was made from.
+    If it is in int8, ``parity`` is that of the float32 file that it was made from. ``beside`` are its labels and the
+    script that uses it.
     """
 
     path: Path
     size: int
     parity: Parity
     int8: Quantization | None = None
+    beside: tuple[Path, ...] = ()
 
     @property
     def record(self) -> Path:
@@ -47,11 +52,11 @@ def export(options: ExportOptions) -> Written:
         UserError: The run is damaged, the target cannot be written, the runtime is not installed, the file does not
             compute what PyTorch computes, or int8 costs too much accuracy; then nothing is written.
     """
-    runtime = FILE_RUNTIMES[options.format]
-    runtime.require_writers()
+    runtime = _runtime(options)
     if options.check < 1:
         raise UserError(f"--check is {options.check}; at least one image must be compared.")
-    if options.int8:
+    int8 = options.int8 or options.precision == "int8"
+    if int8:
         check_int8(options)
     check_ranges(options, nms=SHARE, min_score=SHARE, max_detections=(1, LARGEST_MOST))
     source = open_source(
@@ -64,33 +69,58 @@ def export(options: ExportOptions) -> Written:
     )
     if options.raw and source.task != "detection":
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
+    if options.softmax and source.task != "classification":
+        raise UserError(f"--softmax is for classifiers; {options.run} holds a detector.")
     path = _path(options, runtime.suffixes[0])
     target = this_target() if options.target == "auto" else options.target
-    labelled = labelled_views(source) if options.int8 else None
+    labelled = labelled_views(source) if int8 else None
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        rule = RULE if options.int8 else runtime.rule(target)
-        network = source.network(options.preprocess, options.raw, rule)
-        runtime.write(network, source.describe(network, target), made)
+        rule = RULE if int8 else runtime.rule(target)
+        network = source.network(options.preprocess, options.raw, rule, options.softmax)
+        metadata = source.describe(network, target)
+        half = options.precision == "fp16"
+        runtime.write(network, metadata, made, half)
         views, images = images_of(source, options.images, options.check)
-        parity = compare(open_exported(made), source.reference(options.raw), views, images)
+        parity = compare(open_exported(made), source.reference(options.raw), views, images, half)
         if not parity.holds:
             raise UserError(f"The export of {options.run} is not written, because it would be wrong: {parity}")
-        int8 = quantize(made, labelled, options.int8_limit) if labelled else None
-        return put_in_place(made, path, parity, int8)
+        quantized = quantize(made, labelled, options.int8_limit) if labelled else None
+        return put_in_place(made, path, parity, quantized, metadata)
 
 
-def put_in_place(made: Path, target: Path, parity: Parity, int8: Quantization | None) -> Written:
+def put_in_place(made: Path, target: Path, parity: Parity, int8: Quantization | None, metadata: Metadata) -> Written:
     """Move a file that was made in a folder of its own, with its companions, and keep the comparison beside it."""
     files = sorted(made.parent.iterdir(), key=lambda file: file.name == made.name)  # the one to open comes last
     written = Written(target, sum(file.stat().st_size for file in files), parity, int8)
     try:
         for file in files:
             write_atomic(target.with_name(file.name), file.read_bytes())
+        written = replace(written, beside=tuple(write_companions(target, metadata)))
         write_atomic(written.record, json.dumps(written.to_dict(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror}): choose another --output.") from error
     return written
+
+
+def _runtime(options: ExportOptions) -> FileRuntime:
+    """
+    Raises:
+        UserError: It is not installed, or has not what the options ask for.
+    """
+    runtime = FILE_RUNTIMES[options.format]
+    if options.precision not in (*runtime.precisions, "int8"):  # which ``check_int8`` speaks of
+        raise UserError(f"--precision {options.precision} is not for {options.format}.")
+    if options.int8 and options.precision == "fp16":
+        raise UserError("--int8 and --precision fp16 exclude each other: give one.")
+    if options.opset is not None:
+        if options.format != "onnx":
+            raise UserError(f"--opset is of ONNX; {options.format} has none.")
+        if options.opset not in OPSETS:
+            raise UserError(f"--opset is {options.opset}; it must lie between {OPSETS[0]} and {OPSETS[-1]}.")
+        runtime = OnnxRuntime(options.opset)
+    runtime.require_writers()
+    return runtime
 
 
 def _path(options: ExportOptions, suffix: str) -> Path:

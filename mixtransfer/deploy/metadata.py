@@ -16,7 +16,7 @@ from mixtransfer.machine import package_versions
 KEY = "mixtransfer"
 CROP_MODES = {"warp": "squash", "letterbox": "border"}  # timm's names of the ways of ``Square``
 OUTPUTS = {
-    "classification": (["logits"],),
+    "classification": (["logits"], ["probabilities"]),
     "detection": (["boxes", "scores", "labels"], ["logits", "deltas", "anchors"]),
 }
 

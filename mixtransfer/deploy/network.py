@@ -72,16 +72,16 @@ class ExportNetwork(nn.Module):
 
 
 class ExportClassifier(ExportNetwork):
-    """Images to ``logits`` (n, classes)."""
+    """Images to ``logits`` (n, classes), or to their softmax, ``probabilities``."""
 
-    outputs = ("logits",)
-
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, inside: bool, rule: Rule):
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, inside: bool, rule: Rule, softmax: bool = False):
         super().__init__(preprocessing, inside)
         self.model = fuse(model, rule.merge, rule.pointwise)
+        self.outputs = ("probabilities",) if softmax else ("logits",)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(self.planes(images))
+        logits = self.model(self.planes(images))
+        return logits.softmax(1) if self.outputs == ("probabilities",) else logits
 
 
 class ExportDetector(ExportNetwork):

@@ -9,7 +9,8 @@ class ExportOptions:
     """Write a run's model for other programs: fused, checked against PyTorch on images, with its description inside.
 
     The file has the classes, the normalization and the input size in it, takes any number of images at a time, and
-    `classify predict` and `detect predict` take it like a run.
+    `classify predict` and `detect predict` take it like a run. Beside it stand labels.txt and, of onnx and openvino,
+    predict.py, a script that uses it without mixtransfer.
 
     Args:
         run: The run.
@@ -25,10 +26,13 @@ class ExportOptions:
         min_score: Smallest score that a detector gives; by default as in training.
         max_detections: Detections an image has at most; by default as in training.
         classes: Of a detector, names of the classes to find, with commas between; by default all.
+        softmax: Of a classifier, give probabilities instead of logits.
+        precision: fp32; fp16: weights in half the bytes (onnx and openvino); int8: see --int8.
         int8: Quantize to 8-bit integers by post-training quantization, calibrated on training images of the run's data
             (onnx and openvino).
         int8_limit: Points of accuracy, or average precision, on the validation images that int8 may cost; if it costs
             more, nothing is written.
+        opset: Of ONNX; by default that of PyTorch's exporter.
         images: A file, folder or glob pattern of images to check on; by default those of the run's test part.
         check: How many images to check on.
         json: Print the outcome as JSON.
@@ -45,8 +49,11 @@ class ExportOptions:
     min_score: float | None = None
     max_detections: int | None = None
     classes: str | None = None
+    softmax: bool = False
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     int8: bool = False
     int8_limit: float = 1.0
+    opset: int | None = None
     images: str | None = None
     check: int = 32
     json: bool = False

@@ -21,9 +21,10 @@ class Parity:
         images: How many were compared.
         source: What they are, in words.
         difference: The largest absolute difference: of logits, of raw outputs, or of scores.
-        tolerance: What it may be: 0.001 of the largest value that PyTorch gives.
+        tolerance: What it may be: 0.001 of the largest value that PyTorch gives, 0.01 in 16 bits.
         changed: Images whose most probable class, or whose shown detections, are others.
         pixels: Of detections, how far the corners of the boxes are off at most.
+        pixel_tolerance: How far they may be.
     """
 
     images: int
@@ -32,11 +33,12 @@ class Parity:
     tolerance: float
     changed: int
     pixels: float | None = None
+    pixel_tolerance: float = 0.5
 
     @property
     def holds(self) -> bool:
         """Differences within the tolerance; then a changed prediction was a tie."""
-        return self.difference <= self.tolerance and (self.pixels is None or self.pixels <= 0.5)
+        return self.difference <= self.tolerance and (self.pixels is None or self.pixels <= self.pixel_tolerance)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -50,7 +52,11 @@ class Parity:
 
 
 def compare(
-    exported: Exported, reference: Callable[[torch.Tensor], dict[str, np.ndarray]], views: np.ndarray, source: str
+    exported: Exported,
+    reference: Callable[[torch.Tensor], dict[str, np.ndarray]],
+    views: np.ndarray,
+    source: str,
+    half: bool = False,
 ) -> Parity:
     """Run a file and PyTorch on the same images.
 
@@ -59,26 +65,29 @@ def compare(
         reference: Outputs by name, as the file's, for uint8 images (n, 3, size, size).
         views: uint8 (n, size, size, 3).
         source: See ``Parity``.
+        half: Whether the file computes in 16-bit floating point: ten times as much may differ.
     """
+    share = 1e-2 if half else 1e-3
     expected, found = [], []
     for start in range(0, len(views), BATCH):
         batch = views[start : start + BATCH]
         expected.append(reference(torch.from_numpy(batch).permute(0, 3, 1, 2)))
         found.append(exported(batch))
     if "labels" in exported.metadata.outputs:
-        return _compare_detections(expected, found, len(views), source)
+        return _compare_detections(expected, found, len(views), source, share)
     pairs = [(a[name], b[name]) for a, b in zip(expected, found, strict=True) for name in exported.metadata.outputs]
     # Each output has a range of its own, but all are about as large as the largest: logits, deltas, pixels of anchors.
     difference = max(float(np.abs(a - b).max()) for a, b in pairs)
-    tolerance = 1e-3 * max(1.0, max(float(np.abs(a).max()) for a, _ in pairs))
+    tolerance = share * max(1.0, max(float(np.abs(a).max()) for a, _ in pairs))
+    first = exported.metadata.outputs[0]
     changed = sum(
-        int((a["logits"].argmax(-1) != b["logits"].argmax(-1)).reshape(len(a["logits"]), -1).any(1).sum())
+        int((a[first].argmax(-1) != b[first].argmax(-1)).reshape(len(a[first]), -1).any(1).sum())
         for a, b in zip(expected, found, strict=True)
     )
     return Parity(len(views), source, _or_infinite(difference), tolerance, changed)
 
 
-def _compare_detections(expected: list[dict], found: list[dict], images: int, source: str) -> Parity:
+def _compare_detections(expected: list[dict], found: list[dict], images: int, source: str, share: float) -> Parity:
     difference, pixels, changed = 0.0, 0.0, 0
     for a, b in zip(expected, found, strict=True):
         for i in range(len(a["scores"])):
@@ -96,7 +105,7 @@ def _compare_detections(expected: list[dict], found: list[dict], images: int, so
             changed += not same
     if changed > images // 20:
         difference = float("inf")
-    return Parity(images, source, _or_infinite(difference), 1e-3, changed, pixels)
+    return Parity(images, source, _or_infinite(difference), share, changed, pixels, 500 * share)
 
 
 def _match(one: dict, other: dict, i: int) -> np.ndarray:

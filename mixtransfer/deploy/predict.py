@@ -25,12 +25,13 @@ class ExportedClassifier:
         UserError: The file cannot be used, or is a detector.
     """
 
-    def __init__(self, file: str | Exported):
-        self.exported = _open(file, "classification")
+    def __init__(self, file: str | Exported, device: str = "cpu"):
+        self.exported = _open(file, "classification", device)
         self.classes, self.preprocessing = self.exported.classes, self.exported.preprocessing
 
     def probabilities(self, views: np.ndarray) -> np.ndarray:
-        return torch.from_numpy(self.exported(views)["logits"]).softmax(dim=1).numpy()
+        ((name, values),) = self.exported(views).items()
+        return values if name == "probabilities" else torch.from_numpy(values).softmax(dim=1).numpy()
 
 
 class ExportedDetector:
@@ -52,9 +53,10 @@ class ExportedDetector:
         threshold: Threshold = None,
         only: str | None = None,
         max_detections: int | None = None,
+        device: str = "cpu",
     ):
         check_threshold(threshold)
-        self.exported = _open(file, "detection")
+        self.exported = _open(file, "detection", device)
         self.classes, self.square = self.exported.classes, square_of(self.exported.preprocessing)
         self.only = labels_of(only, self.classes)
         self.category_ids = self.exported.metadata.details["category_ids"]
@@ -119,8 +121,8 @@ def _spec(details: dict[str, Any], square: Square, most: int) -> DetectorSpec:
     )
 
 
-def _open(file: str | Exported, task: str) -> Exported:
-    exported = file if isinstance(file, Exported) else open_exported(file)
+def _open(file: str | Exported, task: str, device: str) -> Exported:
+    exported = file if isinstance(file, Exported) else open_exported(file, device=device)
     if exported.metadata.task != task:
         raise UserError(f"{exported.path} holds a {exported.metadata.task} model, not one for {task}.")
     return exported

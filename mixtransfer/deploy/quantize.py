@@ -231,7 +231,8 @@ def _of_classifier(source: Source) -> LabelledViews:
     def judge(exported: Exported, title: str) -> float:
         right = 0
         for view, label in zip(tqdm(views, title, leave=False, disable=None), val.labels[chosen], strict=True):
-            right += int(exported(view[None])["logits"].argmax() == label)
+            (answer,) = exported(view[None]).values()
+            right += int(answer.argmax() == label)
         return 100 * right / len(views)
 
     calibration = np.stack([source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)])

@@ -72,11 +72,11 @@ class Source:
             return boxes_of_run(self.run)
         return images_of_run(self.run, check=check)
 
-    def network(self, inside: bool, raw: bool, rule: Rule) -> ExportNetwork:
+    def network(self, inside: bool, raw: bool, rule: Rule, softmax: bool = False) -> ExportNetwork:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
         if self.task == "detection":
             return ExportDetector(self.model, self.preprocessing, inside, rule, raw).eval()
-        return ExportClassifier(self.model, self.preprocessing, inside, rule).eval()
+        return ExportClassifier(self.model, self.preprocessing, inside, rule, softmax).eval()
 
     def describe(self, network: ExportNetwork, target: str) -> Metadata:
         """What a file of such a network says of itself."""
@@ -106,7 +106,8 @@ class Source:
 
         @torch.inference_mode()
         def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
-            return {"logits": self.model(normalize(images)).numpy()}
+            logits = self.model(normalize(images))
+            return {"logits": logits.numpy(), "probabilities": logits.softmax(1).numpy()}
 
         return answer
 

@@ -180,7 +180,8 @@ class PredictOptions:
         json: Print as --format json does, whatever --format is.
         batch_size: Images, or tiles, at a time.
         workers: Image-loading threads; by default by the machine.
-        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files run on the CPU.
+        device: cpu, cuda or cuda:1; auto takes a GPU where there is one. Exported files know
+            what their runtime calls its own, such as directml or coreml.
     """
 
     run: str

@@ -22,7 +22,7 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "qnn": "QNNExecutionProvider",
 }
-OPSETS = (18, 23)  # what the exporter writes, and what the runtimes here have been tried with
+OPSETS = range(18, 24)  # that PyTorch's exporter can write
 
 
 class OnnxRuntime(FileRuntime):
@@ -34,6 +34,9 @@ class OnnxRuntime(FileRuntime):
     modules = ("onnxruntime",)
     precisions = ("fp32", "fp16", "int8")
 
+    def __init__(self, opset: int | None = None):
+        self.opset = opset
+
     def rule(self, target: Target) -> Rule:
         # MixNet-S at 224 pixels, one image: AVX-512 (2026-11-25) 5.8 ms plain, 4.7 with groups left apart, 3.8 merged
         # with grouped 1×1 convolutions, 3.6 with dense ones; AVX2 (facts of 2026-11-26) 13.3 grouped, 14.9 dense.
@@ -42,7 +45,7 @@ class OnnxRuntime(FileRuntime):
     def write(self, network: ExportNetwork, metadata: Metadata, path: Path, half: bool = False) -> None:
         import onnx
 
-        model = onnx_model(network)
+        model = onnx_model(network, self.opset)
         if half:
             model = _half(model)
         model.producer_name = KEY
@@ -70,8 +73,12 @@ class OnnxRuntime(FileRuntime):
         return Opened(description, call)
 
 
-def onnx_model(network: ExportNetwork):
-    """The network as an ``onnx.ModelProto`` with the input ``images`` and a dynamic batch."""
+def onnx_model(network: ExportNetwork, opset: int | None = None):
+    """The network as an ``onnx.ModelProto`` with the input ``images`` and a dynamic batch.
+
+    Args:
+        opset: Of ``OPSETS``; None: the exporter's own.
+    """
     with quiet():
         program = torch.onnx.export(
             network,
@@ -80,6 +87,7 @@ def onnx_model(network: ExportNetwork):
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=["images"],
             output_names=list(network.outputs),
+            opset_version=opset,
             verbose=False,
         )
     assert program
