@@ -1,7 +1,7 @@
 """Fusion: a copy of a network for inference in which batch norms and MixConv groups are gone.
 
 What remains computes the same up to rounding, in fewer and larger operations. Where a layer can be written in several
-ways, which is fastest depends on the runtime: ``mixtransfer.deploy.formats`` has what was measured of others than
+ways, which is fastest depends on the runtime: ``mixtransfer.deploy.runtimes`` has what was measured of others than
 PyTorch's own.
 """
 
