@@ -43,12 +43,8 @@ def write_companions(path: Path, metadata: Metadata) -> list[Path]:
         softmax="probabilities" in metadata.outputs, size=preprocessing.size,
         shorter=int(preprocessing.size / preprocessing.crop), crop_mode=preprocessing.crop_mode,
         filter=preprocessing.interpolation.upper(), mean=list(preprocessing.mean), std=list(preprocessing.std),
-<<<<<<< HEAD
-        fill=tuple(round(255 * value) for value in preprocessing.mean), thresholds=of_each(metadata.details.get("thresholds"), metadata.classes), canvas=CANVAS,
-=======
-        fill=tuple(round(255 * value) for value in preprocessing.mean),
-        threshold=PredictOptions.threshold, canvas=CANVAS,
->>>>>>> 01bf5b7 (Scripts beside exports know the letterbox)
+        fill=tuple(round(255 * value) for value in preprocessing.mean), canvas=CANVAS,
+        thresholds=of_each(metadata.details.get("thresholds"), metadata.classes),
     )  # fmt: skip
     write_atomic(script, text + "\n")
     return [labels, script]
