@@ -61,7 +61,9 @@ def test_a_stranger_gets_our_answers(words, classifier, photographs, tmp_path, c
     for one, line, path in zip(ours, theirs, photographs, strict=True):
         said = line.removeprefix(f"{path}: ").split()
         best = one["top"][0]
-        assert said[0] == best["class"] and float(said[1]) == pytest.approx(best["probability"], abs=2e-3)
+        assert said[0] == best["class"] and float(said[1]) == pytest.approx(
+            best["probability"], abs=1e-2
+        )  # ours decodes large files at a reduced scale
 
 
 def test_a_stranger_gets_our_boxes(detector, photographs, tmp_path, capsys):
