@@ -24,7 +24,7 @@ class TrainOptions:
         layout: Of the data, where it could be read in two ways.
         backbone: A name of `mixtransfer models` or timm, or a backbone file; auto: of the start, or mixnet_s.
         weights: Start: imagenet, none, a file of the backbone's, or a detector, whose classes go by name: a run,
-            coco (torchvision's SSDLite), or a file of it.
+            coco (torchvision's), or its file.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
