@@ -19,12 +19,12 @@ class TrainOptions:
     the end. A --config that ends in .py is a detectron2 recipe: a program, which is run; take none from strangers.
 
     Args:
-        data: A folder of images with boxes as COCO, Roboflow, YOLO, Pascal VOC, Darknet, labelImg, Label Studio or
-            Hugging Face (imagefolder) have them, a file that describes one, or coco.
+        data: Images with boxes (COCO, Roboflow, YOLO, VOC, Darknet, labelImg, Label Studio, Hugging Face): a folder, a
+            file that describes one, or coco.
         layout: Of the data, where it could be read in two ways.
-        backbone: A name of `mixtransfer models` or timm, or a backbone file; auto: of the start, or mixnet_s.
-        weights: Start: imagenet, none, a file of the backbone's, or a detector, whose classes go by name: a run,
-            coco (torchvision's), or its file.
+        backbone: Of `mixtransfer models`, timm or a file; auto: the start's or mixnet_s.
+        weights: imagenet, none, a file of the backbone's, or a detector, of classes known by name: a run, coco
+            (torchvision's), or its file.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
@@ -42,7 +42,7 @@ class TrainOptions:
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
         warmup: Iterations of linear warm-up before the cosine decay.
-        augment: none, crop (writing, digits), crop-flip, standard (zoom, colour), or albumentations' YAML.
+        augment: none, crop (writing), crop-flip, standard (zoom, colour), or albumentations' YAML.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
