@@ -22,7 +22,7 @@ class TrainOptions:
         data: Images with boxes (COCO, Roboflow, YOLO, VOC, Darknet, labelImg, Label Studio, Hugging Face): a folder, a
             file that describes one, or coco.
         layout: Of the data, where it could be read in two ways.
-        backbone: Of `mixtransfer models`, timm or a file; auto: the start's or mixnet_s.
+        backbone: A name (`mixtransfer models`, timm) or a file; auto: by the start.
         weights: imagenet, none, a file of the backbone's, or a detector, of classes known by name: a run, coco
             (torchvision's), or its file.
         output: The run's folder; by default a new one under runs/.
