@@ -22,7 +22,7 @@ class TrainOptions:
         data: Images with boxes (COCO, Roboflow, YOLO, VOC, Darknet, labelImg, Label Studio, Hugging Face): a folder, a
             file that describes one, or coco.
         layout: Of the data, where it could be read in two ways.
-        backbone: A name (`mixtransfer models`, timm) or a file; auto: by the start.
+        backbone: A name (`mixtransfer models`, timm) or file; auto: of the start.
         weights: imagenet, none, a file of the backbone's, or a detector, of classes known by name: a run, coco
             (torchvision's), or its file.
         output: The run's folder; by default a new one under runs/.
@@ -42,7 +42,7 @@ class TrainOptions:
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
         warmup: Iterations of linear warm-up before the cosine decay.
-        augment: none, crop (writing), crop-flip, standard (zoom, colour), or albumentations' YAML.
+        augment: none, crop (writing), crop-flip, standard (zoom, colour), or YAML of albumentations.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
