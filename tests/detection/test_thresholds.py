@@ -50,6 +50,13 @@ def test_of_equally_good_ones_the_nearest_to_that_of_all_classes():
     assert values["cat"] == pytest.approx(0.5, abs=0.01) == values["dog"] and not said
     dogs = column([0.9] * 10, [0.7] * 10, label=1, start=100)
     assert 0.7 < chosen(cats, dogs)[0]["dog"] == pytest.approx(0.8)
+    dogs = column([0.3] * 10, [0.1] * 10, label=1, start=100)
+    assert chosen(cats, dogs)[0]["dog"] == pytest.approx(0.3, abs=1e-4)
+    # Five of ten without a wrong one, or all with ten: both have an F1 of 2/3.
+    dogs = column([0.9] * 5 + [0.45] * 5, [0.48] * 10, label=1, start=100)
+    assert chosen(cats, dogs)[0]["dog"] == pytest.approx(0.5)
+    dogs = column([0.99] * 5 + [0.5] * 5, [0.98] * 10, label=1, start=100)
+    assert chosen(cats, dogs)[0]["dog"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_classes_of_few_boxes_are_drawn_towards_all_classes_and_it_is_said():
@@ -74,6 +81,17 @@ def test_a_precision_that_is_not_reached_is_said_and_the_highest_taken():
     dogs = column([0.9] * 10, [0.95] * 10 + [0.2], label=1, start=100)
     values, said = chosen(column([0.8] * 40, []), dogs, min_precision=0.9)
     assert 0.2 < values["dog"] < 0.9 and "dog 0.50" in said and "cat" not in said
+
+
+def test_what_lies_on_a_crowd_is_neither_right_nor_wrong():
+    """As if the ten detections above the others were not there."""
+    records, detections = column([0.6] * 10, [0.5] * 10)
+    alone, _ = chosen((records, detections), classes=["cat"])
+    records += [record(i, [BOX], [0], [True]) for i in range(100, 110)]
+    detections += [found(i, [BOX], [0.9], [0]) for i in range(100, 110)]
+    assert chosen((records, detections), classes=["cat"])[0] == alone
+    f1 = f1_by_threshold(matched(records, detections, ["cat"], [1]))
+    assert f1[55, 0] == 1 and f1[70, 0] == 0
 
 
 @pytest.mark.parametrize("images", [column([], [0.9, 0.8]), column([], [], missed=3)], ids=["wrong", "missed"])
@@ -110,7 +128,7 @@ def test_scores_at_the_thresholds_are_those_of_what_is_shown():
     cats = column([0.8] * 6 + [0.3] * 2, [0.7] * 3, missed=2)
     dogs = column([0.8], [], label=1, start=100)
     records, detections = (cats[i] + dogs[i] for i in range(2))
-    records += [record(i, [], []) for i in range(900, 910)]
+    records += [record(i, [AWAY, BOX] if i == 900 else [], [1, 1] if i == 900 else []) for i in range(900, 910)]
     detections += [found(i, [], [], []) for i in range(900, 910)]
     test = assess(records, detections, ["cat", "dog", "emu"], [1, 2, 3], [0.5, 0.9, 0.4])
     cat, dog, emu = test.per_class.values()
@@ -118,14 +136,15 @@ def test_scores_at_the_thresholds_are_those_of_what_is_shown():
         {"precision": 100 * 6 / 9, "recall": 60, "f1": 100 * 12 / 19}
     )
     assert (cat["boxes"], cat["images"], cat["threshold"]) == (10, 10, 0.5)
-    assert (dog["precision"], dog["recall"], dog["f1"], dog["AP50"]) == (None, 0, 0, pytest.approx(100))
+    assert (dog["precision"], dog["recall"], dog["f1"], dog["AP50"]) == (None, 0, 0, pytest.approx(100 * 34 / 101))
+    assert (dog["boxes"], dog["images"]) == (3, 2)
     assert [emu[name] for name in ("AP", "AP50", "precision", "recall", "f1", "boxes")] == [None] * 5 + [0]
     whole = test.to_dict()
-    assert whole["recall"] == pytest.approx(100 * 6 / 11) and whole["classes"]["dog"] == pytest.approx(100)
+    assert whole["recall"] == pytest.approx(100 * 6 / 13) and whole["classes"]["dog"] == dog["AP"]
     low, high = whole["AP_interval"]
     assert low < whole["AP"] < high
-    assert whole["mistakes"]["missed"]["count"] == 5  # of which two are never found, whatever the threshold
-    assert whole["mistakes"]["missed"]["dAP50"] == pytest.approx(50 * 2 / 10, abs=3)
+    assert whole["mistakes"]["missed"]["count"] == 7  # of which four are never found, whatever the threshold
+    assert whole["mistakes"]["missed"]["dAP50"] == pytest.approx(50 * 2 / 10 + 50 * 2 / 3, abs=3)
 
 
 def test_f1_by_threshold_is_that_of_each_threshold():
