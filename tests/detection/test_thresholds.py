@@ -90,6 +90,7 @@ def test_what_lies_on_a_crowd_is_neither_right_nor_wrong():
     records += [record(i, [BOX], [0], [True]) for i in range(100, 110)]
     detections += [found(i, [BOX], [0.9], [0]) for i in range(100, 110)]
     assert chosen((records, detections), classes=["cat"])[0] == alone
+    assert chosen((records, detections), classes=["cat"], min_precision=0.9)[1] == ""
     f1 = f1_by_threshold(matched(records, detections, ["cat"], [1]))
     assert f1[55, 0] == 1 and f1[70, 0] == 0
 
