@@ -48,11 +48,21 @@ def keep_pipeline(augment: Any, path: Path) -> None:
     """
     if isinstance(augment, str) and Path(augment).suffix.lower() in FILES:
         augment = read_pipeline(Path(augment))
-    if isinstance(augment, A.BaseCompose | A.BasicTransform):
-        text = io.StringIO()
-        with contextlib.suppress(NotImplementedError):  # of a transform that is a function
-            A.save(composed(augment), text, data_format="yaml")
-            write_atomic(path, text.getvalue())
+    if (text := _as_text(augment)) is not None:
+        write_atomic(path, text)
+
+
+def _as_text(augment: Any) -> str | None:
+    """A pipeline of albumentations in YAML; None of what is none, or has a function in it."""
+    if not isinstance(augment, A.BaseCompose | A.BasicTransform):
+        return None
+    text = io.StringIO()
+    try:
+        A.from_dict(A.to_dict(composed(augment)))  # a function with a name can be written, but not read
+        A.save(composed(augment), text, data_format="yaml")
+    except Exception:  # whatever a transform of one's own raises
+        return None
+    return text.getvalue()
 
 
 def kept_pipeline(path: Path, augment: Any) -> Any:
@@ -62,11 +72,9 @@ def kept_pipeline(path: Path, augment: Any) -> Any:
         UserError: It was an object that could not be written, and is not given again; or it is another one.
     """
     if not isinstance(augment, str):
-        if path.exists() and isinstance(augment, A.BaseCompose | A.BasicTransform):
-            text = io.StringIO()
-            A.save(composed(augment), text, data_format="yaml")
-            if text.getvalue() != path.read_text(encoding="utf-8"):
-                raise UserError(f"{path.parent} goes on with its own augmentation, {path.name}: leave the other out.")
+        ours = isinstance(augment, A.BaseCompose | A.BasicTransform)
+        if ours and path.exists() and _as_text(augment) != path.read_text(encoding="utf-8"):
+            raise UserError(f"{path.parent} goes on with its own augmentation, {path.name}: leave the other out.")
         return augment
     if path.exists():
         return str(path)

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from mixtransfer.data.augment import as_augment
 from mixtransfer.data.detection.augment import as_detection_augment, warp
+from mixtransfer.data.own_augment import keep_pipeline, kept_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 
@@ -174,3 +175,20 @@ def test_a_lambda_with_boxes_is_sent_too(image):
     boxes = np.array([[0.1, 0.1, 0.9, 0.9]]), np.array([0])
     for ours, theirs in zip(view(image, *boxes, 0), in_another_process(view, image, *boxes, 0), strict=True):
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("named", [{}, {"name": "negative"}])
+def test_a_pipeline_with_a_function_has_no_file(tmp_path, named):
+    negative = A.Compose([A.HorizontalFlip(p=0.5), A.Lambda(image=lambda image, **_: 255 - image, **named)])
+    keep_pipeline(negative, tmp_path / "augment.yaml")
+    assert not list(tmp_path.iterdir())
+    assert kept_pipeline(tmp_path / "augment.yaml", negative) is negative
+    with pytest.raises(UserError, match="is an object of Python: give it"):
+        kept_pipeline(tmp_path / "augment.yaml", "object")
+
+
+def test_a_pipeline_goes_on_with_its_own_alone(tmp_path):
+    keep_pipeline(PIPELINE, tmp_path / "augment.yaml")
+    assert kept_pipeline(tmp_path / "augment.yaml", PIPELINE) is PIPELINE
+    with pytest.raises(UserError, match="goes on with its own augmentation"):
+        kept_pipeline(tmp_path / "augment.yaml", A.Lambda(image=lambda image, **_: 255 - image))
