@@ -74,8 +74,12 @@ def test_a_stranger_gets_our_boxes(detector, photographs, tmp_path, capsys):
     assert main(["detect", "predict", str(target), *map(str, photographs), "--json"]) == 0
     ours = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     theirs = alone(target.parent / "predict.py", *photographs).splitlines()
-    assert theirs and len(theirs) == len(ours)
-    assert {line.split(": ")[1].split()[0] for line in theirs} == {one["class"] for one in ours}
+    things = [thing for one in ours for thing in one["objects"]]
+    assert things and len(theirs) == len(things)
+    for line, thing in zip(theirs, things, strict=True):
+        name, score, _, *corners = line.split(": ")[1].replace(",", "").split()
+        assert name == thing["class"] and float(score) == pytest.approx(thing["score"], abs=2e-3)
+        assert [float(corner) for corner in corners] == pytest.approx(thing["box"], abs=0.5)
 
 
 def test_files_of_others_are_left_alone(tmp_path):

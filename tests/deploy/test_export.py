@@ -23,7 +23,7 @@ from mixtransfer.errors import UserError
 def test_same_logits_for_any_number_of_images(format, exports, classifier):
     trained = open_classifier(classifier)
     exported = open_exported(exports(format))
-    assert exported.format == format
+    assert exported.runtime.format == format
     assert exported.classes == trained.classes
     assert exported.preprocessing == trained.preprocessing
     for count in (3, 1, 2):

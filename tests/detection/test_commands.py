@@ -135,7 +135,7 @@ def test_of_a_video_every_second_frame(finished, images, tmp_path, capsys):
     assert code == 0 and [json.loads(line)["frame"] for line in out.splitlines()] == [0, 2]
     film = cv2.VideoCapture(str(tmp_path / "drawn" / "film.webm"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 2 and film.get(cv2.CAP_PROP_FPS) == pytest.approx(2.5)
-    assert [film.read()[1].mean() for _ in range(2)] == pytest.approx([50, 150], abs=5)
+    assert [film.read()[1].mean() for _ in range(2)] == pytest.approx([50, 150], abs=10)
     assert answer(capsys, *words[:-2], "0")[0] == 2
 
 
@@ -152,10 +152,10 @@ def test_a_run_trained_on_tiles_goes_on_with_them(digits, tmp_path, capsys, monk
 
     words = ["detect", "predict", str(run.folder), str(picture), "--threshold", "0.001", "--json"]
     code, out, err = answer(capsys, *words)
-    scores = [thing["score"] for thing in json.loads(out)["objects"]]
-    assert code == 0 and scores == pytest.approx(tested, abs=1e-4) and "as in training" in err
-    whole = [thing["score"] for thing in json.loads(answer(capsys, *words, "--tiles", "0")[1])["objects"]]
-    assert whole != pytest.approx(tested, abs=1e-3)
+    things = json.loads(out)["objects"]
+    assert code == 0 and [one["score"] for one in things] == pytest.approx(tested, abs=1e-4) and "as in training" in err
+    whole = json.loads(answer(capsys, *words, "--tiles", "0")[1])["objects"]
+    assert [one["box"] for one in whole] != [one["box"] for one in things]
 
     used = []
     monkeypatch.setattr(

@@ -110,7 +110,7 @@ def test_processes_share_the_evaluation(dataset):
 
 def test_with_tiles_a_batch_is_an_image_and_its_parts(dataset):
     record = dataset.val[0]
-    tiling = Tiling(64, 0.0)
+    tiling = Tiling(32, 0.0)
     loader = EvaluationLoader(dataset.val, Square(32), 4, workers=0, tiling=tiling)
     batches = list(loader)
     assert [batch[0]["image_id"] for batch in batches] == [one.image_id for one in dataset.val]

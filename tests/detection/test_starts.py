@@ -91,8 +91,8 @@ def begun(options) -> Run:
 def same_detections(theirs, trained, image) -> None:
     """All 300 detections of an image, of the same classes by name."""
     expected = theirs([image])[0]
-    trained.model.find_at_most(300)
-    found = trained.model([{"image": image * 255}])[0]["instances"]
+    finding = trained.finding(max_detections=300)
+    found = finding.model([{"image": image * 255}])[0]["instances"]
     spelled = {name.replace(" ", "_").upper(): label for label, name in enumerate(CATEGORIES)}
     labels = torch.tensor([spelled[trained.classes[label]] for label in found.pred_classes])
     assert len(labels) == len(expected["labels"]) == 300 and len(labels.unique()) > 3
@@ -372,6 +372,6 @@ def test_weights_of_another_number_of_anchors(file):
     fewer = {
         name: value[: len(value) // 2] if ".classes.0.1." in name else value for name, value in start.state.items()
     }
-    model = build_detector("mobilenetv3_large_100.reduced", "none", 2, "auto", "cross_entropy")
+    model = build_detector("mobilenetv3_large_100.reduced", "none", 2)
     with pytest.raises(UserError, match="other anchors"):
         load_start(model, replace(start, state=fewer), ["dog", "gnu"], "cross_entropy")

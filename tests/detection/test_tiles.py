@@ -49,7 +49,7 @@ LARGE = {
     "across three tiles": [(1, (100, 500, 700, 530))],
     "larger than a tile": [(0, (100, 100, 900, 650))],
     "at a corner of four": [(0, (230, 170, 280, 270))],
-    "side by side at a border": [(0, (200, 20, 255, 60)), (0, (258, 20, 300, 60))],
+    "side by side at a border": [(0, (200, 20, 255, 60)), (0, (274, 20, 316, 60))],
     "one class over the other": [(0, (240, 20, 272, 40)), (1, (240, 44, 272, 64))],
 }
 
