@@ -5,6 +5,8 @@ bias they cost next to nothing, while on their own they read and write every act
 backwards. Unlike a folding for export this keeps all parameters, so a network can be trained with it.
 """
 
+import inspect
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -75,12 +77,54 @@ def scale_and_shift(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-class _Tracer(fx.Tracer):
-    """Sees convolutions and batch norms as single operations."""
+class _Tracer(fx.proxy.GraphAppendingTracer):
+    """Follows a network's code with convolutions, batch norms and torch's own layers as single operations.
 
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        whole = isinstance(module, (nn.Conv2d, *_Mixed, nn.modules.batchnorm._BatchNorm))
-        return whole or super().is_leaf_module(module, qualified_name)
+    ``fx.Tracer`` changes ``nn.Module`` itself while it traces, which breaks every network that another thread uses
+    meanwhile. This one changes the layers of its network only.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(fx.Graph())
+
+    def trace(self, model: nn.Module) -> fx.Graph:
+        """
+        Raises:
+            Exception: Of any kind, if the network's code asks of a tensor what is not known before it is run.
+        """
+        forward = type(model).forward
+        inputs: dict[str, fx.Proxy] = {}
+        for name, parameter in list(inspect.signature(forward).parameters.items())[1:]:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise fx.proxy.TraceError(f"any number of inputs: {name}")
+            inputs[name] = self.create_proxy("placeholder", name, (), {})
+        leaves: dict[str, Any] = {name: layer for name, layer in model.named_modules() if name and _is_leaf(layer)}
+        calls = {name: vars(leaf).get("_compiled_call_impl") for name, leaf in leaves.items()}
+        try:
+            for name, leaf in leaves.items():  # what nn.Module.__call__ asks first
+                vars(leaf)["_compiled_call_impl"] = partial(self._call, name)
+            with torch.no_grad():
+                outputs = forward(model, **inputs)
+        finally:
+            for name, leaf in leaves.items():
+                if calls[name] is None:
+                    del vars(leaf)["_compiled_call_impl"]
+                else:
+                    vars(leaf)["_compiled_call_impl"] = calls[name]
+        self.create_node("output", "output", (self.create_arg(outputs),), {})
+        return self.graph
+
+    def create_arg(self, a: Any) -> Any:
+        return None if isinstance(a, torch.Tensor) else super().create_arg(a)  # a parameter is no layer's output
+
+    def _call(self, name: str, *inputs: Any, **named: Any) -> fx.Proxy:
+        return self.create_proxy("call_module", name, inputs, named)
+
+
+def _is_leaf(layer: nn.Module) -> bool:
+    if isinstance(layer, (nn.Conv2d, *_Mixed, nn.modules.batchnorm._BatchNorm)):
+        return True
+    return type(layer).__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(layer, nn.Sequential)
 
 
 def _foldable(module: nn.Module) -> bool:

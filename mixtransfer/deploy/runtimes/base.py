@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -172,6 +173,17 @@ def this_target() -> Target:
 def first_line(error: Exception) -> str:
     """What an exporter or a runtime says has happened, short."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+
+
+def one_at_a_time(call: Call) -> Call:
+    """A call that several threads may make: of a runtime whose memory for one call is that of the next."""
+    lock = threading.Lock()
+
+    def locked(images: np.ndarray) -> list[np.ndarray]:
+        with lock:
+            return call(images)
+
+    return locked
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 
 from mixtransfer.deploy.metadata import KEY, Metadata
 from mixtransfer.deploy.network import ExportNetwork, Rule
-from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, quiet
+from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, one_at_a_time, quiet
 from mixtransfer.errors import UserError
 
 MOST = 16  # images in a batch: its memory is planned for so many
@@ -50,6 +50,6 @@ class ExecuTorch(FileRuntime):
         forward = program.load_method("forward")
 
         def call(images: np.ndarray) -> list[np.ndarray]:
-            return [output.numpy() for output in forward.execute([torch.from_numpy(images)])]
+            return [output.numpy().copy() for output in forward.execute([torch.from_numpy(images)])]
 
-        return Opened(description, call)
+        return Opened(description, one_at_a_time(call))

@@ -11,7 +11,7 @@ import numpy as np
 
 from mixtransfer.deploy.metadata import KEY, Metadata
 from mixtransfer.deploy.network import ExportNetwork, Rule
-from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, quiet
+from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, one_at_a_time, quiet
 from mixtransfer.deploy.runtimes.onnxruntime import onnx_model
 from mixtransfer.errors import UserError
 
@@ -66,7 +66,7 @@ class OpenVino(FileRuntime):
             outputs = compiled[size](images)
             return [output[:count] if output.shape[:1] == (size,) else output for output in outputs]
 
-        return Opened(description, call)
+        return Opened(description, one_at_a_time(call))
 
 
 def openvino_model(network: ExportNetwork):

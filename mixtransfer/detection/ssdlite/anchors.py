@@ -54,10 +54,11 @@ class SSDAnchorGenerator(nn.Module):
             device: Where the anchors are wanted.
         """
         key = tuple(map(tuple, map_sizes)), tuple(image_size), torch.device(device)
-        if self._last is None or self._last[0] != key:
+        last = self._last  # read once: another thread may ask for others meanwhile
+        if last is None or last[0] != key:
             with torch.inference_mode(False):  # whoever asks next may train
-                self._last = key, self._anchors(map_sizes, image_size).to(device)
-        return self._last[1]
+                self._last = last = key, self._anchors(map_sizes, image_size).to(device)
+        return last[1]
 
     def _anchors(self, map_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> torch.Tensor:
         centres, sizes = [], []

@@ -1,5 +1,6 @@
 """Feature maps for SSDLite from any network of the registry."""
 
+from threading import get_ident
 from typing import Any
 
 import timm
@@ -58,7 +59,7 @@ class SSDLiteBackbone(Backbone):
             raise UserError(f"The tap {tap!r} of the backbone is not one of {', '.join(TAPS)}.")
         if tap == "expanded" and expansion is None:
             raise UserError(f"The backbone {name} expands nothing at stride 16: choose the tap stage.")
-        self._expanded: torch.Tensor | None = None
+        self._expanded: dict[int, torch.Tensor] = {}  # by thread: several may be in the network at once
         of_maps = self.body.feature_info.channels()  # type: ignore[operator, union-attr]
         channels = [of_maps[i] for i in self._indices]
         if expansion is not None and tap != "stage":
@@ -86,14 +87,13 @@ class SSDLiteBackbone(Backbone):
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         maps = self.body(images)
         maps = [maps[i] for i in self._indices]
-        if self._expanded is not None:
-            maps[0], self._expanded = self._expanded, None
+        maps[0] = self._expanded.pop(get_ident(), maps[0])
         for level in self.extra:
             maps.append(level(maps[-1]))
         return dict(zip(self._shapes, maps, strict=True))
 
     def _keep_expanded(self, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        self._expanded = output
+        self._expanded[get_ident()] = output
 
 
 def _maps_at(body: Any, name: str, *strides: int) -> list[int]:
