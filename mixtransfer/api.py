@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mixtransfer.errors import UserError
 
@@ -28,7 +28,7 @@ def train(
     logger: "str | Logger | Sequence[str | Logger] | None" = None,
     augment: Any = None,
     **options: Any,
-) -> "Run | None":
+) -> "Run":
     """Fine-tune a backbone on labelled images, as `mixtransfer classify train` does.
 
     Sentences on how it goes are logged by the logger "mixtransfer" of ``logging``. The state of all random generators
@@ -43,7 +43,7 @@ def train(
             ``mixtransfer.classification.options.TrainOptions``.
 
     Returns:
-        The finished run; None in all of several processes but the first.
+        The finished run (in all of several processes but the first there is none: None).
 
     Raises:
         UserError: An option or the data cannot be used.
@@ -58,7 +58,9 @@ def train(
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
     with undisturbed():
-        return train_run(settled, callbacks=callbacks, loggers=loggers, augment=None if policy else augment)
+        return cast(
+            "Run", train_run(settled, callbacks=callbacks, loggers=loggers, augment=None if policy else augment)
+        )
 
 
 def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: Any) -> "Comparison":

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mixtransfer.api import options_of, undisturbed
 from mixtransfer.errors import UserError
@@ -18,7 +18,7 @@ def train(
     logger: str | None = None,
     augment: Any = None,
     **options: Any,
-) -> "Run | None":
+) -> "Run":
     """Train an SSDLite detector on images with boxes, as `mixtransfer detect train` does.
 
     Sentences on how it goes are logged by the logger "mixtransfer" of ``logging``. The state of all random generators
@@ -33,7 +33,7 @@ def train(
             ``mixtransfer.detection.options.TrainOptions``.
 
     Returns:
-        The finished run; None on all machines but the first.
+        The finished run (on all machines but the first there is none: None).
 
     Raises:
         UserError: An option or the data cannot be used, or detectron2 is missing.
@@ -47,4 +47,4 @@ def train(
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": logger, **policy, **options})
     with undisturbed():
-        return train_run(settled, augment=None if policy else augment, hooks=hooks)
+        return cast("Run", train_run(settled, augment=None if policy else augment, hooks=hooks))

@@ -1,7 +1,6 @@
 """A trained model, ready for images in memory or in files: what ``mixtransfer.load`` gives."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -9,78 +8,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mixtransfer.answers import Classification, Objects
 from mixtransfer.classification.predict import Classifier, RunClassifier
-from mixtransfer.data.images import load_image, upright_rgb
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.predict import Detector, RunDetector, Threshold
 from mixtransfer.detection.tiles import find, views_of
-from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
+from mixtransfer.picture import Picture, are_several, to_image
 from mixtransfer.run import Run
-
-Picture = str | Path | Image.Image | np.ndarray
-
-
-@dataclass(frozen=True)
-class Classification:
-    """What a classifier says of one image.
-
-    Attributes:
-        classes: Class names.
-        probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on.
-    """
-
-    classes: list[str]
-    probabilities: np.ndarray
-
-    @property
-    def name(self) -> str:
-        """The most probable class."""
-        return self.classes[int(self.probabilities.argmax())]
-
-    @property
-    def probability(self) -> float:
-        """Of the most probable class."""
-        return float(self.probabilities.max())
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities."""
-        best = np.argsort(-self.probabilities, kind="stable")[:count]
-        return [(self.classes[i], float(self.probabilities[i])) for i in best]
-
-    def __repr__(self) -> str:
-        return f"Classification({', '.join(f'{name} {100 * p:.1f} %' for name, p in self.top(3))})"
-
-
-@dataclass(frozen=True)
-class Objects:
-    """What a detector finds in one image, the surest first.
-
-    Attributes:
-        classes: Class names.
-        boxes: x1, y1, x2, y2 in pixels of the image, float32 (n, 4).
-        scores: 0…1, float32 (n,).
-        labels: Positions in ``classes``, int64 (n,).
-    """
-
-    classes: list[str]
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def names(self) -> list[str]:
-        """The class of each box."""
-        return [self.classes[label] for label in self.labels]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __repr__(self) -> str:
-        listed = (f"{name} {100 * score:.0f} %" for name, score in zip(self.names, self.scores, strict=True))
-        return f"Objects({', '.join(listed) or 'none'})"
-
 
 Answer = TypeVar("Answer")
 
@@ -111,22 +47,23 @@ class _Model(Generic[Answer]):
     def predict(self, images: Sequence[Picture], batch_size: int = 32) -> list[Answer]: ...
 
     def predict(self, images, batch_size: int = 32):
-        """What the model says of one image, or of each of several.
+        """What the model says of one image, or of each of several; threads may ask at once.
 
         Args:
-            images: A file, a ``PIL.Image``, or an RGB or grey array, uint8 (height, width, 3) or (height, width); or a
-                list of such.
+            images: A file; an encoded image, as bytes or an open file; a ``PIL.Image``; or uint8 of (height, width, 3)
+                in RGB, (height, width, 4) in RGBA, (height, width, 1) or (height, width). For a list of answers several
+                of such, or uint8 of (n, height, width, 3).
             batch_size: Images at a time.
 
         Raises:
             UserError: An image cannot be used.
         """
-        if isinstance(images, str | Path | Image.Image | np.ndarray):
-            return self._batch([to_image(images, self.min_side)])[0]
-        return list(self.stream(images, batch_size))
+        answers = list(self.stream(images, batch_size))
+        return answers if are_several(images) else answers[0]
 
     def stream(self, images: Any, batch_size: int = 32) -> Iterator[Answer]:
         """As ``predict``, for any number of images, as they come."""
+        images = images if are_several(images) else [images]
         waiting: list[Image.Image] = []
         for image in images:
             waiting.append(to_image(image, self.min_side))
@@ -179,7 +116,7 @@ class DetectionModel(_Model[Objects]):
 def load(
     source: str | Path | Run, device: str = "auto", threshold: Threshold = None
 ) -> ClassificationModel | DetectionModel:
-    """Load a trained model.
+    """Load a trained model; its ``task`` says of which kind it is.
 
     Args:
         source: A run or its folder, an exported file, or "hf-hub:USER/NAME[@REVISION]" (see ``mixtransfer.push``).
@@ -210,27 +147,3 @@ def load(
         if card.task == "classification":
             return ClassificationModel(card.backbone, RunClassifier(path, device))
         return DetectionModel(card.backbone, RunDetector(path, device, threshold))
-
-
-def to_image(picture: Picture, min_side: int | None = None) -> Image.Image:
-    """An image in RGB, upright, whether it is open already or not.
-
-    Args:
-        min_side: See ``load_image``, of files.
-
-    Raises:
-        UserError: It is none, or cannot be used.
-    """
-    if isinstance(picture, Image.Image | str | Path):
-        is_open = isinstance(picture, Image.Image)
-        try:
-            return upright_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture, min_side)
-        except ValueError as error:
-            raise UserError(f"{'The image' if is_open else picture} {error}.") from error
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
-        if picture.ndim == 2:
-            return Image.fromarray(picture).convert("RGB")
-        if picture.ndim == 3 and picture.shape[2] == 3:
-            return Image.fromarray(picture)
-    what = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-    raise UserError(f"An image is a file, a PIL image, or uint8 of (height, width, 3) in RGB, not {what}.")

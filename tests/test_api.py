@@ -1,11 +1,14 @@
 """mixtransfer as a library: what the commands do as functions, its Lightning classes, and what it leaves alone."""
 
 import csv
+import io
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import albumentations as A
 import lightning as L
@@ -20,9 +23,10 @@ from PIL import Image
 from tiny import TINY
 
 import mixtransfer as mt
+from mixtransfer.answers import Objects
 from mixtransfer.cli import main
 from mixtransfer.messages import LOGGER
-from mixtransfer.prediction import to_image
+from mixtransfer.picture import to_image
 
 OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4}
 
@@ -94,15 +98,57 @@ def test_an_open_image_is_seen_as_its_file(animals, run, tmp_path):
 @pytest.mark.parametrize(
     ("picture", "says"),
     [
-        (np.zeros((4, 4, 4), np.uint8), "not uint8"),
+        (np.zeros((4, 4, 5), np.uint8), "not uint8"),
         (np.zeros((4, 4, 3)), "not float64"),
         ("none.jpg", "none.jpg"),
         (3, "not int"),
+        (None, "not NoneType"),
+        (b"", "The data is not an image."),
+        (io.BytesIO(b"nonsense"), "The data is not an image."),
+        (Image.new("L", (8, 8), 200).convert("I"), "mode I with values up to 200"),
     ],
 )
 def test_what_is_no_image_is_one_sentence(run, picture, says):
     with pytest.raises(mt.UserError, match=says):
         mt.load(run.folder).predict([picture])
+    with pytest.raises(mt.UserError, match=says):
+        mt.load(run.folder).predict(picture)
+
+
+def test_an_encoded_image_and_every_array_are_seen_as_the_file(animals, run, tmp_path):
+    model = mt.load(run)
+    file = tmp_path / "grey.png"
+    Image.open(next((animals / "dog").iterdir())).convert("L").save(file)
+    grey = np.asarray(Image.open(file))
+    opaque = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    expected = model.predict(file)
+    with file.open("rb") as opened:
+        for picture in (file.read_bytes(), io.BytesIO(file.read_bytes()), opened, grey, grey[:, :, None], opaque):
+            np.testing.assert_allclose(model.predict(picture).probabilities, expected.probabilities, atol=1e-5)
+    batch = model.predict(np.stack([opaque[:, :, :3]] * 3))
+    assert [answer.name for answer in batch] == [expected.name] * 3
+    clear = np.dstack([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)])
+    assert np.asarray(to_image(clear)).min() == 255  # white, as of a file
+
+
+def test_answers_are_compared_and_go_into_json(animals, run, capsys):
+    model = mt.load(run)
+    files = sorted((animals / "cat").iterdir())[:2]
+    one, other = model.predict(files)
+    assert one == model.predict(files)[0] and one != other and one != "cat"
+    assert main(["classify", "predict", str(run.folder), str(files[0]), "--json"]) == 0
+    said, ours = json.loads(capsys.readouterr().out)["top"], json.loads(json.dumps(one.to_dict()))["top"]
+    assert [entry["class"] for entry in ours] == [entry["class"] for entry in said]
+    with pytest.raises(mt.UserError, match="no -1 classes"):
+        one.top(-1)
+    objects = Objects(
+        ["cat", "dog"], np.array([[1.0, 2, 3, 4]], np.float32), np.array([0.5], np.float32), np.array([1])
+    )
+    assert [(found.name, found.score, found.box) for found in objects] == [("dog", 0.5, (1, 2, 3, 4))]
+    assert json.loads(json.dumps(objects.to_dict())) == {
+        "objects": [{"class": "dog", "score": 0.5, "box": [1, 2, 3, 4]}]
+    }
+    assert objects == replace(objects) and objects != replace(objects, labels=np.array([0]))
 
 
 def test_an_export_loads_like_its_run(run, animals, tmp_path):
@@ -110,6 +156,8 @@ def test_an_export_loads_like_its_run(run, animals, tmp_path):
     file = next((animals / "dog").iterdir())
     ours, exported = (mt.load(source).predict(file).probabilities for source in (run, written.path))
     np.testing.assert_allclose(ours, exported, atol=1e-4)
+    model = mt.load(written.path)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(file).probabilities, exported)
 
 
 def test_runs_are_compared(run, animals, tmp_path):

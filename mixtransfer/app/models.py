@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mixtransfer.answers import Objects
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
-from mixtransfer.prediction import DetectionModel, Objects, load
+from mixtransfer.prediction import DetectionModel, load
 
 LOWEST_SCORE = 0.05  # of a box that the page's slider can still show; a class's own may be lower
 

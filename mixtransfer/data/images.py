@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
@@ -43,7 +44,7 @@ class UnreadableError(ValueError):
     """A file cannot be read now, which says nothing of what is in it: it may be tried again."""
 
 
-def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
+def load_image(path: Path | str | IO[bytes], min_side: int | None = None) -> Image.Image:
     """Decode one image file to 8-bit RGB, upright.
 
     EXIF orientation is applied, and whatever else the metadata holds, broken or not, is left alone. Of an animation
@@ -51,7 +52,7 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
     can hold, not by what one file holds: a dark image stays darker than a bright one.
 
     Args:
-        path: The file.
+        path: The file, or an open one, which is read from its beginning.
         min_side: The shorter side in pixels that is enough. A much larger image is then decoded at a reduced
             scale whose shorter side is still at least this (for JPEG inside the decoder, which is several
             times faster).
@@ -64,7 +65,7 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
             the path.
     """
     try:
-        if not _is_plain(path):  # it would be waited for
+        if isinstance(path, str | Path) and not _is_plain(path):  # it would be waited for
             raise ValueError("is a pipe or a device, no file")
         with Image.open(path, formats=FORMATS) as image:
             if min_side:
@@ -73,7 +74,8 @@ def load_image(path: Path | str, min_side: int | None = None) -> Image.Image:
             return upright_rgb(image, min_side)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         kind = UnreadableError if _is_of_system(error) else ValueError
-        raise kind(_reason(path, error)) from error
+        reason = _reason(path, error) if isinstance(path, str | Path) else _reason_of_contents(error)
+        raise kind(reason) from error
 
 
 def _is_of_system(error: Exception) -> bool:
@@ -144,6 +146,12 @@ def _reason(path: Path | str, error: Exception) -> str:
         return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, whatever its name says"
+    return _reason_of_contents(error)
+
+
+def _reason_of_contents(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image"
     if isinstance(error, Image.DecompressionBombError):
         return "has more than 178 million pixels"
     text = " ".join(str(error).split())

@@ -1,5 +1,6 @@
 """Opening an exported file, of whatever format, as one kind of object; no code of the file is run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,19 @@ class Exported:
         path: The file.
         runtime: What it runs in.
         metadata: What the file says of itself.
+        threads, device: What it runs by.
+
+    Pickled it is its path: who reads it opens the file.
     """
 
-    def __init__(self, path: Path, runtime: FileRuntime, metadata: Metadata, call: Call):
+    def __init__(self, path: Path, runtime: FileRuntime, metadata: Metadata, call: Call, threads: int, device: str):
         self.path, self.runtime, self.metadata = path, runtime, metadata
+        self.threads, self.device = threads, device
         self._call = call
         self._normalize = Normalize(metadata.preprocessing)
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return open_exported, (self.path.absolute(), self.threads, self.device)
 
     @property
     def classes(self) -> list[str]:
@@ -84,11 +92,11 @@ def open_exported(path: Path | str, threads: int | None = None, device: str = "c
         suffixes = ", ".join(runtime.suffixes[0] for runtime in FILE_RUNTIMES.values())
         raise UserError(f"{path} is no exported model: its name must end in {suffixes}.")
     runtime.require(str(path))
-    device = runtime.choose_device(device)
+    device, threads = runtime.choose_device(device), threads or torch.get_num_threads()
     try:
-        opened = runtime.open(path, threads or torch.get_num_threads(), device)
+        opened = runtime.open(path, threads, device)
     except UserError:
         raise
     except Exception as error:  # every runtime has errors of its own for a damaged file
         raise UserError(f"{path} is damaged or no exported model ({first_line(error)}).") from error
-    return Exported(path, runtime, Metadata.from_json(opened.description, path), opened.call)
+    return Exported(path, runtime, Metadata.from_json(opened.description, path), opened.call, threads, device)

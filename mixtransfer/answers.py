@@ -1,0 +1,105 @@
+"""What a model that is loaded says of an image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixtransfer.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """What a classifier says of one image.
+
+    Attributes:
+        classes: Class names.
+        probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on.
+    """
+
+    classes: list[str]
+    probabilities: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return float(self.probabilities.max())
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities.
+
+        Raises:
+            UserError: The count is negative.
+        """
+        if count < 0:
+            raise UserError(f"There are no {count} classes: take 0 or more.")
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[i], float(self.probabilities[i])) for i in best]
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """For JSON, in the words of `classify predict --json`."""
+        return {"top": [{"class": name, "probability": p} for name, p in self.top(count)]}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Classification) and _same(self, other)
+
+    def __repr__(self) -> str:
+        return f"Classification({', '.join(f'{name} {100 * p:.1f} %' for name, p in self.top(3))})"
+
+
+class Object(NamedTuple):
+    """One of ``Objects``; its box is x1, y1, x2, y2 in pixels of the image."""
+
+    name: str
+    score: float
+    box: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What a detector finds in one image, the surest first; iterating gives each as an ``Object``.
+
+    Attributes:
+        classes: Class names.
+        boxes: x1, y1, x2, y2 in pixels of the image, float32 (n, 4).
+        scores: 0…1, float32 (n,).
+        labels: Positions in ``classes``, int64 (n,).
+    """
+
+    classes: list[str]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each box."""
+        return [self.classes[label] for label in self.labels]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Object]:
+        for name, score, box in zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True):
+            yield Object(name, score, tuple(box))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, in the words of `detect predict --json`."""
+        return {"objects": [{"class": one.name, "score": one.score, "box": list(one.box)} for one in self]}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objects) and _same(self, other)
+
+    def __repr__(self) -> str:
+        listed = (f"{name} {100 * score:.0f} %" for name, score in zip(self.names, self.scores, strict=True))
+        return f"Objects({', '.join(listed) or 'none'})"
+
+
+def _same(one: Any, other: Any) -> bool:
+    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
