@@ -37,7 +37,8 @@ def fold_batch_norm(model: nn.Module) -> int:
     pairs = foldable_pairs(model)
     for conv, norm in ((modules[a], modules[b]) for a, b in pairs):
         conv.batch_norm = (norm,)  # in a tuple it does not become a submodule
-        conv.forward, norm.forward = MethodType(_convolve_and_normalize, conv), MethodType(_activate, norm)
+        # Partial functions, because methods that the class does not have cannot be pickled.
+        conv.forward, norm.forward = partial(_convolve_and_normalize, conv), partial(_activate, norm)
     return len(pairs)
 
 

@@ -5,7 +5,7 @@ changes three things that timm writes for clarity. Results and gradients stay th
 keep their names.
 """
 
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def make_quicker(model: nn.Module) -> nn.Module:
         if GroupedPointwise.fits(layer):
             model.set_submodule(name, GroupedPointwise(layer))
         elif type(layer) is SqueezeExcite:
-            layer.forward = MethodType(_squeeze_and_excite, layer)  # type: ignore[method-assign]
+            layer.forward = partial(_squeeze_and_excite, layer)  # type: ignore[method-assign]
         elif isinstance(layer, _COPY_IN_PLACE) and getattr(layer, "inplace", False):
             layer.inplace = False
     return model

@@ -1,5 +1,6 @@
 """The moving average of a classifier's weights, as a callback."""
 
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -13,8 +14,8 @@ from mixtransfer.averaging import moving_average
 class WeightAverage(WeightAveraging):
     """Validates and keeps a moving average of the weights, which reaches back over 15 % of the steps.
 
-    It differs from Lightning's in two points. The average lies on the network's device, where Lightning leaves it on
-    the CPU (callbacks are set up before the network moves). And it stands in for the weights from the beginning of
+    It differs from Lightning's in two points. The average lies on the network's device and is of its precision, where
+    Lightning leaves it on the CPU in float32 (callbacks are set up before the network moves). And it stands in for the weights from the beginning of
     validation to its end, so that callbacks see it in ``on_validation_epoch_start`` and ``on_validation_epoch_end``
     wherever they are in the list.
     """
@@ -29,6 +30,9 @@ class WeightAverage(WeightAveraging):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
+        averages, values = (chain(m.parameters(), m.buffers()) for m in (self._average_model.module, pl_module))
+        for average, value in zip(averages, values, strict=True):
+            average.data = average.data.to(value.dtype)
         self.window = min(0.15 * trainer.estimated_stepping_batches, 5000)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.distributed
 import torch.nn.functional as F
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torchmetrics import MeanMetric
@@ -103,11 +104,14 @@ class ImageClassifier(L.LightningModule):
 
     def train(self, mode: bool = True) -> "ImageClassifier":
         super().train(mode)
-        if mode and self.recipe.batch_norm == "frozen":
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.recipe.batch_norm == "frozen":
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        return self
 
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1:
@@ -119,6 +123,7 @@ class ImageClassifier(L.LightningModule):
             logger.log_hyperparams({"recipe": asdict(self.recipe)})
 
     def on_train_epoch_start(self) -> None:
+        self._freeze()  # Lightning trains in the modes that it finds
         # What is drawn in an epoch must not depend on whether the training was interrupted before it.
         torch.manual_seed(hash((self.recipe.seed, self.current_epoch, self.global_rank)) % 2**31)
 
@@ -218,7 +223,9 @@ class ImageClassifier(L.LightningModule):
         return Predictions.from_logits(logits[order], labels[order])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.recipe.optimizer_for(self.model)
+        # Lightning refuses to clip the gradients of a fused optimizer under mixed precision.
+        fused = not isinstance(self.trainer.precision_plugin, MixedPrecision)
+        optimizer = self.recipe.optimizer_for(self.model, fused)
         steps = self.trainer.estimated_stepping_batches
         epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         warmup = self.recipe.warmup_epochs * (math.ceil(epoch) if math.isfinite(epoch) else 0)

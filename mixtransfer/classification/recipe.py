@@ -65,10 +65,13 @@ class Recipe:
         """What a Trainer needs for it, in any order among others."""
         return [WeightAverage()] if self.ema else []
 
-    def optimizer_for(self, model: nn.Module) -> torch.optim.Optimizer:
+    def optimizer_for(self, model: nn.Module, fused: bool = True) -> torch.optim.Optimizer:
         """The optimizer of a timm network, each layer at its rate; a group's ``lr_scale`` is its share of the head's.
 
         The network is where it will be trained.
+
+        Args:
+            fused: Whether a step on the CPU may be one call for all tensors, which unscales gradients itself.
         """
         undecayed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # type: ignore[operator]
         groups = param_groups_layer_decay(model, self.weight_decay, undecayed, layer_decay=self.layer_decay)
@@ -76,10 +79,10 @@ class Recipe:
             group["lr"] = self.lr * group["lr_scale"]
         # On the CPU the default steps tensor by tensor; on GPUs it is already fast, and clips under any precision.
         on_cpu = next(model.parameters()).device.type == "cpu"
-        fused: dict[str, Any] = {"fused": True} if on_cpu else {}
+        how: dict[str, Any] = {"fused": True} if on_cpu and fused else {}
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **fused)
-        return torch.optim.AdamW(groups, self.lr, **fused)
+            return torch.optim.SGD(groups, self.lr, momentum=0.9, nesterov=True, **how)
+        return torch.optim.AdamW(groups, self.lr, **how)
 
     def mixing(self, classes: int) -> nn.Module | None:
         """What mixes images (n, 3, height, width) and labels of a batch, if anything does."""
