@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mixtransfer.classification.datamodule import ImageDataModule as ImageDataModule
     from mixtransfer.classification.module import ImageClassifier as ImageClassifier
     from mixtransfer.classification.recipe import Recipe as Recipe
+    from mixtransfer.classification.saving import save_run as save_run
     from mixtransfer.data.load import load_dataset as load_dataset
     from mixtransfer.data.preprocessing import Preprocessing as Preprocessing
     from mixtransfer.errors import Interrupted as Interrupted
@@ -41,6 +42,7 @@ _HOMES = {
     "load": "prediction",
     "load_dataset": "data.load",
     "push": "hub",
+    "save_run": "classification.saving",
     "train": "api",
 }
 

@@ -111,7 +111,16 @@ def export(run: "str | Path | Run", format: str = "onnx", **options: Any) -> "Wr
 
 
 def path_of(run: "str | Path | Run") -> str:
-    """The path of a run, or of whatever else is named by one."""
+    """The path of a run, or of whatever else is named by one.
+
+    Raises:
+        UserError: It is a network.
+    """
+    if hasattr(run, "state_dict"):
+        raise UserError(
+            f"A run or its folder is needed, not a {type(run).__name__}: write one by "
+            "mixtransfer.save_run(module, folder)."
+        )
     return str(getattr(run, "folder", run))
 
 

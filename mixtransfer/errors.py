@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class ValueRefused(UserError, ValueError):
+    """A value that an object cannot be made with."""
+
+
 class Interrupted(Exception):
     """The user stopped a long command; what it takes to resume has been written."""

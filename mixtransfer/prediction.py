@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
+from mixtransfer.api import path_of
 from mixtransfer.classification.predict import Classifier, RunClassifier
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
@@ -128,7 +129,7 @@ def load(
     Raises:
         UserError: It holds no usable model, or the device cannot be used.
     """
-    path = str(source.folder) if isinstance(source, Run) else str(source)
+    path = path_of(source)
     if path.startswith("hf-hub:"):
         from mixtransfer.hub import fetched
 

@@ -48,8 +48,8 @@ def create_backbone(
         **timm_kwargs: For ``timm.create_model``, such as ``drop_rate``, or ``out_indices`` with ``features_only``.
 
     Raises:
-        UserError: An unknown name, a variant that the network does not admit, weights that cannot be had, or weights
-            of another architecture. Training from scratch is never a fallback.
+        UserError: An unknown name, a negative number of classes, a variant that the network does not admit, weights
+            that cannot be had, or weights of another architecture. Training from scratch is never a fallback.
 
     Examples:
         >>> images = torch.zeros(1, 3, 64, 64)
@@ -60,6 +60,8 @@ def create_backbone(
         [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     """
     spec = backbone_spec(name)
+    if num_classes < 0:
+        raise UserError(f"num_classes is {num_classes}; it must be at least 0.")
     state = None
     published = False
     if weights == "imagenet":
@@ -76,6 +78,7 @@ def create_backbone(
     if image_size and has_one_size(spec):
         timm_kwargs["img_size"] = image_size
     model = _build(spec, published, merged, timm_kwargs)
+    model.spec = spec  # type: ignore[assignment]  # by which it can be built again
     if state is not None:
         source = "The lite0 package" if weights == "imagenet" else str(weights)
         try:

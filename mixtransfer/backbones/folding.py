@@ -7,7 +7,6 @@ backwards. Unlike a folding for export this keeps all parameters, so a network c
 
 import inspect
 from functools import partial
-from types import MethodType
 from typing import Any
 
 import torch

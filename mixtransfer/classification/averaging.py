@@ -15,9 +15,9 @@ class WeightAverage(WeightAveraging):
     """Validates and keeps a moving average of the weights, which reaches back over 15 % of the steps.
 
     It differs from Lightning's in two points. The average lies on the network's device and is of its precision, where
-    Lightning leaves it on the CPU in float32 (callbacks are set up before the network moves). And it stands in for the weights from the beginning of
-    validation to its end, so that callbacks see it in ``on_validation_epoch_start`` and ``on_validation_epoch_end``
-    wherever they are in the list.
+    Lightning leaves it on the CPU in float32 (callbacks are set up before the network moves). And it stands in for the
+    weights from the beginning of validation to its end, so that callbacks see it in ``on_validation_epoch_start`` and
+    ``on_validation_epoch_end`` wherever they are in the list.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.augment import View, as_augment
@@ -67,13 +67,24 @@ class Share(DistributedSampler):
 
 
 class TrainingViews(Dataset):
-    """Augmented views; a batch is asked for by a list of (position, seed)."""
+    """Augmented views; a batch is asked for by a list of (position, seed).
+
+    For samplers of one's own a position, or a (position, seed), gives a single view, uint8 (3, height, width), and its
+    label; of a position alone the seed is drawn from torch's generator.
+    """
 
     def __init__(self, examples: Examples, augment: View):
         self.examples, self.augment = examples, augment
 
-    def __getitem__(self, keys: list[tuple[int, int]]) -> list[tuple[np.ndarray, int]]:
-        return [self._view(*key) for key in keys]
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, keys: Any) -> Any:
+        if isinstance(keys, list):
+            return [self._view(*key) for key in keys]
+        key = keys if isinstance(keys, tuple) else (int(keys), int(torch.randint(2**31, ())))
+        view, label = self._view(*key)
+        return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))), label
 
     def _view(self, index: int, seed: int) -> tuple[np.ndarray, int]:
         image = self.examples.image(index, self.augment.min_side)
@@ -112,9 +123,25 @@ class EvaluationData(L.LightningDataModule):
 
     def __init__(self, preprocessing: Preprocessing | None = None, batch_size: int = 32, workers: int | None = None):
         super().__init__()
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.workers = default_workers() if workers is None else workers
         self.tested: Examples | None = None
+
+    def _needed(self) -> Preprocessing:
+        """The preprocessing.
+
+        Raises:
+            UserError: There is none.
+        """
+        if self.preprocessing is None:
+            raise UserError(
+                "ImageDataModule needs preprocessing=, such as Preprocessing.of(network), unless a Trainer fits an "
+                "ImageClassifier with it, which has one."
+            )
+        return self.preprocessing
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -125,9 +152,8 @@ class EvaluationData(L.LightningDataModule):
 
     def evaluation_loader(self, examples: Examples, keep: bool = False) -> DataLoader:
         """Central views of ``examples``, in order, this process's share of them."""
-        assert self.preprocessing
         sampler = Share(len(examples), *self._place())
-        views = CentralViews(examples, self.preprocessing)
+        views = CentralViews(examples, self._needed())
         return self._loader(views, sampler=sampler, batch_size=2 * self.batch_size, keep=keep)
 
     def _loader(self, views: Dataset, keep: bool, **kwargs) -> DataLoader:
@@ -155,6 +181,9 @@ class ImageDataModule(EvaluationData):
         workers: Loading processes; by default by the machine.
         seed: Of order and augmentation.
 
+    Raises:
+        UserError: The data cannot be read, or a number is none that is possible.
+
     Attributes:
         follows: Whether the preprocessing is that of the network under the same Trainer.
     """
@@ -170,8 +199,13 @@ class ImageDataModule(EvaluationData):
     ):
         super().__init__(preprocessing, batch_size, workers)
         self.follows = preprocessing is None
+        if not isinstance(dataset, ImageDataset | str | Path):
+            raise UserError(
+                f"ImageDataModule takes a folder, a CSV manifest, a name or what load_dataset gives, not a "
+                f"{type(dataset).__name__}."
+            )
         self.dataset = dataset if isinstance(dataset, ImageDataset) else load_dataset(str(dataset))
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed = "none" if augment is None else augment, seed
 
     @classmethod
     def of(
@@ -184,14 +218,24 @@ class ImageDataModule(EvaluationData):
 
     def setup(self, stage: str) -> None:
         if self.follows:
-            assert self.trainer
-            self.preprocessing = getattr(self.trainer.lightning_module, "preprocessing", None)
-        if self.preprocessing is None:
-            raise UserError("ImageDataModule needs preprocessing: its network is no ImageClassifier, which has one.")
+            self.preprocessing = getattr(self.trainer and self.trainer.lightning_module, "preprocessing", None)
+        self._needed()
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the labels."""
+        return self.dataset.classes
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.dataset.classes)
 
     def train_dataloader(self) -> DataLoader:
-        assert self.preprocessing
-        views = TrainingViews(self.dataset.train, as_augment(self.augment, self.preprocessing))
+        views = TrainingViews(self.dataset.train, as_augment(self.augment, self._needed()))
+        if self.trainer and self.trainer.overfit_batches:  # Lightning wants the same batches in every epoch
+            order, seeds = epoch_order(len(views), self.seed, 0)
+            fixed = Subset(views, [(int(i), int(seeds[i])) for i in order])  # type: ignore[misc]
+            return DataLoader(fixed, batch_size=self.batch_size, num_workers=self.workers)
         batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
         return self._loader(views, sampler=batches, batch_size=None, keep=True)
 
@@ -200,3 +244,7 @@ class ImageDataModule(EvaluationData):
 
     def test_dataloader(self) -> DataLoader:
         return self.evaluation_loader(self.dataset.test if self.tested is None else self.tested)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The images to test on, in order."""
+        return self.test_dataloader()

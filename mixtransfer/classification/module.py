@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
+from mixtransfer.classification.given import check_kind, check_pixels, check_same_classes, classes_of, weights_of
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -38,12 +39,18 @@ class ImageClassifier(L.LightningModule):
     clipped as the recipe says; its moving average of the weights is a callback (``Recipe.callbacks``).
 
     Args:
-        model: A timm classifier; it is made quicker to train, its answers stay the same.
+        model: A timm classifier, or another network with the attribute ``num_classes``; it is made quicker to train,
+            its answers stay the same.
         preprocessing: What the network wants to see; by default what its own configuration says.
         recipe: How it is trained.
         class_weight: Weight of each class in the loss, shape (classes,); of mean 1 over the training images.
 
+    Raises:
+        UserError: An argument is of another kind, or a class has no weight.
+
     Attributes:
+        num_classes: Of the network.
+        classes: Their names, from the data module that it is trained with, or from a checkpoint.
         unlogged: Which of "train", "val" and "test" are not for loggers.
     """
 
@@ -58,14 +65,17 @@ class ImageClassifier(L.LightningModule):
         class_weight: Sequence[float] | torch.Tensor | None = None,
     ):
         super().__init__()
+        self.num_classes = classes_of(model)
+        check_kind("preprocessing", preprocessing, Preprocessing)
+        check_kind("recipe", recipe, Recipe)
         if best_device().type == "cpu":
             make_quicker(model)
         fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing or Preprocessing.of(model)
         self.normalize = Normalize(self.preprocessing)
-        weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self.register_buffer("class_weight", weights_of(class_weight, self.num_classes), persistent=False)
+        self.classes: list[str] | None = None
         self.recipe = recipe or Recipe()
         self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
         self.unlogged: frozenset[str] = frozenset()
@@ -73,7 +83,7 @@ class ImageClassifier(L.LightningModule):
 
     def _new_metrics(self) -> nn.ModuleDict:
         """Empty ones, which look at no value while they gather: that would wait for a GPU."""
-        top1 = MulticlassAccuracy(int(self.model.num_classes), average="micro", validate_args=False)
+        top1 = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
         return nn.ModuleDict({"loss": MeanMetric(nan_strategy="disable"), "top1": top1})
 
     @property
@@ -83,7 +93,7 @@ class ImageClassifier(L.LightningModule):
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self.mix = recipe.mixing(int(self.model.num_classes))
+        self.mix = recipe.mixing(self.num_classes)
 
     @property
     def lr(self) -> float:
@@ -100,7 +110,11 @@ class ImageClassifier(L.LightningModule):
         return None if self.class_weight is None else self.class_weight.cpu().numpy()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(self.normalize(images))
+        return self.model(self._input(images))
+
+    def _input(self, images: torch.Tensor) -> torch.Tensor:
+        check_pixels(images)
+        return self.normalize(images)
 
     def train(self, mode: bool = True) -> "ImageClassifier":
         super().train(mode)
@@ -114,6 +128,10 @@ class ImageClassifier(L.LightningModule):
                     module.eval()
 
     def setup(self, stage: str) -> None:
+        names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
+        if names is not None:
+            check_same_classes(names, self.num_classes)
+            self.classes = list(names) if stage == "fit" else self.classes
         if self.trainer.world_size > 1:
             # The head was fitted by the first process only.
             self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
@@ -121,6 +139,18 @@ class ImageClassifier(L.LightningModule):
     def on_fit_start(self) -> None:
         for logger in self.loggers:
             logger.log_hyperparams({"recipe": asdict(self.recipe)})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        spec = getattr(self.model, "spec", None)
+        checkpoint["classifier"] = {
+            "backbone": spec.name if spec else None,
+            "classes": self.classes,
+            "preprocessing": self.preprocessing.to_dict(),
+            "recipe": asdict(self.recipe),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.classes = checkpoint.get("classifier", {}).get("classes", self.classes)
 
     def on_train_epoch_start(self) -> None:
         self._freeze()  # Lightning trains in the modes that it finds
@@ -133,7 +163,7 @@ class ImageClassifier(L.LightningModule):
 
     def _answer(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The training loss, the logits, and the labels or, of mixed images, the shares of the classes."""
-        inputs = self.normalize(images)
+        inputs = self._input(images)
         if self.mix is not None:
             inputs, labels = self.mix(inputs, labels)
         logits = self.model(inputs)
@@ -208,7 +238,7 @@ class ImageClassifier(L.LightningModule):
             UserError: They are not numbers: the training diverged.
         """
         none = torch.empty(0, dtype=torch.int64)
-        nothing = torch.empty(0, int(self.model.num_classes)), none, none  # this process may have had no share
+        nothing = torch.empty(0, self.num_classes), none, none  # this process may have had no share
         logits, labels, positions = (
             torch.cat(parts).numpy() for parts in zip(*(self._results or [nothing]), strict=True)
         )

@@ -1,5 +1,6 @@
 """How a classifier is trained: what ``ImageClassifier`` needs to know of it, under whatever Trainer."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from torchvision.transforms import v2
 
 from mixtransfer.classification.averaging import WeightAverage
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.errors import ValueRefused
+
+_AT_LEAST_0 = ("weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class Recipe:
         ema: Whether an exponential moving average of the weights is validated and kept.
         clip_grad: Largest norm of the gradient, unless the Trainer has one of its own; 0 is none.
         seed: Of what is drawn in the training steps.
+
+    Raises:
+        UserError: A value is none that is possible; it is a ``ValueError`` too.
     """
 
     lr: float = 2e-3
@@ -49,9 +56,18 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, known in (("optimizer", ("adamw", "sgd")), ("batch_norm", ("frozen", "train"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+                raise ValueRefused(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
+        for name in ("lr", "layer_decay", *_AT_LEAST_0, "label_smoothing"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueRefused(f"{name} is {value!r}; it must be a number.")
         if not self.lr > 0 or not 0 < self.layer_decay <= 1:
-            raise ValueError("lr must be more than 0, and layer_decay above 0 and at most 1")
+            raise ValueRefused("lr must be more than 0, and layer_decay above 0 and at most 1.")
+        for name in _AT_LEAST_0:
+            if getattr(self, name) < 0:
+                raise ValueRefused(f"{name} is {getattr(self, name)}; it must be at least 0.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueRefused(f"label_smoothing is {self.label_smoothing}; it must be at least 0 and less than 1.")
 
     @classmethod
     def of(cls, options: TrainOptions) -> "Recipe":

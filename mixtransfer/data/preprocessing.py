@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mixtransfer.errors import ValueRefused
+
 LARGEST = 4096  # pixels; a description that says more is not one of ours
 CROP_MODES = ("center", "squash", "border")
 _RESAMPLING = {
@@ -31,6 +33,9 @@ class Preprocessing:
             off, "squash" resizes both sides without regard to their ratio, "border" resizes the longer side and fills
             the rest with the mean colour.
 
+    Raises:
+        UserError: A value is none that is possible; it is a ``ValueError`` too.
+
     Examples:
         >>> Preprocessing(size=96).central_view(Image.new("RGB", (640, 480))).shape
         (96, 96, 3)
@@ -42,6 +47,15 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        if type(self.size) is not int or not 1 <= self.size <= LARGEST:
+            raise ValueRefused(f"size is {self.size!r}; it must be a whole number of pixels from 1 to {LARGEST}.")
+        if isinstance(self.crop, str) or not 0 < self.crop <= 1:
+            raise ValueRefused(f"crop is {self.crop!r}; it must be more than 0 and at most 1.")
+        for name, known in (("interpolation", tuple(_RESAMPLING)), ("crop_mode", CROP_MODES)):
+            if getattr(self, name) not in known:
+                raise ValueRefused(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
 
     @classmethod
     def of(cls, model: nn.Module, size: int | None = None) -> "Preprocessing":
@@ -74,10 +88,6 @@ class Preprocessing:
             TypeError, ValueError, KeyError: A value is missing, unknown, of the wrong kind or out of bounds.
         """
         made = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        if type(made.size) is not int or not 1 <= made.size <= LARGEST:
-            raise ValueError("size")
-        if made.interpolation not in _RESAMPLING or not 0 < made.crop <= 1 or made.crop_mode not in CROP_MODES:
-            raise ValueError("interpolation or crop")
         channels = np.array((made.mean, made.std), float)
         numbers = all(isinstance(value, int | float) for value in (*made.mean, *made.std))
         if not numbers or channels.shape != (2, 3) or not np.isfinite(channels).all() or channels[1].min() <= 0:

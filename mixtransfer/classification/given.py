@@ -1,0 +1,66 @@
+"""What ``ImageClassifier`` is given: each thing that it cannot use is refused in a sentence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixtransfer.errors import UserError
+
+
+def classes_of(model: Any) -> int:
+    """The number of a network's classes.
+
+    Raises:
+        UserError: It does not say, or is no network.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"ImageClassifier takes a network, not {model!r}: mixtransfer.create_backbone(…) makes one.")
+    classes = getattr(model, "num_classes", None)
+    if not isinstance(classes, int) or classes < 1:
+        raise UserError(
+            f"The network, a {type(model).__name__}, does not say its number of classes: set its num_classes, or take "
+            "one of mixtransfer.create_backbone or timm."
+        )
+    return classes
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Have an argument of another kind, unless it is None, be a ``UserError``."""
+    if value is not None and not isinstance(value, kind):
+        raise UserError(f"{name}= takes a mixtransfer.{kind.__name__}(…), not {value!r}.")
+
+
+def weights_of(class_weight: Sequence[float] | torch.Tensor | None, classes: int) -> torch.Tensor | None:
+    """Weights of classes as float32, shape (classes,).
+
+    Raises:
+        UserError: There are more or fewer of them.
+    """
+    if class_weight is None:
+        return None
+    weight = torch.as_tensor(class_weight, dtype=torch.float32)
+    if weight.shape != (classes,):
+        raise UserError(
+            f"class_weight has the shape {tuple(weight.shape)}; it must have a number for each of {classes} classes."
+        )
+    return weight
+
+
+def check_same_classes(names: Sequence[str], classes: int) -> None:
+    """Have data of another number of classes than the network's be a ``UserError``."""
+    if len(names) != classes:
+        raise UserError(
+            f"The network tells {classes} classes apart, the data has {len(names)}: "
+            f"take create_backbone(…, num_classes={len(names)})."
+        )
+
+
+def check_pixels(images: torch.Tensor) -> None:
+    """Have images that are not uint8 be a ``UserError``: 0…1, 0…255 and normalised ones look alike."""
+    if images.dtype != torch.uint8:
+        raise UserError(
+            f"ImageClassifier normalises itself: give it uint8 images of values 0…255, not {images.dtype}, such as "
+            "(255 * images).round().byte() of images in 0…1."
+        )
