@@ -43,7 +43,7 @@ def weights_of(class_weight: Sequence[float] | torch.Tensor | None, classes: int
     weight = torch.as_tensor(class_weight, dtype=torch.float32)
     if weight.shape != (classes,):
         raise UserError(
-            f"class_weight has the shape {tuple(weight.shape)}; it must have a number for each of {classes} classes."
+            f"class_weight is of shape {tuple(weight.shape)}; it has a number for each of {classes} classes."
         )
     return weight
 

@@ -1,6 +1,7 @@
 """From a Trainer of one's own to a Run, which every other part of the library takes."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.classification.answers import write_answers
-from mixtransfer.classification.datamodule import ImageDataModule
+from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
 from mixtransfer.classification.metrics import score
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import ImageClassifier
@@ -55,15 +56,16 @@ def save_run(
         options.data, options.batch_size = str(found.source if found else data.dataset.name), data.batch_size
     run = Run.create(Path(folder), options)
     ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
-    write_atomic(run.weights, model_bytes(module.model.float()))
+    model = deepcopy(module.model).float()
+    write_atomic(run.weights, model_bytes(model))
     write_timm_config(run)
     if data:
         if data.dataset.division:
             data.dataset.split().write(run.split)
-        tester = ImageDataModule(data.dataset, module.preprocessing, batch_size=data.batch_size, workers=data.workers)
-        examples, unlogged = data.dataset.test, module.unlogged
-        tested = predict_examples(make_trainer(options, enable_checkpointing=False), module, tester, examples)
-        module.unlogged = unlogged
+        network = ImageClassifier(model, module.preprocessing)
+        loaders = EvaluationData(module.preprocessing, data.batch_size, data.workers)
+        examples = data.dataset.test
+        tested = predict_examples(make_trainer(options, enable_checkpointing=False), network, loaders, examples)
         write_answers(run.test_predictions, tested, examples, names)
         run.write_metrics(test={name: estimate.to_dict() for name, estimate in score(tested).items()})
     return run

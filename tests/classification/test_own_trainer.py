@@ -1,0 +1,193 @@
+"""ImageClassifier and ImageDataModule under a Trainer of someone else, and the way from there to a Run."""
+
+import pickle
+from copy import deepcopy
+
+import lightning as L
+import numpy as np
+import pytest
+import timm
+import torch
+from folders import make_folder
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+import mixtransfer as mt
+
+NETWORK = "mobilenetv3_small_050"
+QUIET = {
+    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "enable_model_summary": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("own") / "d", {"a": 12, "b": 12}, size=32)
+
+
+def network(classes: int = 2) -> nn.Module:
+    return mt.create_backbone(NETWORK, "none", num_classes=classes)
+
+
+def classifier(recipe: mt.Recipe | None = None, **more) -> mt.ImageClassifier:
+    return mt.ImageClassifier(network(), mt.Preprocessing(size=32), recipe, **more)
+
+
+def loaders(data, **more) -> mt.ImageDataModule:
+    return mt.ImageDataModule(data, **{"batch_size": 4, "workers": 0, **more})
+
+
+def fitted(data, recipe: mt.Recipe | None = None, module=None, **settings) -> tuple[mt.ImageClassifier, L.Trainer]:
+    recipe = recipe or mt.Recipe()
+    module = module or classifier(recipe)
+    trainer = L.Trainer(**{**QUIET, "max_epochs": 1, "callbacks": recipe.callbacks(), **settings})
+    trainer.fit(module, loaders(data))
+    return module, trainer
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "train"])
+def test_batch_norm_does_what_the_recipe_says_under_a_plain_trainer(data, batch_norm):
+    module = classifier(mt.Recipe(batch_norm=batch_norm))
+    before = {name: value.clone() for name, value in module.state_dict().items() if "running" in name}
+    fitted(data, module.recipe, module)
+    kept = [torch.equal(module.state_dict()[name], value) for name, value in before.items()]
+    assert kept and all(kept) == (batch_norm == "frozen")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_trains_on_the_cpu(data, precision, optimizer):
+    module, trainer = fitted(data, mt.Recipe(optimizer=optimizer), precision=precision, max_steps=2, max_epochs=-1)
+    assert trainer.global_step == 2
+    assert all(torch.isfinite(value).all() for value in module.model.state_dict().values())
+
+
+@pytest.mark.parametrize("backbone", [NETWORK, "mixnet_s"])
+def test_a_copy_and_a_pickled_one_answer_alike_and_stand_alone(backbone):
+    module = mt.ImageClassifier(mt.create_backbone(backbone, "none", num_classes=2)).eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    expected = module(images)
+    for other in (pickle.loads(pickle.dumps(module)), deepcopy(module)):
+        assert torch.equal(other(images), expected)
+        nn.utils.vector_to_parameters(torch.zeros(sum(p.numel() for p in other.parameters())), other.parameters())
+        assert not other(images).any() and torch.equal(module(images), expected)
+
+
+@pytest.mark.parametrize("share", [2, 0.5])
+def test_overfitting_sees_the_same_batches_in_every_epoch(data, share):
+    seen = []
+
+    class See(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append(batch[0].sum(dim=(1, 2, 3)).tolist())
+
+    fitted(data, overfit_batches=share, max_epochs=2, callbacks=[See()])
+    assert len(seen) >= 4 and seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+
+
+def test_a_sampler_of_ones_own_gets_single_views(data):
+    module = loaders(data, preprocessing=mt.Preprocessing(size=32))
+    views = module.train_dataloader().dataset
+    sampler = WeightedRandomSampler([1.0] * len(views), len(views))
+    images, labels = next(iter(DataLoader(views, 4, sampler=sampler)))
+    assert images.shape == (4, 3, 32, 32) and images.dtype == torch.uint8 and labels.shape == (4,)
+
+
+def test_from_ones_own_trainer_to_a_run(data, tmp_path):
+    """What was trained is what ``load``, timm and the export answer with, and what ``push`` finds scores of."""
+    module, trainer = fitted(data, max_steps=1, max_epochs=-1)
+    own = loaders(data)
+    trainer.test(module, own, verbose=False)
+    run = mt.save_run(module, tmp_path / "r", own)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    view = torch.from_numpy(module.preprocessing.central_view(image)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = module.eval()(view).softmax(1)[0].numpy()
+    model = mt.load(run)
+    assert model.classes == ["a", "b"]
+    np.testing.assert_allclose(model.predict(image).probabilities, expected, atol=1e-5)
+    opened = timm.create_model(f"local-dir:{run.folder}", pretrained=True).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(opened(module.normalize(view)).softmax(1)[0].numpy(), expected, atol=1e-5)
+    tested = run.read_metrics()["test"]["top1"]["value"]
+    assert tested == pytest.approx(float(trainer.callback_metrics["test_top1"]))
+    assert run.split.exists() and run.test_predictions.exists()
+    pytest.importorskip("onnx")
+    exported = mt.load(mt.export(run, "onnx").path)
+    np.testing.assert_allclose(exported.predict(image).probabilities, expected, atol=1e-4)
+
+
+def test_a_checkpoint_says_what_the_network_is(data, tmp_path):
+    module, trainer = fitted(data, max_steps=1, max_epochs=-1)
+    trainer.save_checkpoint(tmp_path / "c.ckpt")
+    kept = torch.load(tmp_path / "c.ckpt", weights_only=True)["classifier"]
+    assert kept["backbone"] == NETWORK and kept["classes"] == ["a", "b"]
+    assert mt.Preprocessing.from_dict(kept["preprocessing"]) == module.preprocessing
+    again = mt.ImageClassifier.load_from_checkpoint(tmp_path / "c.ckpt", model=network(), weights_only=True)
+    assert mt.save_run(again, tmp_path / "r").folder == tmp_path / "r"  # it knows its classes
+
+
+def test_what_cannot_become_a_run_is_said(data, tmp_path):
+    for give, said in (
+        (lambda: mt.save_run(classifier(), tmp_path / "r"), "names of the classes"),
+        (lambda: mt.save_run(classifier(), tmp_path / "r", classes=["a"]), "2 classes"),
+        (lambda: mt.save_run(network(), tmp_path / "r", classes=["a", "b"]), "takes an ImageClassifier"),
+        (lambda: mt.load(classifier()), "save_run"),
+        (lambda: mt.export(classifier()), "save_run"),
+    ):
+        with pytest.raises(mt.UserError, match=said):
+            give()
+    changed = network()
+    changed.conv_stem = nn.Conv2d(3, 16, 5, 2, 2, bias=False)
+    with pytest.raises(mt.UserError, match="layers have been changed"):
+        mt.save_run(mt.ImageClassifier(changed), tmp_path / "r", classes=["a", "b"])
+    assert not (tmp_path / "r").exists()
+
+
+def test_what_cannot_be_used_is_said_in_a_sentence(data):
+    floats = DataLoader([(torch.rand(3, 32, 32), 0)] * 4, batch_size=2)
+    for give, said in (
+        (lambda: mt.ImageClassifier(NETWORK), "takes a network"),
+        (lambda: mt.ImageClassifier(nn.Linear(3, 2)), "number of classes"),
+        (lambda: mt.ImageClassifier(network(), recipe={}), "recipe= takes"),
+        (lambda: mt.ImageClassifier(network(), preprocessing=64), "preprocessing= takes"),
+        (lambda: classifier(class_weight=[1, 2, 3]), "for each of 2 classes"),
+        (lambda: L.Trainer(**QUIET, max_epochs=1).fit(classifier(), floats), "uint8"),
+        (lambda: fitted(data, module=mt.ImageClassifier(network(5), mt.Preprocessing(size=32))), "num_classes=2"),
+        (lambda: mt.ImageDataModule(data).setup("fit"), "needs preprocessing="),
+        (lambda: mt.ImageDataModule(data).train_dataloader(), "needs preprocessing="),
+        (lambda: mt.ImageDataModule(data, batch_size=0), "batch_size is 0"),
+        (lambda: mt.ImageDataModule(data, batch_size="16"), "batch_size is '16'"),
+        (lambda: mt.ImageDataModule([(data, 0)]), "not a list"),
+        (lambda: mt.create_backbone(NETWORK, "none", num_classes=-1), "num_classes is -1"),
+    ):
+        with pytest.raises(mt.UserError, match=said):
+            give()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mixup": -1}, {"label_smoothing": 2}, {"weight_decay": -1}, {"warmup_epochs": -3}, {"clip_grad": -1},
+        {"lr": "1e-3"}, {"lr": float("nan")}, {"layer_decay": 0}, {"cutmix": None},
+    ],
+)  # fmt: skip
+def test_a_recipe_of_impossible_values_is_refused_when_it_is_made(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))) as caught:
+        mt.Recipe(**wrong)
+    assert isinstance(caught.value, mt.UserError)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": "32"}, {"interpolation": "cubic"}, {"crop_mode": "centre"}])
+def test_a_preprocessing_of_impossible_values_is_refused_when_it_is_made(wrong):
+    with pytest.raises(mt.UserError, match=next(iter(wrong))):
+        mt.Preprocessing(**wrong)
+
+
+def test_a_data_module_knows_its_classes_and_predicts(data):
+    own = loaders(data, augment=None)
+    assert own.classes == ["a", "b"] and own.num_classes == 2
+    probabilities = torch.cat(L.Trainer(**QUIET).predict(classifier(), own))
+    assert probabilities.shape == (len(own.dataset.test), 2)
