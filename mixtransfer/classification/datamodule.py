@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,12 @@ class EvaluationData(L.LightningDataModule):
 
     def __init__(self, preprocessing: Preprocessing | None = None, batch_size: int = 32, workers: int | None = None):
         super().__init__()
+        workers = default_workers() if workers is None else workers
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-            if value is not None and (not isinstance(value, int) or value < least):
+            if not isinstance(value, Integral) or value < least:
                 raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
         self.preprocessing, self.batch_size = preprocessing, batch_size
-        self.workers = default_workers() if workers is None else workers
+        self.workers = workers
         self.tested: Examples | None = None
 
     def _needed(self) -> Preprocessing:

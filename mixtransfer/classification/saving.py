@@ -16,6 +16,8 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.timm_config import write_timm_config
 from mixtransfer.classification.trainer import make_trainer, predict_examples
+from mixtransfer.data.named import NAMED_DATASETS
+from mixtransfer.data.names import settled
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.model_card import ModelCard
@@ -53,7 +55,8 @@ def save_run(
         setattr(options, name, getattr(module.recipe, name))
     if data:
         found = data.dataset.found
-        options.data, options.batch_size = str(found.source if found else data.dataset.name), data.batch_size
+        options.data = settled(str(found.source if found else data.dataset.name), NAMED_DATASETS)
+        options.batch_size = data.batch_size
     run = Run.create(Path(folder), options)
     ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
     model = deepcopy(module.model).float()
