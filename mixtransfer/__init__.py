@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mixtransfer.backbones.registry import list_backbones as list_backbones
     from mixtransfer.classification.datamodule import ImageDataModule as ImageDataModule
     from mixtransfer.classification.module import ImageClassifier as ImageClassifier
+    from mixtransfer.classification.options import TrainOptions as TrainOptions
     from mixtransfer.classification.recipe import Recipe as Recipe
     from mixtransfer.classification.saving import save_run as save_run
     from mixtransfer.data.load import load_dataset as load_dataset
@@ -34,6 +35,7 @@ _HOMES = {
     "Preprocessing": "data.preprocessing",
     "Recipe": "classification.recipe",
     "Run": "run",
+    "TrainOptions": "classification.options",
     "UserError": "errors",
     "compare": "api",
     "create_backbone": "backbones.create",

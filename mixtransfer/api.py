@@ -1,13 +1,14 @@
 """What the commands do, as functions: ``mixtransfer.train``, ``compare``, ``export`` and, in ``detect``, ``train``."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mixtransfer.errors import UserError
+from mixtransfer.host import undisturbed
+from mixtransfer.loggers import TRACKERS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,8 +25,8 @@ Options = TypeVar("Options", bound="DataclassInstance")
 def train(
     data: str | Path | None = None,
     *,
-    callbacks: "Sequence[Callback]" = (),
-    logger: "str | Logger | Sequence[str | Logger] | None" = None,
+    callbacks: "Callback | Sequence[Callback] | None" = None,
+    logger: "str | bool | Logger | Sequence[str | Logger] | None" = None,
     augment: Any = None,
     **options: Any,
 ) -> "Run":
@@ -36,11 +37,12 @@ def train(
 
     Args:
         data: A folder, a CSV manifest, or a name; leave it out to go on with ``resume=RUN``.
-        callbacks: For Lightning's Trainer, beside our own.
-        logger: Names as of ``--logger``, or loggers of Lightning.
+        callbacks: For Lightning's Trainer, beside our own. They are called in the training that makes the network,
+            not in those of the folds that few images are judged by; where the head alone is kept there is no training.
+        logger: Names as of ``--logger``, or loggers of Lightning; True is tensorboard, or csv where that is missing.
         augment: A policy, a file, or a transform; see ``mixtransfer.data.augment.as_augment``.
-        options: The further options of the command by name, such as ``backbone="mixnet_s", epochs=5``; see
-            ``mixtransfer.classification.options.TrainOptions``.
+        options: The further options of the command by name, such as ``backbone="mixnet_s", epochs=5``: those of
+            ``mixtransfer.TrainOptions``. ``config`` is a YAML file of them, or a name of `mixtransfer recipes`.
 
     Returns:
         The finished run (in all of several processes but the first there is none: None).
@@ -54,13 +56,12 @@ def train(
 
     if options.get("preview"):
         raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
-    named, loggers = _loggers(logger)
+    named, loggers = loggers_of(logger)
+    given = _callbacks(callbacks)
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
     with undisturbed():
-        return cast(
-            "Run", train_run(settled, callbacks=callbacks, loggers=loggers, augment=None if policy else augment)
-        )
+        return cast("Run", train_run(settled, callbacks=given, loggers=loggers, augment=None if policy else augment))
 
 
 def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: Any) -> "Comparison":
@@ -72,7 +73,7 @@ def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: An
     Args:
         data: A data set to train every backbone on, or two or more runs.
         options: The options of the command by name; ``backbones`` may be a list. See
-            ``mixtransfer.comparison.options.CompareOptions``.
+            ``mixtransfer.comparison.options.CompareOptions``. ``config`` is as of ``train``.
 
     Raises:
         UserError: An option, the data or a run cannot be used.
@@ -82,7 +83,9 @@ def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: An
 
     several: list[Any] = list(data) if isinstance(data, list | tuple) else [data]
     if not isinstance(names := options.get("backbones", ""), str):
-        options["backbones"] = ",".join(names)
+        if not (listed := list(names)):
+            raise UserError("backbones is empty: name one or more, or leave it out.")
+        options["backbones"] = ",".join(map(str, listed))
     settled = options_of(CompareOptions, {"data": [path_of(one) for one in several], **options})
     with undisturbed():
         return run_comparison(settled)
@@ -124,8 +127,14 @@ def path_of(run: "str | Path | Run") -> str:
     return str(getattr(run, "folder", run))
 
 
-def options_of(kind: type[Options], values: dict[str, Any]) -> Options:
+def options_of(
+    kind: type[Options], values: dict[str, Any], recipes: Callable[[str], dict[str, Any]] | None = None
+) -> Options:
     """Options from keywords, checked as the command line checks them; what is None is left at its default.
+
+    Args:
+        values: By name; among them ``config``, a file or recipe of values for the others.
+        recipes: Reads a configuration in Python.
 
     Raises:
         UserError: A name is unknown, or a value of the wrong kind.
@@ -133,14 +142,46 @@ def options_of(kind: type[Options], values: dict[str, Any]) -> Options:
     from mixtransfer.arguments import checked
 
     names = [field.name for field in fields(kind)]
-    given = {name: _plain(value) for name, value in values.items()}
+    given = {name: _plain(value) for name, value in values.items() if value is not None}
+    if "config" in given:
+        given = {**_configuration(str(given.pop("config")), recipes), **given}
     for name in given:
         if name not in names:
             import difflib
 
             near = difflib.get_close_matches(name, names, n=1)
             raise UserError(f"There is no option {name!r}{f'; did you mean {near[0]!r}?' if near else '.'}")
-    return checked(kind, {name: value for name, value in given.items() if value is not None})
+    return checked(kind, given)
+
+
+def _configuration(config: str, recipes: Callable[[str], dict[str, Any]] | None) -> dict[str, Any]:
+    from mixtransfer.arguments import read_yaml
+    from mixtransfer.recipes import find_recipe
+
+    file = config if Path(config).is_file() else str(find_recipe(config))
+    return recipes(file) if recipes and file.endswith(".py") else read_yaml(file)
+
+
+def _callbacks(given: Any) -> "list[Callback]":
+    """
+    Raises:
+        UserError: Something is no callback of Lightning.
+    """
+    from lightning.pytorch.callbacks import Callback, ProgressBar
+
+    every = several(given)
+    for one in every:
+        if not isinstance(one, Callback):
+            what = f"the class {one.__name__}: call it" if isinstance(one, type) else f"{one!r}"
+            raise UserError(f"callbacks takes callbacks of Lightning, not {what}.")
+    if len([one for one in every if isinstance(one, ProgressBar)]) > 1:
+        raise UserError("callbacks has several progress bars: give one.")
+    return every
+
+
+def several(given: Any) -> list[Any]:
+    """What was given as none, one, or several, as a list."""
+    return [] if given is None else list(given) if isinstance(given, list | tuple | set) else [given]
 
 
 def _plain(value: Any) -> Any:
@@ -150,35 +191,20 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-def _loggers(logger: Any) -> "tuple[str | None, list[Logger]]":
+def loggers_of(logger: Any) -> "tuple[str | None, list[Logger]]":
     """The names, and the objects, among what was given as loggers.
 
     Raises:
         UserError: Something is neither.
     """
-    if logger is None or logger is False:
+    if logger is False:
         return None, []
-    every = list(logger) if isinstance(logger, list | tuple) else [logger]
+    if logger is True:
+        return ("tensorboard" if any(map(find_spec, TRACKERS["tensorboard"].packages)) else "csv"), []
+    every = several(logger)
     names = [one for one in every if isinstance(one, str)]
     others = [one for one in every if not isinstance(one, str)]
     for one in others:
         if not hasattr(one, "log_metrics"):
             raise UserError(f"logger takes names and loggers of Lightning, not {one!r}.")
     return ",".join(names) or None, others
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Leave random generators, and the seeds that Lightning keeps in the environment, as they were."""
-    from lightning.pytorch.utilities.seed import isolate_rng
-
-    kept = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
-    with isolate_rng():
-        try:
-            yield
-        finally:
-            for name, value in kept.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value

@@ -54,7 +54,8 @@ def checked(cls: type[Options], values: dict[str, Any]) -> Options:
     Raises:
         UserError: A value is of the wrong kind, or one that is needed is missing.
     """
-    parser = option_parser("", cls, {})
+    parser, hints = option_parser("", cls, {}), get_type_hints(cls)
+    values = {name: _fitted(value, hints.get(name)) for name, value in values.items()}
     try:
         found = parser.parse_object(values).as_dict()
     except ArgumentError as error:
@@ -65,6 +66,17 @@ def checked(cls: type[Options], values: dict[str, Any]) -> Options:
         if field.default_factory is not MISSING and found[field.name] is None:
             found[field.name] = field.default_factory()
     return cls(**{field.name: found[field.name] for field in fields(cls)})
+
+
+def _fitted(value: Any, kind: Any) -> Any:
+    """A number as an option has it that takes numbers as texts, such as "32", or whole ones only."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if any(get_origin(part) is Literal and f"{value:g}" in get_args(part) for part in parts):
+        return f"{value:g}"
+    whole = isinstance(value, float) and value.is_integer() and int in parts and float not in parts
+    return int(value) if whole else value
 
 
 def option_parser(name: str, cls: "type[DataclassInstance]", positionals: Positionals) -> ArgumentParser:
@@ -120,7 +132,7 @@ def prepared(cls: "type[DataclassInstance]", argv: Sequence[str]) -> list[str]:
     pieces = list(_pieces(cls, argv))
     for option, *value in pieces:
         if option == "--config" and value:
-            _read_yaml(value[0])
+            read_yaml(value[0])
     if ["--"] in pieces:
         return list(argv)
     return ["=".join(piece) for piece in sorted(pieces, key=lambda piece: piece[0].startswith("-"))]
@@ -167,7 +179,7 @@ def _mistakes(cls: "type[DataclassInstance]", positionals: Positionals, argv: Se
         if not option.startswith("-"):
             placed.append(option)
         elif option == "--config" and value:
-            yield from _mistakes_in_file(parser, cls, _read_yaml(value[0]))
+            yield from _mistakes_in_file(parser, cls, read_yaml(value[0]))
         elif option.split(".")[0] not in {*kinds, "--config", "--print-config"}:
             yield f"There is no option {option}{_near(option, list(kinds))}"
         elif not _takes(parser.parse_args, ["=".join([option, *value])]):
@@ -197,7 +209,7 @@ def _takes(parse: Callable[[Any], Any], given: Any) -> bool:
     return True
 
 
-def _read_yaml(value: str) -> dict[str, Any]:
+def read_yaml(value: str) -> dict[str, Any]:
     """What a configuration says, which is a file or the text of one.
 
     Raises:

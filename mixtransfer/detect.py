@@ -4,18 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mixtransfer.api import options_of, undisturbed
+from mixtransfer.api import loggers_of, options_of, several
+from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
+from mixtransfer.host import undisturbed
 
 if TYPE_CHECKING:
+    from detectron2.engine import HookBase
+    from lightning.pytorch.loggers import Logger
+
     from mixtransfer.run import Run
+
+__all__ = ["TrainOptions", "train"]
 
 
 def train(
     data: str | Path | None = None,
     *,
-    hooks: Sequence[Any] = (),
-    logger: str | None = None,
+    hooks: "HookBase | Sequence[HookBase] | None" = None,
+    logger: "str | bool | Logger | Sequence[str | Logger] | None" = None,
     augment: Any = None,
     **options: Any,
 ) -> "Run":
@@ -27,10 +34,11 @@ def train(
     Args:
         data: A folder of images with boxes, or a file that describes one; leave it out to go on with ``resume=RUN``.
         hooks: Of detectron2 (``detectron2.engine.HookBase``), beside our own.
-        logger: Names as of ``--logger``.
+        logger: As of ``mixtransfer.train``.
         augment: A policy, a file, or a transform; see ``mixtransfer.data.detection.augment.as_detection_augment``.
-        options: The further options of the command by name, such as ``backbone="mixnet_s", iterations=800``; see
-            ``mixtransfer.detection.options.TrainOptions``.
+        options: The further options of the command by name, such as ``backbone="mixnet_s", iterations=800``:
+            those of ``mixtransfer.detect.TrainOptions``. ``config`` is a YAML file of them, a recipe in Python (which
+            is run), or a name of `mixtransfer recipes`.
 
     Returns:
         The finished run (on all machines but the first there is none: None).
@@ -39,12 +47,30 @@ def train(
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    from mixtransfer.detection.options import TrainOptions
+    from mixtransfer.detection.compat import prepare_detectron2
+    from mixtransfer.detection.recipes import read_recipe
     from mixtransfer.detection.train import train as train_run
 
     if options.get("preview"):
         raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
-    settled = options_of(TrainOptions, {"data": data, "logger": logger, **policy, **options})
+    named, loggers = loggers_of(logger)
+    settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options}, read_recipe)
+    prepare_detectron2()
     with undisturbed():
-        return cast("Run", train_run(settled, augment=None if policy else augment, hooks=hooks))
+        made = train_run(settled, augment=None if policy else augment, hooks=_hooks(hooks), loggers=loggers)
+        return cast("Run", made)
+
+
+def _hooks(given: Any) -> list[Any]:
+    """
+    Raises:
+        UserError: Something is no hook of detectron2.
+    """
+    from detectron2.engine import HookBase
+
+    for one in (every := several(given)):
+        if not isinstance(one, HookBase):
+            what = f"the class {one.__name__}: call it" if isinstance(one, type) else f"{one!r}"
+            raise UserError(f"hooks takes hooks of detectron2 (HookBase), not {what}.")
+    return every

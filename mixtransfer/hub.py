@@ -16,7 +16,7 @@ from mixtransfer.data.names import data_name
 from mixtransfer.data.split_file import Split
 from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.machine import machine
 from mixtransfer.model_card import ModelCard
 from mixtransfer.prediction import load
@@ -54,6 +54,7 @@ def push(
     license: str | None = None,
     data_license: str | None = None,
     intended_use: str | None = None,
+    output: str | Path | None = None,
 ) -> str:
     """Publish a run's model on the Hugging Face hub with a model card, as `mixtransfer push` does.
 
@@ -67,16 +68,21 @@ def push(
         license: Of the model, such as "apache-2.0"; by default that of the weights that it started from.
         data_license: Of the images that it was trained on, in words.
         intended_use: What it is for, and what it is not, in words.
+        output: Write the files to this folder instead, and publish nothing.
 
     Returns:
-        The address of the repository.
+        The address of the repository, or the path of the folder.
 
     Raises:
-        UserError: The run is not finished, or the hub refuses.
+        UserError: The name is none, the run is not finished, the folder is in use, or the hub refuses.
     """
     from huggingface_hub import HfApi
 
+    if not all(parts := name.split("/")) or len(parts) != 2:
+        raise UserError(f"{name!r} is no name of a repository: give it as USER/NAME.")
     run = finished(run)
+    if output is not None:
+        return _write_folder(run, name, Path(output), license, data_license, intended_use)
     api = HfApi()
     with tempfile.TemporaryDirectory() as folder:
         write_repository(run, Path(folder), model_page(run, name, license, data_license, intended_use))
@@ -91,21 +97,12 @@ def push(
     return f"{api.endpoint}/{name}"
 
 
-def write_folder(
-    run: "str | Path | Run",
-    name: str,
-    folder: Path,
-    license: str | None = None,
-    data_license: str | None = None,
-    intended_use: str | None = None,
-) -> None:
-    """Write what ``push`` would publish to an empty folder.
-
-    Raises:
-        UserError: The run is not finished.
-    """
-    run = finished(run)
-    write_repository(run, folder, model_page(run, name, license, data_license, intended_use))
+def _write_folder(run: Run, name: str, folder: Path, *terms: str | None) -> str:
+    if not is_unused(folder):
+        raise UserError(f"{folder} exists and is not empty: choose another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_repository(run, folder, model_page(run, name, *terms))
+    return str(folder)
 
 
 def finished(run: "str | Path | Run") -> Run:

@@ -13,7 +13,7 @@ from mixtransfer.api import path_of
 from mixtransfer.classification.predict import Classifier, RunClassifier
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
-from mixtransfer.detection.predict import Detector, RunDetector, Threshold
+from mixtransfer.detection.predict import Detector, RunDetector, Threshold, check_threshold
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.model_card import ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
@@ -129,6 +129,7 @@ def load(
     Raises:
         UserError: It holds no usable model, or the device cannot be used.
     """
+    check_threshold(threshold)
     path = path_of(source)
     if path.startswith("hf-hub:"):
         from mixtransfer.hub import fetched

@@ -5,6 +5,7 @@ from math import inf
 from mixtransfer.errors import UserError
 
 AT_LEAST_0, AT_LEAST_1, ABOVE_0, SHARE = (0, inf), (1, inf), (1e-9, inf), (0, 1)
+SEED = (0, 2**32 - 1)  # what numpy takes
 
 
 def check_ranges(options: object, **ranges: tuple[float, float]) -> None:

@@ -139,6 +139,8 @@ def kept_split(file: Path, load: Callable[[], ImageDataset | DetectionDataset]) 
 def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str, Any]:
     """Where a run's data is: a path or name, the folder of named data sets, and how to read it."""
     config = run.read_config()
+    if "data" not in config:
+        raise UserError(f"{run.config} does not say what the run was trained on: it is damaged.")
     data, data_root = str(config.get("data")), str(config.get("data_root", "data"))
     if data not in names and not is_packed(data) and not Path(data).exists():
         raise UserError(

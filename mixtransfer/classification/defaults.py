@@ -17,7 +17,7 @@ from mixtransfer.data.augment import POLICIES, check_policy
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 
 FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that follow the batches cost more than they adapt
 # Images of each class from which few images are mixed and layers near the input move less, and from which it takes more
@@ -128,11 +128,12 @@ def check(options: TrainOptions) -> None:
         options,
         **dict.fromkeys(("batch_size", "devices", "num_nodes"), AT_LEAST_1),
         **dict.fromkeys(
-            ("epochs", "seed", "workers", "weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad", "patience"),
+            ("epochs", "workers", "weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad", "patience"),
             AT_LEAST_0,
         ),
         **dict.fromkeys(("layer_decay", "label_smoothing", "dropout"), SHARE),
         image_size=(16, 2048),
+        seed=SEED,
     )
     check_policy(options.augment, POLICIES)
     for name, value in (("lr", options.lr), ("min-crop", options.min_crop)):

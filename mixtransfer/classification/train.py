@@ -63,5 +63,7 @@ def train(
                 choice = choice or Choice(HEAD, 1.0)
             elif choice is None or choice.share != HEAD:
                 tune(training)
+            if callbacks and choice and choice.share == HEAD:
+                say("The head is kept and nothing is fine-tuned: of the callbacks none is called in a training.")
             write_results(training, select(training, choice), test(training))
         return training.run

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -37,10 +37,11 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
     devices = options.devices
     if devices == "auto" and not torch.cuda.is_available():
         devices = 1
-    # A log file or a pipe gets no progress bar.
-    bar = TQDMProgressBar(refresh_rate=int(sys.stdout.isatty()))
+    if not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        # A log file or a pipe gets no progress bar.
+        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=int(sys.stdout.isatty()))]
     return L.Trainer(
-        callbacks=[*callbacks, bar],
+        callbacks=list(callbacks),
         precision=chosen,
         devices=devices,
         num_nodes=options.num_nodes,
@@ -57,6 +58,7 @@ class _Checkpoints(TorchCheckpointIO):
     """Lightning's own go through the system's temporary folder, from where a move to another disk can break off."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # which a callback of the user's may name
         save_checkpoint(path, checkpoint)
 
     def load_checkpoint(

@@ -11,8 +11,11 @@ from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
 from mixtransfer.data.manifest import metadata_files
+from mixtransfer.data.parts import part_of_folder
 from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
+
+_OF_IMAGES = ("", "image", "images", "img", "imgs", "jpegimages", "data", "obj_train_data", "obj_valid_data")
 
 
 def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
@@ -65,6 +68,12 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     if loose := [name for name in tree.images if root / name not in known and name not in told]:
         notes.append(f"Left out: {counted(len(loose))} in no class folder ({some(loose)}).")
     return ListedImages(root.name, root, classes, parts, notes=notes, has_unlabelled_test=read.has_unlabelled_test)
+
+
+def has_no_class(tree: Tree) -> bool:
+    """Whether each folder that holds images directly has the name of a part, or is called images, or is the root."""
+    folders = {PurePosixPath(name).parent.name for name in tree.images}
+    return all(part_of_folder(name) or name.lower() in _OF_IMAGES for name in folders)
 
 
 def _class_name(folder: str) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from mixtransfer.data import FolderLayout
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.detection.load import is_detection_data
 from mixtransfer.data.draw import Draw
-from mixtransfer.data.folder import list_folder
+from mixtransfer.data.folder import has_no_class, list_folder
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.manifest import labelled_metadata, list_manifest, list_metadata
 from mixtransfer.data.named import NAMED_DATASETS, read_named
@@ -14,6 +15,11 @@ from mixtransfer.data.packed import unpacked
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
+
+_BOXES = (
+    "is images with boxes, and no folder in it is a class: mixtransfer detect train (in Python "
+    "mixtransfer.detect.train) takes it."
+)
 
 
 def load_dataset(
@@ -67,9 +73,13 @@ def list_images(data: str, layout: FolderLayout = "auto") -> ListedImages:
         tree = Tree(path)
         if layout == "auto" and (tables := labelled_metadata(tree)):
             return list_metadata(tree, tables)
+        if layout == "auto" and has_no_class(tree) and is_detection_data(data):
+            raise UserError(f"{data} {_BOXES}")
         return list_folder(tree, layout)
     if path.is_file() and path.suffix.lower() in (".csv", ".jsonl"):
         return list_manifest(path)
+    if (path.is_file() or data == "coco") and is_detection_data(data):
+        raise UserError(f"{data} {_BOXES}")
     if path.is_file():
         raise UserError(f"{data} is a file but not a manifest: give an image folder, a .csv or a .jsonl file.")
     near = difflib.get_close_matches(data, NAMED_DATASETS, n=1)

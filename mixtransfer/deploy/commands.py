@@ -1,7 +1,6 @@
 """The verbs of deployment as the command line runs them: call, then print."""
 
 import json
-from pathlib import Path
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
 from mixtransfer.console import print_table, silent
@@ -53,18 +52,9 @@ def benchmark(options: BenchmarkOptions) -> int:
 
 def push(options: PushOptions) -> None:
     from mixtransfer import hub
-    from mixtransfer.files import is_unused
 
-    said = {"license": options.license, "data_license": options.data_license, "intended_use": options.intended_use}
-    if options.output is None:
-        print(f"Published: {hub.push(options.run, options.name, private=options.private, **said)}")
-        return
-    folder = Path(options.output)
-    if not is_unused(folder):
-        raise UserError(f"{folder} exists and is not empty: choose another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
-    hub.write_folder(options.run, options.name, folder, **said)
-    print(f"Written: {folder}")
+    place = hub.push(**vars(options))
+    print(f"{'Published' if options.output is None else 'Written'}: {place}")
 
 
 def classify(options: ClassifyOptions) -> int:

@@ -17,6 +17,7 @@ from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.deploy.metadata import CROP_MODES, Metadata, square_of
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
+from mixtransfer.messages import tell
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 from mixtransfer.run_data import boxes_of_run, images_of_run
@@ -209,9 +210,11 @@ def images_of(source: Source, patterns: str | None, count: int) -> tuple[np.ndar
         images = _of_the_data(source, count)
         if images:
             return np.stack([source.view(image) for image in images]), "of the run's data"
-    except (UserError, OSError, TypeError):  # the data may have moved since, or be on another machine
-        pass
-    return np.stack([source.view(image) for image in _cut_out(count)]), "cut out of photographs: the run's data is gone"
+        why = "the run keeps no test images"
+    except (UserError, OSError, TypeError) as error:  # the data may have moved since, or be on another machine
+        tell(f"Warning: The run's own images cannot be checked on. {error}")
+        why = "the run's data cannot be read"
+    return np.stack([source.view(image) for image in _cut_out(count)]), f"cut out of photographs: {why}"
 
 
 def _readable(paths: list[Path], count: int) -> list[Image.Image]:

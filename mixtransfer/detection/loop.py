@@ -5,7 +5,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -59,15 +59,16 @@ def train_in_process(
     """
     card, state = _of_the_first(run)
     trainer = DetectionTrainer(run, options, dataset, card, loggers, augment, resumes=state is not None)
-    trainer.register_hooks(more)
-    if state is not None:
-        try:
-            trainer.load_state_dict(state)
-        except Exception as error:  # a stranger's may hold anything in the place of a state
-            raise UserError(
-                f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
-            ) from error
-    trainer.train(trainer.next_iteration, options.iterations)
+    with contextlib.closing(trainer):
+        trainer.register_hooks(more)
+        if state is not None:
+            try:
+                trainer.load_state_dict(state)
+            except Exception as error:  # a stranger's may hold anything in the place of a state
+                raise UserError(
+                    f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
+                ) from error
+        trainer.train(trainer.next_iteration, options.iterations)
 
 
 def _of_the_first(run: Run) -> tuple[Card, dict[str, Any] | None]:
@@ -124,11 +125,19 @@ class DetectionTrainer(TrainerBase):
         self.dtype = autocast_type(options.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
-        writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
         self.loggers = loggers if self.rank == 0 else ()
         for logger in self.loggers:
             logger.log_hyperparams(asdict(options))
-        self.register_hooks([Keeper(run, options), hooks.PeriodicWriter(writers, period=20) if writers else None])
+        self.batches: Iterator[list[dict[str, Any]]] = iter(())
+        self.writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
+        writing = hooks.PeriodicWriter(self.writers, period=20) if self.writers else None
+        self.register_hooks([Keeper(run, options), writing])
+
+    def close(self) -> None:
+        """End the threads and processes that it has begun, which an error would leave."""
+        self.batches = iter(())
+        for writer in self.writers:
+            writer.close()
 
     def before_train(self) -> None:
         options = self.options

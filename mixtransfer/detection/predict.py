@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -126,7 +127,15 @@ def check_threshold(threshold: Threshold) -> None:
     Raises:
         UserError: It is no score.
     """
-    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
+    if threshold is None:
+        return
+    try:
+        values = np.asarray(threshold, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"--threshold takes a number between 0 and 1, or one of each class, not {threshold!r}."
+        ) from None
+    if not ((values >= 0) & (values <= 1)).all():
         raise UserError(f"--threshold is {threshold}; it must lie between 0 and 1.")
 
 

@@ -48,7 +48,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
 from mixtransfer.loggers import log_results, logger_names, open_loggers
 from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_boxes
 from mixtransfer.signals import interruptible
@@ -69,6 +69,7 @@ def train(
     split: Split | None = None,
     augment: Any = None,
     hooks: Sequence[Any] = (),
+    loggers: Sequence[Logger] = (),
 ) -> Run | None:
     """Train a detector as ``options`` say and return the finished run; None on all machines but the first.
 
@@ -77,13 +78,14 @@ def train(
         split: The parts of a new training, if they are settled.
         augment: An object in the place of what the options say; see ``as_detection_augment``.
         hooks: Of detectron2, beside our own.
+        loggers: Of Lightning, beside those that the options name.
 
     Raises:
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
     with contextlib.ExitStack() as claims:
-        return _train(options, say, split, claims, augment, hooks)
+        return _train(options, say, split, claims, augment, hooks, loggers)
 
 
 def _train(
@@ -93,6 +95,7 @@ def _train(
     claims: contextlib.ExitStack,
     augment: Any,
     hooks: Sequence[Any],
+    loggers: Sequence[Logger],
 ) -> Run | None:
     prepare_detectron2()
     run = None
@@ -146,7 +149,7 @@ def _train(
         detector_card(backbone, spec, dataset.classes, dataset.category_ids, described).write(run.model)
     say(f"Training {options.backbone} for {options.iterations} iterations of {options.batch_size} images.")
     with interruptible(lambda: f"Go on with: mixtransfer detect train --resume {run.folder}"):
-        loggers = [] if options.machine_rank else open_loggers(options.logger, run.folder, claims)
+        loggers = [] if options.machine_rank else [*loggers, *open_loggers(options.logger, run.folder, claims)]
         train_on_devices(run, options, seen, loggers, augment, hooks)
         return None if options.machine_rank else _finish(run, options, dataset, seen.train, loggers, say)
 
@@ -205,9 +208,10 @@ def check(options: TrainOptions) -> None:
         options,
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
         **dict.fromkeys(
-            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "seed", "workers", "machine_rank"), AT_LEAST_0
+            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "workers", "machine_rank"), AT_LEAST_0
         ),
         image_size=(64, 2048),
+        seed=SEED,
         max_detections=(1, LARGEST_MOST),
         **dict.fromkeys(("nms", "min_score", "min_precision"), SHARE),
     )

@@ -24,7 +24,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
 from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
+from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
 from mixtransfer.run import join_folder
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.results import write_results
@@ -98,7 +98,8 @@ def _check(options: SearchOptions) -> None:
         options,
         **dict.fromkeys(("epochs", "trials"), AT_LEAST_1),
         **dict.fromkeys(("batch_size", "population"), (2, math.inf)),
-        **dict.fromkeys(("seed", "workers"), AT_LEAST_0),
+        workers=AT_LEAST_0,
+        seed=SEED,
         image_size=(16, 2048),
     )
     for name in ("budget_macs", "budget_ms", "lr"):

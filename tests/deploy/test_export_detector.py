@@ -65,7 +65,7 @@ def test_detect_predict_takes_an_export_like_a_run(format, suffix, word, detecto
     target = tmp_path / f"model{suffix}"
     assert main(["export", str(detector), "--format", format, "--output", str(target), word, "--check", "4"]) == 0
     parity = json.loads(target.with_name(target.name + ".json").read_text())["parity"]
-    assert "run's data is gone" in parity["source"] and parity["changed"] == 0
+    assert "run's data cannot be read" in parity["source"] and parity["changed"] == 0
     capsys.readouterr()
     answers = []
     for model in (detector, target):

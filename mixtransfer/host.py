@@ -1,0 +1,48 @@
+"""What the library leaves in the program that calls it as it was."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+# Lightning's advice, which is for who writes a Trainer, and detectron2's traceback of what is raised anyway.
+_TALKATIVE = ("lightning.pytorch", "lightning.fabric", "detectron2.engine.train_loop")
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave random generators, filters, loggers, and the seeds that Lightning keeps in the environment, as they were.
+
+    Whichever way the work ends. Within, advice of others that says nothing to a user is silent.
+    """
+    with contextlib.ExitStack() as left:
+        _keep_generators(left)
+        _keep_environment(left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+        left.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
+        for name in _TALKATIVE:
+            logger = logging.getLogger(name)
+            left.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
+        yield
+
+
+def _keep_generators(left: contextlib.ExitStack) -> None:
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    isolated = isolate_rng()
+    isolated.__enter__()
+    left.callback(isolated.__exit__, None, None, None)  # told of an exception, it would restore nothing
+
+
+def _keep_environment(left: contextlib.ExitStack, *names: str) -> None:
+    def restore() -> None:
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    kept = {name: os.environ.get(name) for name in names}
+    left.callback(restore)

@@ -1,0 +1,152 @@
+"""Calling the functions from a program of one's own: what they take, refuse, and leave as it was."""
+
+import json
+import logging
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from folders import make_folder
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from PIL import Image
+from tiny import TINY
+
+import mixtransfer as mt
+from mixtransfer.api import options_of
+from mixtransfer.comparison.options import CompareOptions
+from mixtransfer.hub import finished
+from mixtransfer.run_data import images_of_run
+
+OPTIONS = {**TINY, "epochs": 1, "batch_size": 8, "lr": 5e-4}
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("data") / "animals", {"cat": 14, "dog": 14})
+
+
+def state():
+    generators = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+    return *generators, list(warnings.filters), logging.getLogger("lightning.pytorch").level
+
+
+class Failing(Callback):
+    def __init__(self, error):
+        self.error = error
+
+    def on_train_batch_end(self, *_):
+        raise self.error
+
+
+@pytest.mark.parametrize(("error", "raised"), [(ValueError("mine"), ValueError), (KeyboardInterrupt(), mt.Interrupted)])
+def test_what_ends_early_leaves_the_host_as_it_was(animals, tmp_path, error, raised):
+    random.seed(), np.random.seed(), torch.seed()
+    before = state()
+    with pytest.raises(raised):
+        mt.train(animals, output=tmp_path / "r", callbacks=Failing(error), **OPTIONS)
+    assert state() == before
+
+
+def test_a_training_is_silent_but_for_its_own_messages(animals, tmp_path, capfd):
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        mt.train(animals, output=tmp_path / "r", **OPTIONS)
+    assert [str(one.message) for one in seen if "lightning" in one.filename or "self.log" in str(one.message)] == []
+    assert "GPU available" not in "".join(capfd.readouterr())
+
+
+def test_callbacks_with_a_folder_or_a_bar_of_their_own(animals, tmp_path):
+    callbacks = [ModelCheckpoint(tmp_path / "deep" / "er", monitor="val_loss"), TQDMProgressBar()]
+    mt.train(animals, output=tmp_path / "r", callbacks=callbacks, **OPTIONS)
+    assert list((tmp_path / "deep" / "er").glob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "says"),
+    [
+        ([3], "callbacks of Lightning, not 3"),
+        ([TQDMProgressBar], "not the class TQDMProgressBar: call it"),
+        ([TQDMProgressBar(), TQDMProgressBar()], "several progress bars"),
+    ],
+)
+def test_what_is_no_callback_is_refused_before_there_is_a_folder(animals, tmp_path, callbacks, says):
+    with pytest.raises(mt.UserError, match=says):
+        mt.train(animals, output=tmp_path / "r", callbacks=callbacks, **OPTIONS)
+    assert not (tmp_path / "r").exists()
+
+
+def write_boxes(root, layout):
+    for part in ("train", "val"):
+        folder = root / ("images" if layout == "yolo" else "") / part
+        folder.mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (16, 16)).save(folder / f"{i}.png")
+            if layout == "yolo":
+                labels = root / "labels" / part
+                labels.mkdir(parents=True, exist_ok=True)
+                (labels / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+            if layout == "voc":
+                (folder / f"{i}.xml").write_text(f"<annotation><filename>{i}.png</filename></annotation>")
+        if layout == "coco":
+            images = [{"id": i, "file_name": f"{i}.png", "width": 16, "height": 16} for i in range(3)]
+            boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in range(3)]
+            content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+            (folder / "_annotations.coco.json").write_text(json.dumps(content))
+    if layout == "yolo":
+        (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    return root
+
+
+@pytest.mark.parametrize("layout", ["coco", "yolo", "voc"])
+def test_boxes_are_no_classes_called_train_and_val(tmp_path, layout):
+    data = write_boxes(tmp_path / "boxes", layout)
+    with pytest.raises(mt.UserError, match="images with boxes.*mixtransfer detect train"):
+        mt.load_dataset(str(data))
+
+
+def test_classes_beside_an_annotation_file_are_classes(animals):
+    (animals / "cat" / "0.xml").write_text("<annotation><filename>0.png</filename></annotation>")
+    assert mt.load_dataset(str(animals)).classes == ["cat", "dog"]
+
+
+def test_numbers_fit_options_that_take_them_otherwise(tmp_path):
+    taken = options_of(mt.TrainOptions, {"precision": 32, "epochs": 2.0, "lr": 1.0, "batch_size": 8.0})
+    assert (taken.precision, taken.epochs, taken.lr, taken.batch_size) == ("32", 2, 1.0, 8)
+    for wrong, says in (({"epochs": 1.5}, "--epochs"), ({"precision": 64}, "--precision"), ({"ema": 0}, "--ema")):
+        with pytest.raises(mt.UserError, match=says):
+            options_of(mt.TrainOptions, wrong)
+
+
+def test_a_configuration_gives_what_is_not_given(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 7\nprecision: 32\n")
+    taken = options_of(mt.TrainOptions, {"config": file, "epochs": None, "seed": 3})
+    assert (taken.epochs, taken.precision, taken.seed) == (7, "32", 3)
+    assert options_of(mt.TrainOptions, {"config": file, "epochs": 2}).epochs == 2
+    assert options_of(mt.TrainOptions, {"config": "pets"}).epochs
+    with pytest.raises(mt.UserError, match="no configuration file or recipe 'nope'"):
+        options_of(mt.TrainOptions, {"config": "nope"})
+
+
+def test_values_that_cannot_be_are_one_sentence(animals, tmp_path):
+    with pytest.raises(mt.UserError, match="--seed is"):
+        mt.train(animals, output=tmp_path / "r", seed=2**70, **OPTIONS)
+    with pytest.raises(mt.UserError, match="backbones is empty"):
+        mt.compare(animals, backbones=[])
+    with pytest.raises(mt.UserError, match="--threshold takes a number"):
+        mt.load(tmp_path, threshold="a")
+    with pytest.raises(mt.UserError, match="'flowers' is no name of a repository: give it as USER/NAME"):
+        mt.push(tmp_path, "flowers")
+    assert options_of(CompareOptions, {"data": ["x"], "backbones": "mixnet_s"}).backbones == "mixnet_s"
+
+
+def test_push_writes_to_a_folder_and_half_a_configuration_is_named(animals, tmp_path):
+    run = mt.train(animals, output=tmp_path / "r", logger=True, **OPTIONS)
+    assert mt.push(run, "me/animals", output=tmp_path / "hub") == str(tmp_path / "hub")
+    assert (tmp_path / "hub" / "README.md").exists() and finished(run)
+    run.config.write_text("backbone: mobilenetv3_small_050\n")
+    with pytest.raises(mt.UserError, match="does not say what the run was trained on"):
+        images_of_run(run)
