@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
+import yaml
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
 from mixtransfer.errors import UserError
@@ -124,15 +125,20 @@ def option_parser(name: str, cls: "type[DataclassInstance]", positionals: Positi
 
 
 def prepared(cls: "type[DataclassInstance]", argv: Sequence[str]) -> list[str]:
-    """Arguments as argparse understands them all: --batch-size for --batch_size, and what is given by position first.
+    """Arguments as argparse understands them all: --batch-size for --batch_size, what is given by position first, and
+    the numbers of a configuration as its options have them.
 
     Raises:
         UserError: A configuration among them cannot be read; jsonargparse would follow references without end.
     """
     pieces = list(_pieces(cls, argv))
-    for option, *value in pieces:
-        if option == "--config" and value:
-            read_yaml(value[0])
+    hints = get_type_hints(cls)
+    for piece in pieces:
+        if piece[0] == "--config" and piece[1:]:
+            found = read_yaml(piece[1])
+            fitted = {name: _fitted(value, hints.get(str(name))) for name, value in found.items()}
+            if repr(fitted) != repr(found):
+                piece[1] = yaml.safe_dump(fitted)
     if ["--"] in pieces:
         return list(argv)
     return ["=".join(piece) for piece in sorted(pieces, key=lambda piece: piece[0].startswith("-"))]

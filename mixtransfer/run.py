@@ -48,6 +48,7 @@ class Run:
 
     @property
     def config(self) -> Path:
+        """Every option as it was resolved."""
         return self.folder / "config.yaml"
 
     @property
@@ -88,6 +89,7 @@ class Run:
 
     @property
     def metrics(self) -> Path:
+        """The scores, see ``read_metrics``."""
         return self.folder / "metrics.json"
 
     @property
@@ -139,12 +141,15 @@ class Run:
 
     @staticmethod
     def is_run(folder: Path | str) -> bool:
+        """Whether a folder holds a run, finished or not."""
         return (Path(folder) / "config.yaml").is_file()
 
     def write_config(self, options: "DataclassInstance") -> None:
+        """Write the fields of an option class to ``config.yaml``."""
         write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict:
+        """The options that it was trained with, by name. Raises a UserError if ``config.yaml`` is missing or damaged."""
         try:
             values = load_plain_yaml(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -188,6 +193,7 @@ class Run:
         write_atomic(self.metrics, json.dumps(metrics, indent=2) + "\n")
 
     def read_metrics(self) -> dict:
+        """Scores of the parts "validation" and "test", none before they are known. Raises a UserError if damaged."""
         try:
             metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:

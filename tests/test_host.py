@@ -15,6 +15,7 @@ from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.api import options_of
+from mixtransfer.arguments import parse
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.hub import finished
 from mixtransfer.run_data import images_of_run
@@ -127,6 +128,7 @@ def test_a_configuration_gives_what_is_not_given(tmp_path):
     assert (taken.epochs, taken.precision, taken.seed) == (7, "32", 3)
     assert options_of(mt.TrainOptions, {"config": file, "epochs": 2}).epochs == 2
     assert options_of(mt.TrainOptions, {"config": "pets"}).epochs
+    assert parse("", mt.TrainOptions, {"data": "?"}, ["--config", str(file)]).precision == "32"
     with pytest.raises(mt.UserError, match="no configuration file or recipe 'nope'"):
         options_of(mt.TrainOptions, {"config": "nope"})
 

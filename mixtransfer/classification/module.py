@@ -88,6 +88,7 @@ class ImageClassifier(L.LightningModule):
 
     @property
     def recipe(self) -> Recipe:
+        """How it is trained; another one may be set before training."""
         return self._recipe
 
     @recipe.setter
@@ -110,6 +111,7 @@ class ImageClassifier(L.LightningModule):
         return None if self.class_weight is None else self.class_weight.cpu().numpy()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (n, classes), of uint8 images, shape (n, 3, height, width)."""
         return self.model(self._input(images))
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
@@ -128,6 +130,7 @@ class ImageClassifier(L.LightningModule):
                     module.eval()
 
     def setup(self, stage: str) -> None:
+        """Take the classes of the data, and give every process the weights of the first."""
         names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         if names is not None:
             check_same_classes(names, self.num_classes)
@@ -173,6 +176,7 @@ class ImageClassifier(L.LightningModule):
         return losses.mean(), logits, labels
 
     def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """The loss of a batch of images and labels, a scalar; it is logged with the rate."""
         images, labels = batch[:2]
         loss, logits, targets = self._answer(images, labels)
         self.log("loss", loss, prog_bar=True, logger=False)

@@ -95,6 +95,7 @@ class Preprocessing:
         return made
 
     def to_dict(self) -> dict:
+        """Its fields, as ``model.json`` has them."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     @property

@@ -1,0 +1,39 @@
+"""Training a detector from a program: what it takes, and what it leaves as it was."""
+
+import multiprocessing
+import threading
+
+import detecting  # noqa: F401  skips without detectron2
+import pytest
+import torch
+from detectron2.engine import HookBase
+from lightning.pytorch.loggers import CSVLogger
+
+import mixtransfer as mt
+
+
+class Raises(HookBase):
+    def after_step(self):
+        raise ValueError("mine")
+
+
+def test_an_error_leaves_no_thread_and_no_random_state(digits, tmp_path):
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4}
+    options |= {"iterations": 1, "workers": 1}
+    threads, generator = set(threading.enumerate()), torch.get_rng_state()
+    with pytest.raises(ValueError, match="mine"):
+        mt.detect.train(digits, output=tmp_path / "r", hooks=Raises(), **options)
+    left = {thread.name for thread in set(threading.enumerate()) - threads}
+    assert left <= {"tqdm_monitor"} and not multiprocessing.active_children()
+    assert torch.equal(torch.get_rng_state(), generator)
+    for hooks in (Raises, [3]):
+        with pytest.raises(mt.UserError, match="hooks takes hooks of detectron2"):
+            mt.detect.train(digits, output=tmp_path / "s", hooks=hooks, **options)
+
+
+def test_loggers_of_lightning_are_taken(digits, tmp_path):
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4}
+    logger = CSVLogger(tmp_path / "own")
+    mt.detect.train(digits, output=tmp_path / "r", logger=["csv", logger], iterations=2, workers=0, **options)
+    assert next((tmp_path / "own").rglob("metrics.csv")).read_text().count("\n") > 1
+    assert list((tmp_path / "r" / "csv").rglob("metrics.csv"))
