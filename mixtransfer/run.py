@@ -149,7 +149,7 @@ class Run:
         write_atomic(self.config, yaml.safe_dump(asdict(options), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict:
-        """The options that it was trained with, by name. Raises a UserError if ``config.yaml`` is missing or damaged."""
+        """The options that it was trained with, by name. A UserError if ``config.yaml`` is missing or damaged."""
         try:
             values = load_plain_yaml(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
