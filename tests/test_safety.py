@@ -473,7 +473,7 @@ def test_what_doctor_remembers_may_be_anyones(tmp_path, capsys):
     assert main(words) in (0, 1)
     answer = json.loads(capsys.readouterr().out)
     with contextlib.closing(sqlite3.connect(tmp_path / "out" / "looks.sqlite")) as base, base:
-        base.execute("UPDATE looks_1 SET look_hash = 'no number', look_width = 'x'")
+        base.execute("UPDATE looks_2 SET look_hash = 'no number', look_width = 'x'")
     assert main(words) in (0, 1)
     assert json.loads(capsys.readouterr().out)["statistics"] == answer["statistics"]
 

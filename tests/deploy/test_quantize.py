@@ -23,7 +23,7 @@ def exported_before(monkeypatch, exports):
 
     before = exports("onnx")
 
-    def write(network, metadata, path):
+    def write(network, metadata, path, half=False):
         shutil.copy(before, path)
 
     monkeypatch.setattr(FILE_RUNTIMES["onnx"], "write", write)
@@ -37,6 +37,7 @@ def test_int8_file_answers_like_the_float_one(format, sign, exports, tmp_path, c
     small = tmp_path / plain.name
     float32 = open_exported(plain)
     views = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    capfd.readouterr()
     quantize.quantize_file(small, [float32.to_input(view[None]) for view in views])
     assert format != "onnx" or capfd.readouterr() == ("", "")
     assert sign in small.read_bytes() and sign not in plain.read_bytes()
@@ -54,7 +55,8 @@ def test_export_says_what_int8_costs(classifier, exported_before, tmp_path, caps
     outcome = json.loads(capsys.readouterr().out)["int8"]
     assert outcome["score"] == "top-1 accuracy" and outcome["images"] == 3
     assert b"QuantizeLinear" in target.read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
+    written = ["labels.txt", "model.onnx", "model.onnx.json", "predict.py"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == written
 
 
 def test_nothing_is_written_beyond_the_limit(classifier, exported_before, tmp_path, capsys, monkeypatch):

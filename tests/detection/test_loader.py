@@ -115,7 +115,7 @@ def test_with_tiles_a_batch_is_an_image_and_its_parts(dataset):
     batches = list(loader)
     assert [batch[0]["image_id"] for batch in batches] == [one.image_id for one in dataset.val]
     windows = tiling.windows(record.width, record.height).tolist()
-    assert len(windows) > 2 and [view["window"] for view in batches[0]] == windows
+    assert len(windows) > 2 and [list(view["window"]) for view in batches[0]] == windows
     whole = next(iter(EvaluationLoader(dataset.val, Square(32), 4, workers=0)))[0]
     assert torch.equal(batches[0][0]["image"], whole["image"])
     for view, (x1, y1, x2, y2) in zip(batches[0], windows, strict=True):
