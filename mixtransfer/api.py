@@ -81,12 +81,11 @@ def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: An
     from mixtransfer.comparison.compare import run_comparison
     from mixtransfer.comparison.options import CompareOptions
 
-    several: list[Any] = list(data) if isinstance(data, list | tuple) else [data]
     if not isinstance(names := options.get("backbones", ""), str):
         if not (listed := list(names)):
             raise UserError("backbones is empty: name one or more, or leave it out.")
         options["backbones"] = ",".join(map(str, listed))
-    settled = options_of(CompareOptions, {"data": [path_of(one) for one in several], **options})
+    settled = options_of(CompareOptions, {"data": [path_of(one) for one in several(data)], **options})
     with undisturbed():
         return run_comparison(settled)
 
@@ -169,11 +168,7 @@ def _callbacks(given: Any) -> "list[Callback]":
     """
     from lightning.pytorch.callbacks import Callback, ProgressBar
 
-    every = several(given)
-    for one in every:
-        if not isinstance(one, Callback):
-            what = f"the class {one.__name__}: call it" if isinstance(one, type) else f"{one!r}"
-            raise UserError(f"callbacks takes callbacks of Lightning, not {what}.")
+    every = several_of(Callback, given, "callbacks takes callbacks of Lightning")
     if len([one for one in every if isinstance(one, ProgressBar)]) > 1:
         raise UserError("callbacks has several progress bars: give one.")
     return every
@@ -182,6 +177,23 @@ def _callbacks(given: Any) -> "list[Callback]":
 def several(given: Any) -> list[Any]:
     """What was given as none, one, or several, as a list."""
     return [] if given is None else list(given) if isinstance(given, list | tuple | set) else [given]
+
+
+def several_of(kind: type, given: Any, takes: str) -> list[Any]:
+    """``several``, all of one kind.
+
+    Args:
+        takes: What is taken, to begin a sentence with.
+
+    Raises:
+        UserError: One is of another kind.
+    """
+    every = several(given)
+    for one in every:
+        if not isinstance(one, kind):
+            what = f"the class {one.__name__}: call it" if isinstance(one, type) else f"{one!r}"
+            raise UserError(f"{takes}, not {what}.")
+    return every
 
 
 def _plain(value: Any) -> Any:

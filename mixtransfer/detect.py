@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mixtransfer.api import loggers_of, options_of, several
+from mixtransfer.api import loggers_of, options_of, several_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
 from mixtransfer.host import undisturbed
@@ -57,20 +57,9 @@ def train(
     named, loggers = loggers_of(logger)
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options}, read_recipe)
     prepare_detectron2()
-    with undisturbed():
-        made = train_run(settled, augment=None if policy else augment, hooks=_hooks(hooks), loggers=loggers)
-        return cast("Run", made)
-
-
-def _hooks(given: Any) -> list[Any]:
-    """
-    Raises:
-        UserError: Something is no hook of detectron2.
-    """
     from detectron2.engine import HookBase
 
-    for one in (every := several(given)):
-        if not isinstance(one, HookBase):
-            what = f"the class {one.__name__}: call it" if isinstance(one, type) else f"{one!r}"
-            raise UserError(f"hooks takes hooks of detectron2 (HookBase), not {what}.")
-    return every
+    given = several_of(HookBase, hooks, "hooks takes hooks of detectron2 (HookBase)")
+    with undisturbed():
+        made = train_run(settled, augment=None if policy else augment, hooks=given, loggers=loggers)
+        return cast("Run", made)

@@ -105,7 +105,7 @@ class DetectionModel(_Model[Objects]):
     def __init__(self, backbone: str, detector: Detector):
         super().__init__(backbone, detector.classes)
         self._detector = detector
-        self.thresholds = detector.thresholds
+        self.thresholds, self.show_from = detector.thresholds, detector.show_from
 
     def _batch(self, images: list[Image.Image]) -> list[Objects]:
         detector = self._detector

@@ -79,11 +79,10 @@ def open_model(path: str, name: str, device: str) -> Model:
         UserError: It cannot be used.
     """
     loaded = load(path, device)
+    thresholds = []
     if isinstance(loaded, DetectionModel):
         thresholds = loaded.thresholds
-        loaded = load(path, device, [min(LOWEST_SCORE, one) for one in thresholds])
-    else:
-        thresholds = []
+        loaded.show_from([min(LOWEST_SCORE, one) for one in thresholds])
 
     def see(image: Image.Image) -> np.ndarray | Detections:
         seen = loaded.predict(image)

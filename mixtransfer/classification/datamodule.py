@@ -234,7 +234,7 @@ class ImageDataModule(EvaluationData):
 
     def train_dataloader(self) -> DataLoader:
         views = TrainingViews(self.dataset.train, as_augment(self.augment, self._needed()))
-        if self.trainer and self.trainer.overfit_batches:  # Lightning wants the same batches in every epoch
+        if getattr(self.trainer, "overfit_batches", 0):  # Lightning wants the same batches in every epoch
             order, seeds = epoch_order(len(views), self.seed, 0)
             fixed = Subset(views, [(int(i), int(seeds[i])) for i in order])  # type: ignore[misc]
             return DataLoader(fixed, batch_size=self.batch_size, num_workers=self.workers)

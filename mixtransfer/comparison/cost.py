@@ -9,13 +9,12 @@ from typing import final
 
 import torch
 
-from mixtransfer.backbones import count_parameters
 from mixtransfer.console import silent
 from mixtransfer.deploy.benchmark import exported_everywhere, load, open_calls
 from mixtransfer.deploy.latency import Duration, measure
 from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
-from mixtransfer.deploy.source import Source, open_source
+from mixtransfer.deploy.source import open_source
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
@@ -69,8 +68,8 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, run) in enumerate(runs.items()):
             source = open_source(run.folder)
-            params = _parameters(source)
-            costs[name] = Cost(params, source.macs, source.preprocessing.size, run.weights.stat().st_size)
+            numbers, size = source.cost(), source.preprocessing.size
+            costs[name] = Cost(numbers["params"], numbers["macs"], size, run.weights.stat().st_size)
             if not rounds:
                 continue
             say(f"{name}: preparing {', '.join(RUNTIMES[runtime].label for runtime in MEASURED)}.")
@@ -92,14 +91,6 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
                 opener = partial(open_calls, fastest, places[name, fastest], (1, BATCH), threads)
                 cost.memory = peak_memory(partial(load, fastest), opener).get(BATCH)
     return costs
-
-
-def _parameters(source: Source) -> int:
-    if source.task == "classification":
-        return count_parameters(source.model)
-    from mixtransfer.detection.ssdlite.cost import network_cost
-
-    return network_cost(source.model, source.preprocessing.size)["params"]
 
 
 def training_cost(run: Run) -> dict[str, float | None]:

@@ -117,7 +117,7 @@ def benchmark(options: BenchmarkOptions, say: Callable[[str], None]) -> Benchmar
         size, macs = exported.preprocessing.size, _macs_of_file(exported.metadata)
     else:
         source = source_of(options.model)
-        size, macs = source.preprocessing.size, source.macs
+        size, macs = source.preprocessing.size, source.cost()["macs"]
     unavailable: dict[str, str] = {}
     memory: dict[tuple[str, int], int] = {}
     calls: dict[tuple[str, int, int], Callable[[], object]] = {("peak", n, 0): _multiplication(n) for n in threads}

@@ -6,12 +6,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mixtransfer.data.detection.square import CANVAS
 from mixtransfer.deploy.metadata import Metadata
+from mixtransfer.deploy.runtimes import runtime_of
 from mixtransfer.detection.thresholds import of_each
 from mixtransfer.files import write_atomic
 
 TEMPLATE = "predict.py.jinja"
 MARK = "# Written by `mixtransfer export`"
-RUNTIMES = {".onnx": "onnxruntime", ".xml": "openvino"}
+SCRIPTED = ("onnxruntime", "openvino")  # runtimes that the template knows, which their Python modules are named after
 
 
 def write_companions(path: Path, metadata: Metadata) -> list[Path]:
@@ -31,15 +32,15 @@ def write_companions(path: Path, metadata: Metadata) -> list[Path]:
     if others or labels.exists() and not script.exists() and labels.read_text("utf-8") != names:
         labels, script = (file.with_name(f"{path.stem}-{file.name}") for file in (labels, script))
     write_atomic(labels, names)
-    runtime = RUNTIMES.get(path.suffix)
-    if runtime is None or "deltas" in metadata.outputs:
+    runtime = runtime_of(path)
+    if runtime is None or runtime.name not in SCRIPTED or "deltas" in metadata.outputs:
         return [labels]
     preprocessing = metadata.preprocessing
     is_detector = metadata.task == "detection"
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
     text = environment.get_template(TEMPLATE).render(
         file=path.name, script=script.name, quoted=repr(path.name), labels=repr(labels.name),
-        reader="OpenCV" if is_detector else "Pillow", runtime=runtime, task=metadata.task, inside=metadata.inside,
+        reader="OpenCV" if is_detector else "Pillow", runtime=runtime.name, task=metadata.task, inside=metadata.inside,
         softmax="probabilities" in metadata.outputs, size=preprocessing.size,
         shorter=int(preprocessing.size / preprocessing.crop), crop_mode=preprocessing.crop_mode,
         filter=preprocessing.interpolation.upper(), mean=list(preprocessing.mean), std=list(preprocessing.std),

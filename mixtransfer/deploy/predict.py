@@ -62,7 +62,7 @@ class ExportedDetector:
         self.category_ids = self.exported.metadata.details["category_ids"]
         self.details = self.exported.metadata.details
         self.thresholds = of_each(self.details.get("thresholds"), self.classes)
-        self.least = self.thresholds if threshold is None else threshold
+        self.show_from(threshold)
         limit = int(self.details["limit"])
         self.most = max_detections or limit
         if self.exported.metadata.outputs[0] == "logits":
@@ -73,6 +73,9 @@ class ExportedDetector:
                 f"{self.most}."
             )
         self.spec = _spec(self.details, self.square, self.most)
+
+    def show_from(self, threshold: Threshold) -> None:
+        self.least = self.thresholds if threshold is None else threshold
 
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.exported(torch.stack(list(views)).permute(0, 2, 3, 1).contiguous().numpy())
@@ -85,9 +88,9 @@ class ExportedDetector:
             if self.only is not None:
                 kept &= np.isin(labels, self.only)
             boxes = self.square.back(boxes[kept], *size)
-            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-            every = Detections(i, boxes[there], scores[kept][there], labels[kept][there].astype(np.int64))
-            found.append(above(every, self.least).first(self.most))
+            every = Detections(i, boxes, scores[kept], labels[kept].astype(np.int64))
+            every = every.chosen(np.asarray((boxes[:, 2:] > boxes[:, :2]).all(1)))
+            found.append(above(every, self.least).chosen(slice(self.most)))
         return found
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mixtransfer.backbones import backbone_spec, count_macs, create_backbone
+from mixtransfer.backbones import backbone_spec, count_macs, count_parameters, create_backbone
 from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -50,14 +50,14 @@ class Source:
         """What ``source_of`` opens it by."""
         return str(self.run.folder) if self.run else self.backbone
 
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of an image."""
+    def cost(self) -> dict[str, int]:
+        """Parameters and multiply-adds of an image: {"params": …, "macs": …}."""
+        size = self.preprocessing.size
         if self.task == "classification":
-            return count_macs(self.model, (3, self.preprocessing.size, self.preprocessing.size))
+            return {"params": count_parameters(self.model), "macs": count_macs(self.model, (3, size, size))}
         from mixtransfer.detection.ssdlite.cost import network_cost
 
-        return network_cost(self.model, self.preprocessing.size)["macs"]
+        return network_cost(self.model, size)
 
     def data(self, check: bool = True) -> Any:
         """The dataset that the run was trained on, in the same parts.

@@ -65,6 +65,9 @@ class Detector(Protocol):
     most: int  # detections of an image
     spec: DetectorSpec
 
+    def show_from(self, threshold: Threshold) -> None:
+        """Find what scores more, of all classes or of each; None: than ``thresholds``."""
+
     def detect(self, views: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """What is found in each image, or part of one, in its own pixels; the ids count from 0.
 
@@ -106,11 +109,14 @@ class RunDetector:
         )
         self.model = for_inference(trained.model, choose_device(device))
         self.thresholds = of_each(trained.spec.thresholds, trained.classes)
-        least = self.thresholds if threshold is None else threshold
-        self.model.thresholds = torch.as_tensor(least, dtype=torch.float32).expand(len(trained.classes))
         self.most = self.model.detections_per_image
         self.classes, self.category_ids = trained.classes, trained.category_ids
         self.spec, self.square = trained.spec, trained.spec.square
+        self.show_from(threshold)
+
+    def show_from(self, threshold: Threshold) -> None:
+        least = self.thresholds if threshold is None else threshold
+        self.model.thresholds = torch.as_tensor(least, dtype=torch.float32).expand(len(self.classes))
 
     def __call__(self, image: Image.Image) -> Detections:
         """What is found in one RGB image, in its pixels, by tiles if the run was trained on them."""

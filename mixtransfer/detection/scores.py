@@ -28,9 +28,9 @@ class Detections:
     scores: np.ndarray
     labels: np.ndarray
 
-    def first(self, most: int) -> "Detections":
-        """The best so many."""
-        return Detections(self.image_id, self.boxes[:most], self.scores[:most], self.labels[:most])
+    def chosen(self, which: slice | np.ndarray) -> "Detections":
+        """Some of them."""
+        return Detections(self.image_id, self.boxes[which], self.scores[which], self.labels[which])
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,7 @@ def f1_by_threshold(matches: Matches) -> np.ndarray:
 def above(found: Detections, thresholds: "Sequence[float] | np.ndarray | float") -> Detections:
     """The detections that score more than the threshold: one, or one of each class."""
     least = np.asarray(thresholds, dtype=np.float32)
-    kept = found.scores > (least[found.labels] if least.ndim else least)
-    return Detections(found.image_id, found.boxes[kept], found.scores[kept], found.labels[kept])
+    return found.chosen(found.scores > (least[found.labels] if least.ndim else least))
 
 
 def are_thresholds(value: Any, classes: Sequence[str]) -> bool:

@@ -54,7 +54,7 @@ def test_an_exported_file_beside_its_run(runs, images, tmp_path):
     assert main(["export", str(runs[0]), *words]) == 0
     models = open_models([str(runs[0]), str(file)], "cpu")
     assert [model.name for model in models] == ["first", "model.onnx"]
-    assert [model.network for model in models] == [BACKBONE, f"{BACKBONE}, onnx"]
+    assert [model.network for model in models] == [BACKBONE, f"{BACKBONE}, ONNX Runtime"]
     for image in look(images, models, 9, 9, _nothing).images:
         np.testing.assert_allclose(image.answers[0].seen, image.answers[1].seen, atol=1e-4)
 
