@@ -28,6 +28,7 @@ from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.detection.beginning import autocast_type, keep_statistics, make_optimizer, start_network
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
+from mixtransfer.detection.machines import ENOUGH
 from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.schedule import make_schedule
@@ -68,7 +69,13 @@ def train_in_process(
                 raise UserError(
                     f"{run.checkpoint} is not of this training: remove it, and --resume begins the training anew."
                 ) from error
-        trainer.train(trainer.next_iteration, options.iterations)
+        if not trainer.keeper.enough:
+            with contextlib.suppress(_Enough):
+                trainer.train(trainer.next_iteration, options.iterations)
+
+
+class _Enough(BaseException):
+    """Ends a training early; no Exception, which detectron2 would log as a failure."""
 
 
 def _of_the_first(run: Run) -> tuple[Card, dict[str, Any] | None]:
@@ -115,6 +122,8 @@ class DetectionTrainer(TrainerBase):
         assert options.iterations
         torch.manual_seed(options.seed)
         self.model = start_network(options, card, resumes).to(device)
+        if device.type != "cpu" and self.world > 1 and options.batch_size < ENOUGH * self.world * options.accumulate:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         average = moving_average(min(0.1 * options.iterations, 2000))
         # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
         self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if options.ema else None
@@ -131,7 +140,8 @@ class DetectionTrainer(TrainerBase):
         self.batches: Iterator[list[dict[str, Any]]] = iter(())
         self.writers = [TensorboardXWriter(str(run.folder / "tensorboard"))] if self.rank == 0 else []
         writing = hooks.PeriodicWriter(self.writers, period=20) if self.writers else None
-        self.register_hooks([Keeper(run, options), writing])
+        self.keeper = Keeper(run, options)
+        self.register_hooks([self.keeper, writing])
 
     def close(self) -> None:
         """End the threads and processes that it has begun, which an error would leave."""
@@ -158,19 +168,13 @@ class DetectionTrainer(TrainerBase):
         self.parallel.train()
         if self.options.batch_norm == "frozen":
             keep_statistics(self.model.backbone.body)
-        batch = next(self.batches)
-        with torch.autocast(self.device.type, self.dtype or torch.float32, enabled=self.dtype is not None):
-            losses = self.parallel(batch)
-            loss = sum(losses.values())
-        values = torch.stack([value.detach().float() for value in losses.values()]).tolist()  # one synchronization
-        self.losses = dict(zip(losses, values, strict=True))
+        self.optimizer.zero_grad()
+        self.losses = self._propagate(next(self.batches))
         if not math.isfinite(sum(self.losses.values())):
             raise UserError(
                 f"The loss is not finite in iteration {self.iter + 1}: resume with a smaller --lr, "
                 "or look for boxes that are wrong."
             )
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
         if self.options.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad)
@@ -182,6 +186,24 @@ class DetectionTrainer(TrainerBase):
             self.average.update_parameters(self.model)
         self.storage.put_scalars(total_loss=sum(self.losses.values()), lr=self.lr, **self.losses)
 
+    def _propagate(self, batch: list[dict[str, Any]]) -> dict[str, float]:
+        """Losses of a batch, in parts one after another, whose gradients add up to those of its mean."""
+        count = len(batch)
+        parts = min(count, self.options.accumulate)
+        total: torch.Tensor | None = None
+        for number in range(parts):
+            part = batch[number * count // parts : (number + 1) * count // parts]
+            waits = self.world > 1 and number + 1 < parts
+            with self.parallel.no_sync() if waits else contextlib.nullcontext():
+                with torch.autocast(self.device.type, self.dtype or torch.float32, enabled=self.dtype is not None):
+                    losses = self.parallel(part)
+                share = len(part) / count
+                self.scaler.scale(sum(losses.values()) * share).backward()
+            values = torch.stack([value.detach().float() for value in losses.values()]) * share
+            total = values if total is None else total + values
+        assert total is not None
+        return dict(zip(losses, total.tolist(), strict=True))  # the step's one synchronization
+
     @property
     def evaluated(self) -> nn.Module:
         """The network whose weights are judged and kept."""
@@ -189,7 +211,7 @@ class DetectionTrainer(TrainerBase):
 
     def state_dict(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
-        parts |= {"scheduler": self.scheduler, "scaler": self.scaler, "keeper": self._hooks[0]}
+        parts |= {"scheduler": self.scheduler, "scaler": self.scaler, "keeper": self.keeper}
         state = {name: part.state_dict() for name, part in parts.items() if part is not None}
         return {**state, "next_iteration": self.iter + 1}
 
@@ -200,7 +222,7 @@ class DetectionTrainer(TrainerBase):
             self.average.load_state_dict(state["average"])
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler), ("scaler", self.scaler)):
             part.load_state_dict(state[name])
-        self._hooks[0].load_state_dict(state["keeper"])
+        self.keeper.load_state_dict(state["keeper"])
 
 
 class Keeper(hooks.HookBase):
@@ -233,13 +255,25 @@ class Keeper(hooks.HookBase):
         self._bar.update()
         self._bar.set_postfix(loss=f"{sum(trainer.losses.values()):.3f}", refresh=False)
         last = done == self.options.iterations
-        if last or done % self.options.eval_every == 0:
+        evaluates = last or done % self.options.eval_every == 0
+        if evaluates:
             self._evaluate(done)
-        if trainer.rank == 0 and (last or done % CHECKPOINT_EVERY == 0 or done % self.options.eval_every == 0):
+        if trainer.rank == 0 and (evaluates or done % CHECKPOINT_EVERY == 0):
             save_checkpoint(self.run.checkpoint, trainer.state_dict())
+        if evaluates and not last and comm.all_gather(self.enough)[0]:
+            if trainer.rank == 0:
+                tell(f"Stopping: no better AP in {self.options.patience} evaluations (--patience).")
+            raise _Enough
 
     def after_train(self) -> None:
         self._bar.close()
+
+    @property
+    def enough(self) -> bool:
+        """Whether the last evaluations, as many as ``patience`` says, were no better than one before."""
+        scores = [row["AP"] or 0.0 for row in self.rows]
+        patience = self.options.patience
+        return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
     def _evaluate(self, done: int) -> None:
         trainer, options = self.trainer, self.options

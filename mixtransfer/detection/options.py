@@ -19,8 +19,7 @@ class TrainOptions:
     the end. A --config that ends in .py is a detectron2 recipe: a program, which is run; take none from strangers.
 
     Args:
-        data: Images with boxes (COCO, Roboflow, YOLO, VOC, Darknet, labelImg, Label Studio, Hugging Face): a folder, a
-            file that describes one, or coco.
+        data: Images with boxes: a folder in a usual layout, its file, or coco.
         layout: Of the data, where it could be read in two ways.
         backbone: A name (`mixtransfer models`, timm) or file; auto: of the start.
         weights: imagenet, none, a file of the backbone's, or a detector, of classes known by name: a run, coco
@@ -31,6 +30,7 @@ class TrainOptions:
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
         batch_size: Images a step, over all devices.
+        accumulate: Parts that a step is computed in, for less memory.
         image_size: Side of the square that the network sees, in pixels.
         resize: warp fills the square; letterbox keeps the image's shape.
         tap: Map at stride 16: expanded (as torchvision), stage, or auto.
@@ -42,10 +42,11 @@ class TrainOptions:
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
         warmup: Iterations of linear warm-up before the cosine decay.
-        augment: none, crop (writing), crop-flip, standard (zoom, colour), or YAML of albumentations.
+        augment: none, crop (writing), crop-flip, standard, or a YAML file.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
         eval_every: Iterations between evaluations; by default a tenth of all.
+        patience: Stop after so many evaluations without a better AP; 0: never.
         max_detections: Detections an image has at most; all of them are scored.
         nms: IoU from which on the worse of two detections is dropped.
         class_agnostic: Drop it whatever the classes of the two are.
@@ -78,6 +79,7 @@ class TrainOptions:
     data_root: str = "data"
     iterations: int | None = None
     batch_size: int = 16
+    accumulate: int = 1
     image_size: int = DetectorSpec.image_size
     resize: Resize = DetectorSpec.resize
     tap: Tap = DetectorSpec.tap
@@ -93,6 +95,7 @@ class TrainOptions:
     ema: bool = True
     clip_grad: float = 5.0
     eval_every: int | None = None
+    patience: int = 0
     max_detections: int = DetectorSpec.max_detections
     nms: float = DetectorSpec.nms
     class_agnostic: bool = DetectorSpec.class_agnostic

@@ -208,9 +208,10 @@ def check(options: TrainOptions) -> None:
         options,
         **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
         **dict.fromkeys(
-            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "workers", "machine_rank"), AT_LEAST_0
+            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "patience", "workers", "machine_rank"), AT_LEAST_0
         ),
         image_size=(64, 2048),
+        accumulate=(1, options.batch_size),
         seed=SEED,
         max_detections=(1, LARGEST_MOST),
         **dict.fromkeys(("nms", "min_score", "min_precision"), SHARE),

@@ -17,7 +17,7 @@ from detect_tiny import tiny
 from processes import Command, words_of
 
 from mixtransfer.cli import main
-from mixtransfer.detection.loop import Keeper
+from mixtransfer.detection.loop import DetectionTrainer, Keeper
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import CocoScores
@@ -104,9 +104,52 @@ def test_weights_of_the_best_evaluation_are_kept(tmp_path):
         assert safetensors.torch.load_file(tmp_path / "model.safetensors")["weight"].item() == best
 
 
+@pytest.mark.parametrize("parts", [1, 2, 5, 9])
+def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(parts):
+    class Mean(torch.nn.Linear):
+        def forward(self, batch):
+            return {"loss_cls": super().forward(torch.stack(batch)).square().mean()}
+
+    network, batch = Mean(3, 1), list(torch.rand(7, 3))
+    trainer = DetectionTrainer.__new__(DetectionTrainer)
+    trainer.parallel, trainer.world, trainer.options = network, 1, TrainOptions(accumulate=parts)
+    trainer.device, trainer.dtype, trainer.scaler = (
+        torch.device("cpu"),
+        None,
+        torch.amp.GradScaler("cpu", enabled=False),
+    )
+    losses = trainer._propagate(batch)
+    found = network.weight.grad.clone()
+    network.zero_grad()
+    expected = network(batch)["loss_cls"]
+    expected.backward()
+    assert losses == {"loss_cls": pytest.approx(expected.item(), rel=1e-5)}
+    torch.testing.assert_close(found, network.weight.grad)
+
+
+def test_training_ends_when_nothing_has_been_gained_for_so_long(digits, tmp_path, capsys):
+    """Also when it is resumed just then."""
+    run = train(tiny(digits, tmp_path / "r", iterations=6, eval_every=1, patience=2, lr=0.0, batch_norm="frozen"))
+    assert "Stopping" in capsys.readouterr().out and len(run.read_history()) == 3 and "test" in run.read_metrics()
+    run.metrics.unlink()
+    assert main(["detect", "train", "--resume", str(run.folder)]) == 0
+    assert len(run.read_history()) == 3 and "test" in run.read_metrics()
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "enough"),
+    [([5, 4, 5], 2, True), ([5, 4, 6], 2, False), ([5, 6, 4], 2, False), ([5, 4, 3], 0, False), ([5, None], 2, False)],
+)
+def test_patience_counts_evaluations_since_the_last_gain(tmp_path, scores, patience, enough):
+    keeper = Keeper(Run(tmp_path), TrainOptions(patience=patience))
+    keeper.rows = [{"AP": score} for score in scores]
+    assert keeper.enough is enough
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"accumulate": 3, "batch_size": 8},
         {"loss": "focal", "optimizer": "sgd", "ema": False, "clip_grad": 0.0},
         {"batch_size": 1, "augment": "standard", "tap": "stage"},
     ],
