@@ -23,6 +23,7 @@ class WeightAverage(WeightAveraging):
     def __init__(self) -> None:
         super().__init__(multi_avg_fn=self._update)
         self.window = 2.0
+        self._swapped = False
 
     def _update(self, averages: PARAM_LIST, values: PARAM_LIST, updates: torch.Tensor | int) -> None:
         moving_average(self.window)(averages, values, updates)
@@ -38,9 +39,14 @@ class WeightAverage(WeightAveraging):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":
             self._swap_models(pl_module)
+            self._swapped = not self._swapped
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.on_validation_start(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if self._swapped:  # what was trained is what must be left
+            self.on_validation_end(trainer, pl_module)
 
     def on_validation_epoch_start(self, *_: Any) -> None:
         """Too late: see the class."""

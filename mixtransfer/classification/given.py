@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from mixtransfer.errors import UserError
@@ -64,3 +65,8 @@ def check_pixels(images: torch.Tensor) -> None:
             f"ImageClassifier normalises itself: give it uint8 images of values 0…255, not {images.dtype}, such as "
             "(255 * images).round().byte() of images in 0…1."
         )
+
+
+def norms_with_activation(model: nn.Module) -> int:
+    """How many norms of a network hold its activations, as many of timm's do."""
+    return sum(isinstance(module, BatchNormAct2d) for module in model.modules())

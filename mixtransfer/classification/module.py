@@ -18,9 +18,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
-from mixtransfer.classification.given import check_kind, check_pixels, check_same_classes, classes_of, weights_of
+from mixtransfer.classification import given
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.classification.weighting import weights_of_images
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
@@ -65,21 +66,27 @@ class ImageClassifier(L.LightningModule):
         class_weight: Sequence[float] | torch.Tensor | None = None,
     ):
         super().__init__()
-        self.num_classes = classes_of(model)
-        check_kind("preprocessing", preprocessing, Preprocessing)
-        check_kind("recipe", recipe, Recipe)
+        self.num_classes = given.classes_of(model)
+        given.check_kind("preprocessing", preprocessing, Preprocessing)
+        given.check_kind("recipe", recipe, Recipe)
         if best_device().type == "cpu":
             make_quicker(model)
         fold_batch_norm(model)
         self.model = model.to(memory_format=torch.channels_last)
-        self.preprocessing = preprocessing or Preprocessing.of(model)
-        self.normalize = Normalize(self.preprocessing)
-        self.register_buffer("class_weight", weights_of(class_weight, self.num_classes), persistent=False)
+        self._activations = given.norms_with_activation(self.model)
+        self._given = {"preprocessing": preprocessing, "recipe": recipe, "class_weight": class_weight}
+        self._see_by(preprocessing or Preprocessing.of(model))
+        self.register_buffer("class_weight", given.weights_of(class_weight, self.num_classes), persistent=False)
         self.classes: list[str] | None = None
-        self.recipe = recipe or Recipe()
+        self._recipe = recipe or Recipe()
+        self.mix = self._recipe.mixing(self.num_classes)
         self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
         self.unlogged: frozenset[str] = frozenset()
         self._results: list[tuple[torch.Tensor, ...]] = []
+
+    def _see_by(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.normalize = Normalize(preprocessing).to(self.device)
 
     def _new_metrics(self) -> nn.ModuleDict:
         """Empty ones, which look at no value while they gather: that would wait for a GPU."""
@@ -93,7 +100,8 @@ class ImageClassifier(L.LightningModule):
 
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        given.check_kind("recipe", {} if recipe is None else recipe, Recipe)
+        self._recipe = self._given["recipe"] = recipe
         self.mix = recipe.mixing(self.num_classes)
 
     @property
@@ -115,7 +123,7 @@ class ImageClassifier(L.LightningModule):
         return self.model(self._input(images))
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
-        check_pixels(images)
+        given.check_pixels(images)
         return self.normalize(images)
 
     def train(self, mode: bool = True) -> "ImageClassifier":
@@ -133,13 +141,16 @@ class ImageClassifier(L.LightningModule):
         """Take the classes of the data, and give every process the weights of the first."""
         names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         if names is not None:
-            check_same_classes(names, self.num_classes)
+            given.check_same_classes(names, self.num_classes)
             self.classes = list(names) if stage == "fit" else self.classes
         if self.trainer.world_size > 1:
             # The head was fitted by the first process only.
             self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
     def on_fit_start(self) -> None:
+        if given.norms_with_activation(self.model) < self._activations:
+            raise UserError("sync_batchnorm=True drops the activations that timm's batch norms hold: leave it out.")
+        self.train()  # by the recipe, in whatever mode the network was given
         for logger in self.loggers:
             logger.log_hyperparams({"recipe": asdict(self.recipe)})
 
@@ -150,10 +161,24 @@ class ImageClassifier(L.LightningModule):
             "classes": self.classes,
             "preprocessing": self.preprocessing.to_dict(),
             "recipe": asdict(self.recipe),
+            "class_weight": None if self.class_weight is None else self.class_weight.tolist(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.classes = checkpoint.get("classifier", {}).get("classes", self.classes)
+        """Take what this classifier was not given; another preprocessing than was trained with is a ``UserError``."""
+        kept = checkpoint.get("classifier", {})
+        self.classes = kept.get("classes", self.classes)
+        if "preprocessing" in kept:
+            preprocessing = Preprocessing.from_dict(kept["preprocessing"])
+            if self._given["preprocessing"] not in (None, preprocessing):
+                raise UserError(
+                    f"The checkpoint was trained with {preprocessing}: leave out preprocessing=, or give that."
+                )
+            self._see_by(preprocessing)
+        if "recipe" in kept and self._given["recipe"] is None:
+            self.recipe = Recipe(**kept["recipe"])
+        if kept.get("class_weight") and self._given["class_weight"] is None:
+            self.class_weight = torch.tensor(kept["class_weight"], device=self.device)
 
     def on_train_epoch_start(self) -> None:
         self._freeze()  # Lightning trains in the modes that it finds
@@ -172,7 +197,7 @@ class ImageClassifier(L.LightningModule):
         logits = self.model(inputs)
         losses = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="none")
         if self.class_weight is not None:
-            losses = losses * _weights(labels, self.class_weight)
+            losses = losses * weights_of_images(labels, self.class_weight)
         return losses.mean(), logits, labels
 
     def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
@@ -275,18 +300,3 @@ class ImageClassifier(L.LightningModule):
         limit = self.recipe.clip_grad if gradient_clip_val is None else gradient_clip_val
         if limit:
             self.clip_gradients(optimizer, limit, gradient_clip_algorithm)
-
-
-def _weights(labels: torch.Tensor, class_weight: torch.Tensor) -> torch.Tensor:
-    """The weight of each image, shape (n,), by its class, or by the shares of the classes in it.
-
-    Not torch's ``weight``: that weighs each class's part of the smoothed target, and so teaches frequent classes to be
-    wrong (pytorch#104776). Nor is the loss divided by the weights of the batch, as torch's is: a rare image would count
-    less the smaller the batch (of 400 images and 12, told apart by nothing, the 12 would get 38 % instead of 50 % in
-    batches of 32, 21 % in batches of 8).
-
-    Args:
-        labels: Classes, shape (n,), or the share of each class, shape (n, classes).
-        class_weight: Shape (classes,).
-    """
-    return class_weight[labels] if labels.ndim == 1 else (labels * class_weight).sum(dim=1)

@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 from detectron2.utils import comm
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.data.lookup import some
+from mixtransfer.detection.machines import ENOUGH
 from mixtransfer.detection.model import Card, build_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.ssdlite.model import SSDLite
@@ -32,6 +34,16 @@ def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDL
         if comm.is_main_process():
             tell(_started(start, known, card.classes, spec.loss))
     return model
+
+
+def with_shared_statistics(model: SSDLite, images: float) -> SSDLite:
+    """A detector whose batch norms go by all devices' images, where each device has few of them at a time.
+
+    Args:
+        images: That a device has at a time.
+    """
+    # torch's own function would drop the activations that timm's norms hold.
+    return convert_sync_batchnorm(model) if images < ENOUGH else model
 
 
 def keep_statistics(body: nn.Module) -> None:

@@ -25,10 +25,15 @@ from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.own_augment import kept_pipeline
-from mixtransfer.detection.beginning import autocast_type, keep_statistics, make_optimizer, start_network
+from mixtransfer.detection.beginning import (
+    autocast_type,
+    keep_statistics,
+    make_optimizer,
+    start_network,
+    with_shared_statistics,
+)
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.loader import TrainingLoader
-from mixtransfer.detection.machines import ENOUGH
 from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.schedule import make_schedule
@@ -122,8 +127,8 @@ class DetectionTrainer(TrainerBase):
         assert options.iterations
         torch.manual_seed(options.seed)
         self.model = start_network(options, card, resumes).to(device)
-        if device.type != "cpu" and self.world > 1 and options.batch_size < ENOUGH * self.world * options.accumulate:
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        if device.type != "cpu" and self.world > 1:  # torch has none for the CPU
+            self.model = with_shared_statistics(self.model, options.batch_size / self.world / options.accumulate)
         average = moving_average(min(0.1 * options.iterations, 2000))
         # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
         self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if options.ema else None

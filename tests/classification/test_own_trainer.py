@@ -129,6 +129,66 @@ def test_a_checkpoint_says_what_the_network_is(data, tmp_path):
     assert mt.save_run(again, tmp_path / "r").folder == tmp_path / "r"  # it knows its classes
 
 
+def test_a_checkpoint_brings_what_is_not_given(data, tmp_path):
+    trained = mt.Preprocessing(size=48, mean=(0.5,) * 3, std=(0.4,) * 3, crop=1.0)
+    recipe = mt.Recipe(lr=1e-4, batch_norm="train")
+    module = mt.ImageClassifier(network(), trained, recipe, class_weight=[0.5, 1.5])
+    _, trainer = fitted(data, recipe, module, max_steps=1, max_epochs=-1)
+    trainer.save_checkpoint(tmp_path / "c.ckpt")
+
+    def again(**given):
+        return mt.ImageClassifier.load_from_checkpoint(tmp_path / "c.ckpt", model=network(), weights_only=True, **given)
+
+    same = again()
+    assert (same.preprocessing, same.recipe, same.class_weights.tolist()) == (trained, recipe, [0.5, 1.5])
+    images = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(same.eval()(images), module.eval()(images))
+    assert again(recipe=mt.Recipe(lr=1.0), class_weight=[1.0, 1.0]).recipe.lr == 1.0
+    with pytest.raises(mt.UserError, match="trained with Preprocessing.size=48"):
+        again(preprocessing=mt.Preprocessing(size=64))
+
+
+def test_a_recipe_set_later_and_a_network_in_evaluation_mode_train_by_the_recipe(data):
+    def moved(module):
+        before = module.model.conv_stem, {k: v.clone() for k, v in module.state_dict().items() if "running" in k}
+        fitted(data, module.recipe, module, max_steps=1, max_epochs=-1)
+        return any(not torch.equal(module.state_dict()[name], value) for name, value in before[1].items())
+
+    module = classifier(mt.Recipe(batch_norm="frozen"))
+    assert not moved(module)
+    module.recipe = mt.Recipe(batch_norm="train")
+    assert moved(module)
+    assert moved(mt.ImageClassifier(network().eval(), mt.Preprocessing(size=32), mt.Recipe(batch_norm="train")))
+    with pytest.raises(mt.UserError, match="recipe="):
+        module.recipe = {}
+    assert module.recipe == mt.Recipe(batch_norm="train")
+
+
+def test_synchronized_batch_norms_that_lost_their_activations_are_refused(data):
+    class Synchronizes(L.Callback):
+        def setup(self, trainer, pl_module, stage):  # what Lightning's sync_batchnorm does on several GPUs
+            nn.SyncBatchNorm.convert_sync_batchnorm(pl_module)
+
+    with pytest.raises(mt.UserError, match="sync_batchnorm"):
+        fitted(data, callbacks=[Synchronizes()])
+
+
+def test_an_error_in_validation_leaves_the_weights_that_were_trained(data):
+    class Fails(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.trained = pl_module.model.conv_stem.weight.detach().clone()
+
+        def on_validation_batch_end(self, *_):
+            raise ValueError
+
+    fails, recipe = Fails(), mt.Recipe(lr=0.01)
+    module = classifier(recipe)
+    with pytest.raises(ValueError):
+        fitted(data, recipe, module, callbacks=[*recipe.callbacks(), fails], num_sanity_val_steps=0)
+    assert torch.equal(module.model.conv_stem.weight, fails.trained)
+
+
 def test_what_cannot_become_a_run_is_said(data, tmp_path):
     for give, said in (
         (lambda: mt.save_run(classifier(), tmp_path / "r"), "names of the classes"),

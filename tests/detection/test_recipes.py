@@ -6,6 +6,7 @@ from pathlib import Path
 
 import detecting  # noqa: F401  skips without detectron2
 import pytest
+import setuptools  # noqa: F401  as long as nothing has imported Python's own distutils: the script's report needs it
 import torch
 import yaml
 from coco_sets import make_coco

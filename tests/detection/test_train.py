@@ -14,13 +14,16 @@ import safetensors.torch
 import torch
 from coco_sets import make_coco
 from detect_tiny import tiny
+from enlivening import enliven
 from processes import Command, words_of
 
 from mixtransfer.cli import main
+from mixtransfer.detection.beginning import with_shared_statistics
 from mixtransfer.detection.loop import DetectionTrainer, Keeper
-from mixtransfer.detection.model import open_detector
+from mixtransfer.detection.model import build_detector, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import CocoScores
+from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
@@ -125,6 +128,16 @@ def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(parts):
     expected.backward()
     assert losses == {"loss_cls": pytest.approx(expected.item(), rel=1e-5)}
     torch.testing.assert_close(found, network.weight.grad)
+
+
+def test_norms_that_share_their_statistics_keep_their_activations():
+    model = enliven(build_detector("mobilenetv3_small_050", "none", 2, DetectorSpec(image_size=96))).eval()
+    images = torch.rand(2, 3, 96, 96)
+    expected = model.predict(images)[0]
+    assert with_shared_statistics(model, 8) is model
+    shared = with_shared_statistics(model, 7.5)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in shared.modules())
+    torch.testing.assert_close(shared.eval().predict(images)[0], expected)
 
 
 def test_training_ends_when_nothing_has_been_gained_for_so_long(digits, tmp_path, capsys):
