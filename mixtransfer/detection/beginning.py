@@ -42,8 +42,10 @@ def with_shared_statistics(model: SSDLite, images: float) -> SSDLite:
     Args:
         images: That a device has at a time.
     """
-    # torch's own function would drop the activations that timm's norms hold.
-    return convert_sync_batchnorm(model) if images < ENOUGH else model
+    if images < ENOUGH:
+        model = convert_sync_batchnorm(model)  # torch's own would drop the activations that timm's norms hold
+        model.backbone.watch_expansion()
+    return model
 
 
 def keep_statistics(body: nn.Module) -> None:

@@ -130,8 +130,9 @@ def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(parts):
     torch.testing.assert_close(found, network.weight.grad)
 
 
-def test_norms_that_share_their_statistics_keep_their_activations():
-    model = enliven(build_detector("mobilenetv3_small_050", "none", 2, DetectorSpec(image_size=96))).eval()
+@pytest.mark.parametrize("tap", ["auto", "stage"])
+def test_norms_that_share_their_statistics_keep_activations_and_maps(tap):
+    model = enliven(build_detector("mobilenetv3_small_050", "none", 2, DetectorSpec(image_size=96, tap=tap))).eval()
     images = torch.rand(2, 3, 96, 96)
     expected = model.predict(images)[0]
     assert with_shared_statistics(model, 8) is model

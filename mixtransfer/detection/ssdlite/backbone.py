@@ -64,8 +64,7 @@ class SSDLiteBackbone(Backbone):
         channels = [of_maps[i] for i in self._indices]
         if expansion is not None and tap != "stage":
             channels[0] = expansion.num_features
-            # A bound method, so that a copy of this network keeps its own maps.
-            expansion.register_forward_hook(self._keep_expanded)
+        self.watch_expansion()
         for layer in self.body.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = NORM_MOMENTUM
@@ -91,6 +90,13 @@ class SSDLiteBackbone(Backbone):
         for level in self.extra:
             maps.append(level(maps[-1]))
         return dict(zip(self._shapes, maps, strict=True))
+
+    def watch_expansion(self) -> None:
+        """Have the map behind the expansion be kept, if it is tapped; again after that module has been replaced."""
+        expansion = _expansion(self.body)
+        if expansion is not None and self.tap != "stage":
+            # A bound method, so that a copy of this network keeps its own maps.
+            expansion.register_forward_hook(self._keep_expanded)
 
     def _keep_expanded(self, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         self._expanded[get_ident()] = output
