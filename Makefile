@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# A process for each core, which computes with one thread.
+TESTS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --dist loadfile
 
 .PHONY: help setup demo test slow lint wheel docs coverage mutants audit clean
 
@@ -21,10 +23,10 @@ demo: setup
 	$(VENV)/bin/mixtransfer demo
 
 test: setup
-	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest
+	$(TESTS)
 
 slow: setup  # the tests that `make test` leaves out: what takes long of the README's commands and all recipes
-	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -m slow
+	$(TESTS) -m slow
 
 lint: setup
 	$(VENV)/bin/ruff check .
