@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -10,22 +11,41 @@ from collections.abc import Iterator
 _TALKATIVE = ("lightning.pytorch", "lightning.fabric", "detectron2.engine.train_loop")
 
 
+_lock = threading.Lock()
+_works = 0  # that are within
+_left = contextlib.ExitStack()  # what the last to end restores, as the first has found it
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Leave random generators, filters, loggers, and the seeds that Lightning keeps in the environment, as they were.
 
-    Whichever way the work ends. Within, advice of others that says nothing to a user is silent.
+    Whichever way the work ends; of several at once, in threads, when the last has ended. Within, advice of others that
+    says nothing to a user is silent.
     """
-    with contextlib.ExitStack() as left:
-        _keep_generators(left)
-        _keep_environment(left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
-        left.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
-        for name in _TALKATIVE:
-            logger = logging.getLogger(name)
-            left.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.CRITICAL)
+    global _works
+    with _lock:
+        if not _works:
+            _enter()
+        _works += 1
+    try:
         yield
+    finally:
+        with _lock:
+            _works -= 1
+            if not _works:
+                _left.close()
+
+
+def _enter() -> None:
+    _keep_generators(_left)
+    _keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    _left.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        _left.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)
 
 
 def _keep_generators(left: contextlib.ExitStack) -> None:

@@ -204,13 +204,18 @@ class Run:
             raise UserError(f"{self.metrics} is damaged.")
         return metrics
 
+    @property
+    def history(self) -> Path:
+        """A row for each evaluation of the training."""
+        return self.folder / "metrics.csv"
+
     def read_history(self) -> list[dict[str, float | None]]:
         """The rows of ``metrics.csv``, each with all columns; None where a cell is empty.
 
         Raises:
             UserError: It is missing or damaged.
         """
-        path = self.folder / "metrics.csv"
+        path = self.history
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 names, *lines = csv.reader(file, strict=True)

@@ -17,6 +17,7 @@ import mixtransfer as mt
 from mixtransfer.api import options_of
 from mixtransfer.arguments import parse
 from mixtransfer.comparison.options import CompareOptions
+from mixtransfer.host import undisturbed
 from mixtransfer.hub import finished
 from mixtransfer.run_data import images_of_run
 
@@ -152,3 +153,16 @@ def test_push_writes_to_a_folder_and_half_a_configuration_is_named(animals, tmp_
     run.config.write_text("backbone: mobilenetv3_small_050\n")
     with pytest.raises(mt.UserError, match="does not say what the run was trained on"):
         images_of_run(run)
+
+
+def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it():
+    """The first to begin ends first."""
+    before = state()
+    first, second = undisturbed(), undisturbed()
+    first.__enter__()
+    second.__enter__()
+    random.random(), np.random.rand(), torch.rand(1)
+    first.__exit__(None, None, None)
+    assert logging.getLogger("lightning.pytorch").level == logging.CRITICAL  # the second is still at work
+    second.__exit__(None, None, None)
+    assert state() == before

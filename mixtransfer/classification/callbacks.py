@@ -111,7 +111,7 @@ class History(Callback):
                 {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
                 for row in self.rows
             )
-            write_atomic(self.run.folder / "metrics.csv", text.getvalue())
+            write_atomic(self.run.history, text.getvalue())
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if checkpoint["epoch"] >= (trainer.max_epochs or 0):

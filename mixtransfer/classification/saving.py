@@ -5,23 +5,29 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
+import torch.distributed
+from torch import nn
 
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.registry import BackboneSpec
+from mixtransfer.classification import given
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
-from mixtransfer.classification.metrics import score
+from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.timm_config import write_timm_config
-from mixtransfer.classification.trainer import make_trainer, predict_examples
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
+from mixtransfer.host import undisturbed
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
+
+UNKNOWN = "not recorded"  # what a training under another's Trainer began with, and by which views
 
 
 def save_run(
@@ -29,7 +35,7 @@ def save_run(
     folder: str | Path,
     data: ImageDataModule | None = None,
     classes: Sequence[str] | None = None,
-) -> Run:
+) -> Run | None:
     """Write a classifier that was trained under any Trainer as a Run, for ``load``, ``export``, ``push``, ``compare``.
 
     With its data the Run keeps which image is in which part, and the test images are answered for ``metrics.json``:
@@ -43,39 +49,95 @@ def save_run(
             was trained with.
 
     Raises:
-        UserError: The module is no ``ImageClassifier``, its network or its classes are not known, or the folder is in
-            use.
+        UserError: The module is no ``ImageClassifier``, its network or its classes are not known, it answers with no
+            numbers, or the folder is in use. Nothing has been written then.
+
+    Returns:
+        The run; None in all processes of a distributed training but the first.
     """
     if not isinstance(module, ImageClassifier):
         raise UserError(f"save_run takes an ImageClassifier, not a {type(module).__name__}.")
-    names = _class_names(module, data, classes)
-    spec = _spec_of(module)
-    options = TrainOptions(backbone=spec.name, image_size=module.preprocessing.size)
+    given.check_kind("data", data, ImageDataModule)
+    if not isinstance(folder, str | Path):
+        raise UserError(f"save_run takes the folder to write, not {folder!r}.")
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+        return None
+    with undisturbed():
+        names = _class_names(module, data, classes)
+        spec = _spec_of(module)
+        model = _like(module, spec)
+        tested = _predicted(ImageClassifier(model, module.preprocessing), data) if data else None
+        run = Run.create(Path(folder), _options(module, spec, data))
+        ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
+        write_atomic(run.weights, model_bytes(model))
+        write_timm_config(run)
+        if data and data.dataset.division:
+            data.dataset.split().write(run.split)
+        if data and tested:
+            write_answers(run.test_predictions, tested, data.dataset.test, names)
+            run.write_metrics(test={name: estimate.to_dict() for name, estimate in score(tested).items()})
+        return run
+
+
+def _options(module: ImageClassifier, spec: BackboneSpec, data: ImageDataModule | None) -> TrainOptions:
+    """What is known of the training, as its command would have recorded it."""
+    size = module.preprocessing.size
+    options = TrainOptions(backbone=spec.name, image_size=size, weights=UNKNOWN, augment=UNKNOWN)
     for name in module.recipe.__dataclass_fields__:
         setattr(options, name, getattr(module.recipe, name))
     if data:
         found = data.dataset.found
         options.data = settled(str(found.source if found else data.dataset.name), NAMED_DATASETS)
         options.batch_size = data.batch_size
-    run = Run.create(Path(folder), options)
-    ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
-    model = deepcopy(module.model).float()
-    write_atomic(run.weights, model_bytes(model))
-    write_timm_config(run)
-    if data:
-        if data.dataset.division:
-            data.dataset.split().write(run.split)
-        network = ImageClassifier(model, module.preprocessing)
-        loaders = EvaluationData(module.preprocessing, data.batch_size, data.workers)
-        examples = data.dataset.test
-        tested = predict_examples(make_trainer(options, enable_checkpointing=False), network, loaders, examples)
-        write_answers(run.test_predictions, tested, examples, names)
-        run.write_metrics(test={name: estimate.to_dict() for name, estimate in score(tested).items()})
-    return run
+    return options
 
 
-def _class_names(module: ImageClassifier, data: ImageDataModule | None, given: Sequence[str] | None) -> list[str]:
-    names = list(given or (data.classes if data else None) or module.classes or ())
+@torch.inference_mode()
+def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
+    """The answers to the test images, by this process alone.
+
+    Raises:
+        UserError: They are no numbers.
+    """
+    device = best_device()
+    network.to(device).eval()
+    loaders = EvaluationData(network.preprocessing, data.batch_size, data.workers)
+    batches = loaders.evaluation_loader(data.dataset.test)
+    logits, labels = zip(*((network(images.to(device)).cpu(), labels) for images, labels, *_ in batches), strict=True)
+    network.cpu()
+    if not torch.cat(logits).isfinite().all():
+        raise UserError("The network's answers are no numbers: nothing is written. Train it with a smaller rate.")
+    return Predictions.from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
+
+
+def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:
+    """The network as whoever opens the Run builds it, with the module's weights.
+
+    Raises:
+        UserError: It answers otherwise.
+    """
+    own = deepcopy(module.model).cpu().float().eval()
+    like = create_backbone(spec, "none", module.num_classes, image_size=module.preprocessing.size).eval()
+    like.load_state_dict(own.state_dict())
+    size = module.preprocessing.size
+    images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = own(images), like(images)
+    same = torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.nan_to_num().abs().max()), equal_nan=True)
+    if not same:
+        raise UserError(
+            f"The network answers otherwise than {spec.name} as create_backbone builds it, with the same weights: it "
+            "was made with other arguments, such as another activation or pooling, which a Run does not keep."
+        )
+    return like
+
+
+def _class_names(module: ImageClassifier, data: ImageDataModule | None, classes: Sequence[str] | None) -> list[str]:
+    trained_with = getattr(module._trainer, "datamodule", None)
+    known = (data.classes if data else None) or module.classes or getattr(trained_with, "classes", None)
+    names = list(classes or known or ())
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"classes= takes the names of the classes, a text each, not {classes!r}.")
     if not names:
         raise UserError("The names of the classes are not known: give save_run classes=, or data= that it trained on.")
     if data and names != data.classes:

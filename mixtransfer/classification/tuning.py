@@ -31,7 +31,7 @@ def find_batch_size(training: Training) -> None:
 
 def find_rate(training: Training) -> None:
     """Settle the learning rate of a range test, from the fitted head and with each layer at its share of the head's."""
-    with _rates_by_layer():
+    with _rates_by_layer(training.module):
         finder = _tuner(training).lr_find(
             training.module, training.data, min_lr=1e-6, max_lr=1.0, num_training=RANGE_STEPS
         )
@@ -59,12 +59,14 @@ def _tuner(training: Training) -> Tuner:
 
 
 @contextlib.contextmanager
-def _rates_by_layer() -> Iterator[None]:
+def _rates_by_layer(module: torch.nn.Module) -> Iterator[None]:
     """Keep each layer's rate at its share of the head's in Lightning's range test, which knows only one for all."""
+    own = {id(parameter) for parameter in module.parameters()}
 
     def scale(optimizer: torch.optim.Optimizer, *_: object) -> None:
         for group in optimizer.param_groups:
-            group["lr"] *= group["lr_scale"]
+            if id(group["params"][0]) in own:  # it is called of every optimizer of the process
+                group["lr"] *= group["lr_scale"]
 
     handle = register_optimizer_step_pre_hook(scale)  # the range test takes all callbacks away
     try:

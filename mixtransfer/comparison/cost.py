@@ -94,7 +94,12 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
 
 
 def training_cost(run: Run) -> dict[str, float | None]:
-    """Minutes, images a second (median) and peak resident memory (MB) of a finished training."""
+    """Minutes, images a second (median) and peak resident memory (MB) of a finished training; None is not known.
+
+    Of a run that ``mixtransfer.save_run`` wrote nothing is.
+    """
+    if not run.history.exists():
+        return {"minutes": None, "images_per_second": None, "memory_mb": None}
     rows = run.read_history()
     whole = run.read_metrics().get("training") or {}  # that of folds with it
     seconds, speeds, memory = (
@@ -102,7 +107,7 @@ def training_cost(run: Run) -> dict[str, float | None]:
         for name in ("seconds", "images_per_second", "rss_mb")
     )
     if not memory:
-        raise UserError(f"{run.folder / 'metrics.csv'} is damaged: it should have the column rss_mb.")
+        raise UserError(f"{run.history} is damaged: it should have the column rss_mb.")
     return {
         "minutes": round((whole.get("seconds") or sum(seconds)) / 60, 2),
         "images_per_second": speeds[len(speeds) // 2] if speeds else None,

@@ -218,9 +218,9 @@ def _training_table(rows: Sequence[Row]) -> tuple[list[str], list[list]]:
             row.backbone,
             i + 1,
             f"{one['lr']:.2g}" if one["lr"] else "",
-            f"{one['minutes']:.1f}",
+            f"{one['minutes']:.1f}" if one["minutes"] is not None else "",
             f"{one['images_per_second']:.1f}" if one["images_per_second"] else "",
-            f"{one['memory_mb']:.0f}",
+            f"{one['memory_mb']:.0f}" if one["memory_mb"] else "",
             run.folder.name,
         ]
         for row in rows

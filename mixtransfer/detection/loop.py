@@ -328,7 +328,7 @@ class Keeper(hooks.HookBase):
         writer = csv.DictWriter(text, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in self.rows)
-        write_atomic(self.run.folder / "metrics.csv", text.getvalue())
+        write_atomic(self.run.history, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "rows": self.rows}

@@ -189,6 +189,33 @@ def test_an_error_in_validation_leaves_the_weights_that_were_trained(data):
     assert torch.equal(module.model.conv_stem.weight, fails.trained)
 
 
+def test_a_run_of_ones_own_trainer_is_compared_and_says_what_it_does_not_know(data, tmp_path):
+    larger = mt.create_backbone("mobilenetv3_small_075", "none", num_classes=2)
+    modules = [classifier(), mt.ImageClassifier(larger, mt.Preprocessing(size=32))]
+    runs = [mt.save_run(module, tmp_path / str(i), loaders(data)) for i, module in enumerate(modules)]
+    assert runs[0].read_config()["weights"] == runs[0].read_config()["augment"] == "not recorded"
+    compared = mt.compare([str(run.folder) for run in runs], rounds=0, output=tmp_path / "c")
+    assert [one["minutes"] for row in compared.rows for one in row.training] == [None, None]
+
+
+def test_a_network_that_a_run_would_not_bring_back_is_refused(data, tmp_path):
+    """Its weights have the names and shapes of the usual one."""
+    other = timm.create_model(NETWORK, num_classes=2, global_pool="max")
+    with pytest.raises(mt.UserError, match="answers otherwise"):
+        mt.save_run(mt.ImageClassifier(other, mt.Preprocessing(size=96)), tmp_path / "r", classes=["a", "b"])
+    broken = classifier()
+    torch.nn.init.constant_(broken.model.conv_stem.weight, float("nan"))
+    with pytest.raises(mt.UserError, match="no numbers"):
+        mt.save_run(broken, tmp_path / "r", loaders(data))
+    assert not (tmp_path / "r").exists()
+
+
+def test_only_the_first_process_writes_a_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    assert mt.save_run(classifier(), tmp_path / "r", loaders(data)) is None and not (tmp_path / "r").exists()
+
+
 def test_what_cannot_become_a_run_is_said(data, tmp_path):
     for give, said in (
         (lambda: mt.save_run(classifier(), tmp_path / "r"), "names of the classes"),
