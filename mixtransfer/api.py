@@ -54,12 +54,12 @@ def train(
     from mixtransfer.classification.options import TrainOptions
     from mixtransfer.classification.train import train as train_run
 
-    if options.get("preview"):
-        raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
     named, loggers = loggers_of(logger)
     given = _callbacks(callbacks)
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
+    if settled.preview:
+        raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
     with undisturbed():
         return cast("Run", train_run(settled, callbacks=given, loggers=loggers, augment=None if policy else augment))
 
@@ -210,7 +210,7 @@ def loggers_of(logger: Any) -> "tuple[str | None, list[Logger]]":
         UserError: Something is neither.
     """
     if logger is False:
-        return None, []
+        return "", []  # none, whatever a configuration says
     if logger is True:
         return ("tensorboard" if any(map(find_spec, TRACKERS["tensorboard"].packages)) else "csv"), []
     every = several(logger)

@@ -51,11 +51,11 @@ def train(
     from mixtransfer.detection.recipes import read_recipe
     from mixtransfer.detection.train import train as train_run
 
-    if options.get("preview"):
-        raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
     policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
     named, loggers = loggers_of(logger)
     settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options}, read_recipe)
+    if settled.preview:
+        raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
     prepare_detectron2()
     from detectron2.engine import HookBase
 

@@ -121,13 +121,17 @@ def write_repository(run: Run, folder: Path, page: str) -> None:
     """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
     config = run.read_config()
     for name, value in config.items():
-        if isinstance(value, str) and (name in ("data", "data_root", "output", "resume") or Path(value).is_absolute()):
+        if isinstance(value, str) and (name in ("data", "data_root", "output", "resume") or _is_path(value)):
             config[name] = data_name(value)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     for path in (run.weights, run.model, run.metrics):
         write_atomic(folder / path.name, path.read_bytes())
     write_timm_config(run, folder)
     write_atomic(folder / "README.md", page)
+
+
+def _is_path(value: str) -> bool:
+    return Path(value).is_absolute() or value.startswith(("./", "../", "~", ".\\", "..\\")) or Path(value).exists()
 
 
 def model_page(

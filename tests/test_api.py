@@ -402,7 +402,13 @@ def test_numbers_of_numpy_and_lists_of_loggers_are_options_too(animals, tmp_path
     for wrong in ([3], object()):
         with pytest.raises(mt.UserError, match="takes names and loggers"):
             mt.train(animals, output=tmp_path / "s", logger=wrong, **OPTIONS)
-    mt.train(animals, output=tmp_path / "t", logger=False, **{**OPTIONS, "epochs": 1})
+    (tmp_path / "c.yaml").write_text("logger: csv\n")
+    config = {"config": tmp_path / "c.yaml", **OPTIONS, "epochs": 1}
+    run = mt.train(animals, output=tmp_path / "t", logger=False, **config)
+    assert not (run.folder / "csv").exists()
+    (tmp_path / "p.yaml").write_text("preview: true\n")
+    with pytest.raises(mt.UserError, match="preview is for the command"):
+        mt.train(animals, config=tmp_path / "p.yaml", **OPTIONS)
 
 
 def test_what_chooses_is_not_logged_as_a_result(tmp_path, run):

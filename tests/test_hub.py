@@ -94,6 +94,9 @@ def test_nothing_of_this_machine_is_published(run, animals, hub, tmp_path):
     paths = {"weights": f"{animals.parent}/start.safetensors", "augment": f"{animals.parent}/mine.yaml"}
     (copy / "config.yaml").write_text(yaml.safe_dump({**config, **paths}))
     mt.push(copy, "me/animals")
+    (copy / "config.yaml").write_text(yaml.safe_dump({**config, "weights": "../secret/start.safetensors"}))
+    mt.push(copy, "me/others")
+    assert b"secret" not in (hub / "me" / "others" / "config.yaml").read_bytes()
     for path in (hub / "me" / "animals").iterdir():
         data = path.read_bytes()
         assert str(animals.parent).encode() not in data and str(run.folder.parent).encode() not in data, path.name

@@ -1,6 +1,7 @@
 """What ``ImageClassifier`` is given: each thing that it cannot use is refused in a sentence."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -19,12 +20,12 @@ def classes_of(model: Any) -> int:
     if not isinstance(model, nn.Module):
         raise UserError(f"ImageClassifier takes a network, not {model!r}: mixtransfer.create_backbone(…) makes one.")
     classes = getattr(model, "num_classes", None)
-    if not isinstance(classes, int) or classes < 1:
+    if not isinstance(classes, Integral) or classes < 1:
         raise UserError(
             f"The network, a {type(model).__name__}, does not say its number of classes: set its num_classes, or take "
             "one of mixtransfer.create_backbone or timm."
         )
-    return classes
+    return int(classes)
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -37,15 +38,16 @@ def weights_of(class_weight: Sequence[float] | torch.Tensor | None, classes: int
     """Weights of classes as float32, shape (classes,).
 
     Raises:
-        UserError: There are more or fewer of them.
+        UserError: They are something else.
     """
     if class_weight is None:
         return None
-    weight = torch.as_tensor(class_weight, dtype=torch.float32)
-    if weight.shape != (classes,):
-        raise UserError(
-            f"class_weight is of shape {tuple(weight.shape)}; it has a number for each of {classes} classes."
-        )
+    try:
+        weight = torch.as_tensor(class_weight, dtype=torch.float32)
+    except (TypeError, ValueError):
+        weight = torch.empty(0)
+    if weight.shape != (classes,) or not (weight.isfinite() & (weight >= 0)).all():
+        raise UserError(f"class_weight is {class_weight!r}; it has a number ≥ 0 for each of {classes} classes.")
     return weight
 
 

@@ -66,6 +66,8 @@ class Recipe:
         for name in _AT_LEAST_0:
             if getattr(self, name) < 0:
                 raise ValueRefused(f"{name} is {getattr(self, name)}; it must be at least 0.")
+        if type(self.ema) is not bool or type(self.seed) is not int or self.seed < 0:
+            raise ValueRefused(f"ema is {self.ema!r} and seed {self.seed!r}; they must be a bool and a number ≥ 0.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueRefused(f"label_smoothing is {self.label_smoothing}; it must be at least 0 and less than 1.")
 

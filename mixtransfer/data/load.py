@@ -23,7 +23,7 @@ _BOXES = (
 
 
 def load_dataset(
-    data: str,
+    data: str | Path,
     data_root: Path | str = "data",
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
@@ -52,7 +52,7 @@ def load_dataset(
     Raises:
         UserError: The path or name does not exist, or the data cannot be used.
     """
-    data = unpacked(data, data_root)
+    data = unpacked(str(data), data_root)
     by = split or Draw(val_fraction, test_fraction, split_seed, fold, group_by)
     if data in NAMED_DATASETS:
         return read_named(data, Path(data_root), by)

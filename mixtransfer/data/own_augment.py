@@ -166,7 +166,7 @@ def to_pixels(view: Any) -> np.ndarray:
     if isinstance(view, Image.Image):
         return np.asarray(view.convert("RGB"))
     if isinstance(view, torch.Tensor) and view.ndim == 3:
-        view = view.permute(1, 2, 0).numpy()
+        view = (view.float() if view.is_floating_point() else view).permute(1, 2, 0).numpy()
     if not isinstance(view, np.ndarray) or view.ndim != 3 or view.shape[2] != 3 or not view.size:
         shape = getattr(view, "shape", None)
         raise UserError(
@@ -175,7 +175,7 @@ def to_pixels(view: Any) -> np.ndarray:
         )
     if view.dtype == np.uint8:
         return view
-    if not np.issubdtype(view.dtype, np.floating) or view.min() < -0.01 or view.max() > 1.01:
+    if not np.issubdtype(view.dtype, np.floating) or not (view.min() >= -0.01 and view.max() <= 1.01):  # nor NaN
         raise UserError(
             f"The augmentation gives {view.dtype} from {view.min():.3g} to {view.max():.3g}, where uint8, or float "
             "from 0 to 1, is needed: leave out its normalization, the network's own follows."

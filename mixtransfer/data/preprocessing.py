@@ -51,11 +51,17 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if type(self.size) is not int or not 1 <= self.size <= LARGEST:
             raise ValueRefused(f"size is {self.size!r}; it must be a whole number of pixels from 1 to {LARGEST}.")
-        if isinstance(self.crop, str) or not 0 < self.crop <= 1:
+        if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
             raise ValueRefused(f"crop is {self.crop!r}; it must be more than 0 and at most 1.")
         for name, known in (("interpolation", tuple(_RESAMPLING)), ("crop_mode", CROP_MODES)):
             if getattr(self, name) not in known:
                 raise ValueRefused(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            numbers = isinstance(values, tuple) and all(isinstance(value, int | float) for value in values)
+            if not numbers or len(values) != 3 or not np.isfinite(values).all() or name == "std" and min(values) <= 0:
+                more = " above 0" if name == "std" else ""
+                raise ValueRefused(f"{name} is {values!r}; it must be a tuple of three numbers{more}.")
 
     @classmethod
     def of(cls, model: nn.Module, size: int | None = None) -> "Preprocessing":
@@ -87,12 +93,7 @@ class Preprocessing:
         Raises:
             TypeError, ValueError, KeyError: A value is missing, unknown, of the wrong kind or out of bounds.
         """
-        made = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        channels = np.array((made.mean, made.std), float)
-        numbers = all(isinstance(value, int | float) for value in (*made.mean, *made.std))
-        if not numbers or channels.shape != (2, 3) or not np.isfinite(channels).all() or channels[1].min() <= 0:
-            raise ValueError("mean or std")
-        return made
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
     def to_dict(self) -> dict:
         """Its fields, as ``model.json`` has them."""

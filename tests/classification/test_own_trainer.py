@@ -221,6 +221,10 @@ def test_what_cannot_become_a_run_is_said(data, tmp_path):
         (lambda: mt.save_run(classifier(), tmp_path / "r"), "names of the classes"),
         (lambda: mt.save_run(classifier(), tmp_path / "r", classes=["a"]), "2 classes"),
         (lambda: mt.save_run(network(), tmp_path / "r", classes=["a", "b"]), "takes an ImageClassifier"),
+        (lambda: mt.save_run(classifier(), tmp_path / "r", classes="ab"), "a text each"),
+        (lambda: mt.save_run(classifier(), tmp_path / "r", classes=[0, 1]), "a text each"),
+        (lambda: mt.save_run(classifier(), None, classes=["a", "b"]), "the folder to write"),
+        (lambda: mt.save_run(classifier(), tmp_path / "r", data), "data= takes"),
         (lambda: mt.load(classifier()), "save_run"),
         (lambda: mt.export(classifier()), "save_run"),
     ):
@@ -241,6 +245,8 @@ def test_what_cannot_be_used_is_said_in_a_sentence(data):
         (lambda: mt.ImageClassifier(network(), recipe={}), "recipe= takes"),
         (lambda: mt.ImageClassifier(network(), preprocessing=64), "preprocessing= takes"),
         (lambda: classifier(class_weight=[1, 2, 3]), "for each of 2 classes"),
+        (lambda: classifier(class_weight=[float("nan"), -1]), "for each of 2 classes"),
+        (lambda: classifier(class_weight="balanced"), "for each of 2 classes"),
         (lambda: L.Trainer(**QUIET, max_epochs=1).fit(classifier(), floats), "uint8"),
         (lambda: fitted(data, module=mt.ImageClassifier(network(5), mt.Preprocessing(size=32))), "num_classes=2"),
         (lambda: mt.ImageDataModule(data).setup("fit"), "needs preprocessing="),
@@ -259,6 +265,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(data):
     [
         {"mixup": -1}, {"label_smoothing": 2}, {"weight_decay": -1}, {"warmup_epochs": -3}, {"clip_grad": -1},
         {"lr": "1e-3"}, {"lr": float("nan")}, {"layer_decay": 0}, {"cutmix": None},
+        {"ema": "no"}, {"seed": "a"}, {"seed": 1.5},
     ],
 )  # fmt: skip
 def test_a_recipe_of_impossible_values_is_refused_when_it_is_made(wrong):
@@ -267,7 +274,13 @@ def test_a_recipe_of_impossible_values_is_refused_when_it_is_made(wrong):
     assert isinstance(caught.value, mt.UserError)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": "32"}, {"interpolation": "cubic"}, {"crop_mode": "centre"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 0}, {"size": "32"}, {"interpolation": "cubic"}, {"crop_mode": "centre"}, {"crop": None},
+        {"std": (0, 0, 0)}, {"mean": (float("nan"), 0, 0)}, {"mean": 0.5}, {"mean": (0.5, 0.5)},
+    ],
+)  # fmt: skip
 def test_a_preprocessing_of_impossible_values_is_refused_when_it_is_made(wrong):
     with pytest.raises(mt.UserError, match=next(iter(wrong))):
         mt.Preprocessing(**wrong)

@@ -84,6 +84,7 @@ def test_torchvision_and_evaluation_agree_on_colours(image):
         (v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize([9.0], [1.0])]), "leave out its norm"),
         (lambda image: None, "gives NoneType, where an RGB image is needed"),
         (lambda image: np.zeros((4, 4), np.uint8), r"of shape \(4, 4\)"),
+        (lambda image: np.full((4, 4, 3), np.nan, np.float32), "float32 from nan"),
         (3, "is a int, which makes no views"),
     ],
 )

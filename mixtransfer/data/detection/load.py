@@ -80,7 +80,7 @@ OTHERS = {
 
 
 def load_detection_dataset(
-    data: str,
+    data: str | Path,
     data_root: Path | str = "data",
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
@@ -111,7 +111,7 @@ def load_detection_dataset(
         UserError: The path or name does not exist, or the data cannot be used.
     """
     by = split or Draw(val_fraction, test_fraction, split_seed, group_by=group_by)
-    return list_boxes(data, Path(data_root), layout=layout).dataset(by, only)
+    return list_boxes(str(data), Path(data_root), layout=layout).dataset(by, only)
 
 
 def is_detection_data(data: str) -> bool:
