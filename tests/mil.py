@@ -27,6 +27,7 @@ OPERATIONS = {
     "thresholded_relu": lambda x, alpha: x.where(x > alpha, 0),
     "sigmoid_hard": lambda x, alpha, beta: (alpha * x + beta).clamp(0, 1),
     "sigmoid": lambda x: x.sigmoid(),
+    "silu": lambda x: F.silu(x),
     "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     "add": lambda x, y: x + y,
     "mul": lambda x, y: x * y,

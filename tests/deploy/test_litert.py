@@ -32,9 +32,9 @@ def test_half_the_bytes_in_fp16(exports, classifier, tmp_path):
 
 
 def test_its_signature_and_its_archive_say_what_there_is(exports):
+    path = exports("litert")
     from ai_edge_litert.interpreter import Interpreter
 
-    path = exports("litert")
     signature = Interpreter(str(path)).get_signature_list()["serving_default"]
     assert signature == {"inputs": ["images"], "outputs": ["logits"]}
     with zipfile.ZipFile(path) as archive:
