@@ -13,8 +13,9 @@ from mixtransfer.deploy.network import ExportNetwork, Rule
 from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, image_by_image, need_raw, one_at_a_time, quiet
 from mixtransfer.errors import UserError
 
-# pip cannot settle what they want of typing_extensions and torch together with what others want; they run regardless.
-PACKAGES = ("litert-torch==0.10.0", "litert-converter==0.5.0", "ai-edge-quantizer==0.10.0", "xdsl==0.28.0")
+# They ask for torch before 2.15 and typing_extensions before 4.13, beside which others cannot be installed; converting
+# needs neither, and every file is compared with PyTorch.
+PACKAGES = ("litert-torch==0.10.0", "litert-converter==0.5.0", "ai-edge-quantizer==0.10.0")
 INSTALL = f"pip install 'mixtransfer[litert]' and then pip install --no-deps {' '.join(PACKAGES)}"
 DESCRIPTION = f"{KEY}.json"  # in a zip archive behind the model, as TensorFlow Lite's metadata has its files
 
