@@ -17,6 +17,7 @@ $(READY): pyproject.toml constraints.txt mixtransfer/detection/install.py
 	$(VENV)/bin/pip install --upgrade pip
 	$(VENV)/bin/pip install -c constraints.txt -e '.[dev]'
 	-$(VENV)/bin/mixtransfer install-detectron2  # without it all but `detect` works
+	-$(VENV)/bin/pip install -q --no-deps -c constraints.txt litert-torch litert-converter ai-edge-quantizer
 	touch $@
 
 demo: setup

@@ -114,7 +114,7 @@ VERBS: dict[str, Verb] = {
         {"run": None, "images": "+"},
     ),
     "export": Verb(
-        "write a run's model for ONNX Runtime, OpenVINO, torch.export or ExecuTorch",
+        "write a run's model for ONNX Runtime, OpenVINO, torch.export, ExecuTorch, LiteRT or Core ML",
         "mixtransfer.deploy.options:ExportOptions", "mixtransfer.deploy.commands:export",
         {"run": None},
     ),

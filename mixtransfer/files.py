@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,25 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
         raise
 
 
+def move_folder(made: Path, target: Path) -> None:
+    """Put a folder that is finished in the place of ``target``, a folder as well if it is there.
+
+    Raises:
+        OSError: The place cannot be written or the disk is full; what was there is as before.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp") as place:
+        new, old = Path(place) / "new", Path(place) / "old"
+        shutil.copytree(made, new)
+        if target.exists():
+            target.replace(old)
+        try:
+            new.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+
+
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a folder, made if it is not there, so that no other process writes to it.
@@ -69,9 +89,12 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what ``write_atomic`` leaves in a folder when its process is killed."""
+    """Remove what ``write_atomic`` and ``move_folder`` leave in a folder when their process is killed."""
     for path in folder.glob(UNFINISHED):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def is_unused(folder: Path) -> bool:

@@ -4,8 +4,14 @@ import importlib.util
 
 import pytest
 
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "executorch": ".pte"}
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch", "executorch": "executorch"}
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "executorch": ".pte", "litert": ".tflite"}
+PACKAGES = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "torch": "torch",
+    "executorch": "executorch",
+    "litert": "litert_torch",
+}
 
 
 def needs(format: str) -> None:

@@ -91,7 +91,10 @@ MISTAKES = [
     ("doctor images --image-size 8", "--image-size is 8; it must lie between 64 and 2048."),
     ("doctor images --task segment", "--task takes auto or classify or detect, not 'segment'."),
     ("export gone", "gone"),
-    ("export run --format onx", "--format takes onnx or openvino or torch or executorch, not 'onx'."),
+    (
+        "export run --format onx",
+        "--format takes onnx or openvino or torch or executorch or litert or coreml, not 'onx'.",
+    ),
     ("export run", "run holds no trained model yet: model.safetensors is missing."),
     ("search", "Say what to search on"),
     ("search images --budget-macs -1", "--budget-macs is -1.0; it must be more than 0."),

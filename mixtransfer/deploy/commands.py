@@ -16,7 +16,7 @@ def export(options: ExportOptions) -> int:
     if options.json:
         print(json.dumps(written.to_dict(), ensure_ascii=False))
         return 0
-    print(written.parity)
+    print(written.parity or f"Not compared with PyTorch: only a Mac runs {written.path.name}.")
     if written.int8:
         print(written.int8)
     print(f"Export:  {written.path} ({written.size / 1e6:.1f} MB), with {', '.join(x.name for x in written.beside)}")

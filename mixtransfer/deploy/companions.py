@@ -12,7 +12,7 @@ from mixtransfer.files import write_atomic
 
 TEMPLATE = "predict.py.jinja"
 MARK = "# Written by `mixtransfer export`"
-SCRIPTED = ("onnxruntime", "openvino")  # runtimes that the template knows, which their Python modules are named after
+SCRIPTED = ("onnxruntime", "openvino", "litert")  # runtimes that the template knows
 
 
 def write_companions(path: Path, metadata: Metadata) -> list[Path]:
@@ -40,9 +40,10 @@ def write_companions(path: Path, metadata: Metadata) -> list[Path]:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
     text = environment.get_template(TEMPLATE).render(
         file=path.name, script=script.name, quoted=repr(path.name), labels=repr(labels.name),
-        reader="OpenCV" if is_detector else "Pillow", runtime=runtime.name, task=metadata.task, inside=metadata.inside,
-        softmax="probabilities" in metadata.outputs, size=preprocessing.size,
-        shorter=int(preprocessing.size / preprocessing.crop), crop_mode=preprocessing.crop_mode,
+        reader="OpenCV" if is_detector else "Pillow", runtime=runtime.name, module=runtime.modules[0],
+        task=metadata.task, inside=metadata.inside, softmax="probabilities" in metadata.outputs,
+        size=preprocessing.size, shorter=int(preprocessing.size / preprocessing.crop),
+        crop_mode=preprocessing.crop_mode,
         filter=preprocessing.interpolation.upper(), mean=list(preprocessing.mean), std=list(preprocessing.std),
         fill=tuple(round(255 * value) for value in preprocessing.mean), canvas=CANVAS,
         thresholds=of_each(metadata.details.get("thresholds"), metadata.classes),

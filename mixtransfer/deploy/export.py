@@ -17,7 +17,7 @@ from mixtransfer.deploy.runtimes.onnxruntime import OPSETS, OnnxRuntime
 from mixtransfer.deploy.source import images_of, open_source
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import move_folder, write_atomic
 from mixtransfer.ranges import SHARE, check_ranges
 
 
@@ -25,13 +25,13 @@ from mixtransfer.ranges import SHARE, check_ranges
 class Written:
     """An exported file, its size in bytes (companions included), and how it compares with PyTorch.
 
-    If it is in int8, ``parity`` is that of the float32 file that it was made from. ``beside`` are its labels and the
-    script that uses it.
+    If it is in int8, ``parity`` is that of the float32 file that it was made from; where the runtime does not run
+    here, it is None. ``beside`` are its labels and the script that uses it.
     """
 
     path: Path
     size: int
-    parity: Parity
+    parity: Parity | None
     int8: Quantization | None = None
     beside: tuple[Path, ...] = ()
 
@@ -42,7 +42,8 @@ class Written:
 
     def to_dict(self) -> dict:
         int8 = self.int8 and self.int8.to_dict()
-        return {"path": str(self.path), "bytes": self.size, "parity": self.parity.to_dict(), "int8": int8}
+        parity = self.parity and self.parity.to_dict()
+        return {"path": str(self.path), "bytes": self.size, "parity": parity, "int8": int8}
 
 
 def export(options: ExportOptions) -> Written:
@@ -71,7 +72,7 @@ def export(options: ExportOptions) -> Written:
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
     if options.softmax and source.task != "classification":
         raise UserError(f"--softmax is for classifiers; {options.run} holds a detector.")
-    path = _path(options, runtime.suffixes[0])
+    path = _path(options, runtime)
     target = this_target() if options.target == "auto" else options.target
     labelled = labelled_views(source) if int8 else None
     with tempfile.TemporaryDirectory() as folder:
@@ -81,21 +82,29 @@ def export(options: ExportOptions) -> Written:
         metadata = source.describe(network, target)
         half = options.precision == "fp16"
         runtime.write(network, metadata, made, half)
-        views, images = images_of(source, options.images, options.check)
-        parity = compare(open_exported(made), source.reference(options.raw), views, images, half)
-        if not parity.holds:
+        parity = None
+        if runtime.runs_here:
+            views, images = images_of(source, options.images, options.check)
+            parity = compare(open_exported(made), source.reference(options.raw), views, images, half)
+        if parity and not parity.holds:
             raise UserError(f"The export of {options.run} is not written, because it would be wrong: {parity}")
         quantized = quantize(made, labelled, options.int8_limit) if labelled else None
         return put_in_place(made, path, parity, quantized, metadata)
 
 
-def put_in_place(made: Path, target: Path, parity: Parity, int8: Quantization | None, metadata: Metadata) -> Written:
+def put_in_place(
+    made: Path, target: Path, parity: Parity | None, int8: Quantization | None, metadata: Metadata
+) -> Written:
     """Move a file that was made in a folder of its own, with its companions, and keep the comparison beside it."""
     files = sorted(made.parent.iterdir(), key=lambda file: file.name == made.name)  # the one to open comes last
-    written = Written(target, sum(file.stat().st_size for file in files), parity, int8)
+    size = sum(file.stat().st_size for file in made.parent.rglob("*") if file.is_file())
+    written = Written(target, size, parity, int8)
     try:
         for file in files:
-            write_atomic(target.with_name(file.name), file.read_bytes())
+            if file.is_dir():
+                move_folder(file, target.with_name(file.name))
+            else:
+                write_atomic(target.with_name(file.name), file.read_bytes())
         written = replace(written, beside=tuple(write_companions(target, metadata)))
         write_atomic(written.record, json.dumps(written.to_dict(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
@@ -123,12 +132,13 @@ def _runtime(options: ExportOptions) -> FileRuntime:
     return runtime
 
 
-def _path(options: ExportOptions, suffix: str) -> Path:
+def _path(options: ExportOptions, runtime: FileRuntime) -> Path:
     """The file to write.
 
     Raises:
         UserError: Its name has another suffix, or its folder cannot be written; said before the work, not after it.
     """
+    suffix = runtime.suffixes[0]
     target = Path(options.output) if options.output else Path(options.run) / f"model{suffix}"
     if target.suffix.lower() != suffix:
         raise UserError(f"--output {target} must end in {suffix}, as files of the format {options.format} do.")
@@ -138,6 +148,6 @@ def _path(options: ExportOptions, suffix: str) -> Path:
             pass
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror}): choose another --output.") from error
-    if target.is_dir():
+    if target.is_dir() and not (runtime.is_folder and (target / "Manifest.json").is_file()):
         raise UserError(f"--output {target} is a folder: give the name of a file in it.")
     return target

@@ -85,9 +85,9 @@ def open_exported(path: Path | str, threads: int | None = None, device: str = "c
         UserError: It is missing, damaged, not written by mixtransfer, or its runtime or the device is not there.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no exported file {path}.")
     runtime = runtime_of(path)
+    if not (path.is_dir() if runtime and runtime.is_folder else path.is_file()):
+        raise UserError(f"There is no exported file {path}.")
     if runtime is None:
         suffixes = ", ".join(runtime.suffixes[0] for runtime in FILE_RUNTIMES.values())
         raise UserError(f"{path} is no exported model: its name must end in {suffixes}.")

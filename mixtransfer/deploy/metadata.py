@@ -14,6 +14,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.machine import package_versions
 
 KEY = "mixtransfer"
+WRITERS = ("onnx", "openvino", "executorch", "litert-torch", "coremltools")
 CROP_MODES = {"warp": "squash", "letterbox": "border"}  # timm's names of the ways of ``Square``
 OUTPUTS = {
     "classification": (["logits"], ["probabilities"]),
@@ -44,7 +45,7 @@ class Metadata:
     inside: bool
     outputs: list[str]
     details: dict = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: package_versions(("onnx", "openvino", "executorch")))
+    versions: dict[str, str] = field(default_factory=lambda: package_versions(WRITERS))
     target: str = ""
     format: int = 1
 

@@ -8,26 +8,27 @@ from typing import Literal
 class ExportOptions:
     """Write a run's model for other programs: fused, checked against PyTorch on images, with its description inside.
 
-    The file has the classes, the normalization and the input size in it, takes any number of images at a time, and
-    `classify predict` and `detect predict` take it like a run. Beside it stand labels.txt and, of onnx and openvino,
-    predict.py, a script that uses it without mixtransfer.
+    The file has the classes, the normalization and the input size in it, takes any number of images at a time (of
+    litert and coreml one), and `classify predict` and `detect predict` take it like a run. Beside it stand labels.txt
+    and, of onnx, openvino and litert, predict.py, a script that uses it without mixtransfer.
 
     Args:
         run: The run.
-        format: onnx (ONNX Runtime and most others), openvino (Intel and AMD processors), torch (torch.export), or
-            executorch (phones; needs the package executorch).
+        format: onnx (ONNX Runtime and most others), openvino (Intel and AMD processors), torch (torch.export),
+            executorch (phones; needs the package executorch), litert (Android, .tflite), or coreml (Apple, .mlpackage;
+            compared with PyTorch on a Mac alone). These three take a detector with --raw.
         target: The processor that it is for, which decides how MixConv is fused; auto: such as this machine has.
         output: The file; by default model with the format's suffix, in the run's folder.
-        preprocess: Take images as they decode, uint8 (n, height, width, 3), and normalise them in the graph; by
-            default it takes normalised float32 (n, 3, height, width).
+        preprocess: Take images as they decode, uint8 (n, height, width, 3), and normalise them in the graph (coreml:
+            RGB pictures, as Vision gives them); by default it takes normalised float32 (n, 3, height, width).
         raw: Of a detector, leave decoding and non-maximum suppression out: class logits, box deltas and anchors.
         nms: Of a detector, overlap (IoU) from which on the worse of two is dropped; by default as in training.
         class_agnostic: Drop it whatever the classes of the two are; by default as in training.
         min_score: Smallest score that a detector gives; by default as in training.
         max_detections: Detections an image has at most; by default as in training.
         classes: Of a detector, names of the classes to find, with commas between; by default all.
-        softmax: Of a classifier, give probabilities instead of logits.
-        precision: fp32; fp16: weights in half the bytes (onnx and openvino); int8: see --int8.
+        softmax: Of a classifier, give probabilities instead of logits (coreml: by class name, as Vision wants them).
+        precision: fp32; fp16: weights in half the bytes (onnx, openvino, litert, coreml); int8: see --int8.
         int8: Quantize to 8-bit integers by post-training quantization, calibrated on training images of the run's data
             (onnx and openvino).
         int8_limit: Points of accuracy, or average precision, on the validation images that int8 may cost; if it costs
@@ -39,7 +40,7 @@ class ExportOptions:
     """
 
     run: str
-    format: Literal["onnx", "openvino", "torch", "executorch"] = "onnx"
+    format: Literal["onnx", "openvino", "torch", "executorch", "litert", "coreml"] = "onnx"
     target: Literal["auto", "avx2", "avx512", "arm", "gpu"] = "auto"
     output: str | None = None
     preprocess: bool = False

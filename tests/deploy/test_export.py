@@ -97,7 +97,7 @@ def test_bad_input(classifier, tmp_path, monkeypatch, capsys):
     assert "pip install 'mixtransfer[export]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino", "torch"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "torch", "litert"])
 def test_damaged_and_foreign_files_are_named(format, exports, tmp_path):
     whole = exports(format)
     path = tmp_path / whole.name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detecting import example
+from exporting import SUFFIXES, needs
 from sklearn.datasets import load_sample_images
 
 from mixtransfer.backbones.fuse import fuse
@@ -66,10 +67,12 @@ def answers_of(model, photographs, capsys, *words):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize("format, suffix, word", [("onnx", ".onnx", "--preprocess"), ("openvino", ".xml", "--raw")])
-def test_detect_predict_takes_an_export_like_a_run(format, suffix, word, detector, photographs, tmp_path, capsys):
-    pytest.importorskip("onnxruntime" if format == "onnx" else "openvino", reason="pip install 'mixtransfer[export]'")
-    target = tmp_path / f"model{suffix}"
+@pytest.mark.parametrize(
+    "format, word", [("onnx", "--preprocess"), ("openvino", "--raw"), ("executorch", "--raw"), ("litert", "--raw")]
+)
+def test_detect_predict_takes_an_export_like_a_run(format, word, detector, photographs, tmp_path, capsys):
+    needs(format)
+    target = tmp_path / f"model{SUFFIXES[format]}"
     assert main(["export", str(detector), "--format", format, "--output", str(target), word, "--check", "4"]) == 0
     parity = json.loads(target.with_name(target.name + ".json").read_text())["parity"]
     assert "run's data cannot be read" in parity["source"] and parity["changed"] == 0

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from exporting import needs
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.data.preprocessing import Preprocessing
@@ -26,6 +27,10 @@ def test_runtimes_agree_with_the_network(runtime, tmp_path):
     with torch.inference_mode():
         expected = model(images)
     source = Source(None, "classification", "mobilenetv3_small_050.mixconv35", model, Preprocessing(64), list("abcde"))
+    if not getattr(runtime, "runs_here", True):
+        pytest.skip(f"{runtime.label} does not run on this system")
+    if runtime.name == "litert":
+        needs("litert")
     call = runtime.prepare(source, 1, tmp_path)
     for batch in (1, 3):
         (found,) = call(images[:batch].numpy())

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from mixtransfer.deploy.runtimes.base import FileRuntime, Runtime
+from mixtransfer.deploy.runtimes.coreml import CoreML
 from mixtransfer.deploy.runtimes.executorch import ExecuTorch
+from mixtransfer.deploy.runtimes.litert import LiteRT
 from mixtransfer.deploy.runtimes.onnxruntime import OnnxRuntime
 from mixtransfer.deploy.runtimes.openvino import OpenVino
 from mixtransfer.deploy.runtimes.pytorch import PyTorch
 from mixtransfer.deploy.runtimes.torch_export import TorchExport
 
 FILE_RUNTIMES: dict[str, FileRuntime] = {
-    runtime.format: runtime for runtime in (OnnxRuntime(), OpenVino(), TorchExport(), ExecuTorch())
+    runtime.format: runtime for runtime in (OnnxRuntime(), OpenVino(), TorchExport(), ExecuTorch(), LiteRT(), CoreML())
 }
 RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (PyTorch(), *FILE_RUNTIMES.values())}
 MEASURED = ("pytorch", "onnxruntime", "openvino")  # what `compare` and `benchmark` measure, where it is installed
@@ -21,4 +23,5 @@ def runtime_of(path: Path | str) -> FileRuntime | None:
     path = Path(path)
     suffix = path.suffix.lower()
     found = (runtime for runtime in FILE_RUNTIMES.values() if runtime.suffixes[0] == suffix)
-    return None if path.is_dir() else next(found, None)
+    runtime = next(found, None)
+    return None if runtime and path.is_dir() and not runtime.is_folder else runtime

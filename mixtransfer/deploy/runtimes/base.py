@@ -106,12 +106,19 @@ class FileRuntime(Runtime):
         suffixes: Of them, the one to open first.
         writers: Modules that must be installed to write one, besides those to run it.
         precisions: What they can compute in; the first is the default.
+        is_folder: Whether they are folders.
     """
 
     format: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     writers: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
+    is_folder: ClassVar[bool] = False
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the runtime is for this operating system; files can be written anywhere."""
+        return True
 
     @abstractmethod
     def rule(self, target: Target) -> Rule:
@@ -153,6 +160,15 @@ class FileRuntime(Runtime):
         return self.open(self.export(source, folder), threads, device).call
 
 
+def need_raw(runtime: FileRuntime, network: ExportNetwork) -> None:
+    """
+    Raises:
+        UserError: The network has non-maximum suppression inside, which the runtime has not.
+    """
+    if "labels" in network.outputs:
+        raise UserError(f"{runtime.label} has no non-maximum suppression: export a detector for it with --raw.")
+
+
 def example_input(source: Source, batch: int) -> np.ndarray:
     """Random images as the calls of ``Runtime.prepare`` take them.
 
@@ -184,6 +200,16 @@ def one_at_a_time(call: Call) -> Call:
             return call(images)
 
     return locked
+
+
+def image_by_image(call: Call) -> Call:
+    """A call for any number of images, of a graph for one: outputs in which there is one are put together."""
+
+    def called(images: np.ndarray) -> list[np.ndarray]:
+        found = zip(*(call(images[i : i + 1]) for i in range(len(images))), strict=True)
+        return [np.concatenate(parts) if len(parts[0]) == 1 else parts[0] for parts in found]
+
+    return called
 
 
 @contextmanager

@@ -7,8 +7,7 @@ import torch
 
 from mixtransfer.deploy.metadata import KEY, Metadata
 from mixtransfer.deploy.network import ExportNetwork, Rule
-from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, one_at_a_time, quiet
-from mixtransfer.errors import UserError
+from mixtransfer.deploy.runtimes.base import FileRuntime, Opened, Target, need_raw, one_at_a_time, quiet
 
 MOST = 16  # images in a batch: its memory is planned for so many
 
@@ -25,11 +24,11 @@ class ExecuTorch(FileRuntime):
         return Rule(True, "grouped")
 
     def write(self, network: ExportNetwork, metadata: Metadata, path: Path, half: bool = False) -> None:
+        need_raw(self, network)
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        if "labels" in network.outputs:
-            raise UserError("ExecuTorch has no non-maximum suppression: export a detector for it with --raw.")
+        network.to(memory_format=torch.contiguous_format)  # detectors are in channels_last, which it does not take
         with quiet():
             dynamic = ({0: torch.export.Dim("batch", min=1, max=MOST)},)
             program = torch.export.export(network, (network.example(),), dynamic_shapes=dynamic)
