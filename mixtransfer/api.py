@@ -95,7 +95,7 @@ def export(run: "str | Path | Run", format: str = "onnx", **options: Any) -> "Wr
 
     Args:
         run: The run, or its folder.
-        format: "onnx", "openvino", "torch" or "executorch".
+        format: "onnx", "openvino", "torch", "executorch" or "web".
         options: The further options of the command by name; see ``mixtransfer.deploy.options.ExportOptions``.
 
     Returns:

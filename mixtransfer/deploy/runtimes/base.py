@@ -106,12 +106,15 @@ class FileRuntime(Runtime):
         suffixes: Of them, the one to open first.
         writers: Modules that must be installed to write one, besides those to run it.
         precisions: What they can compute in; the first is the default.
+        is_site: Whether an export is a folder with a page around the file, which then takes pixels and gives
+            probabilities or boxes.
     """
 
     format: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     writers: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
+    is_site: ClassVar[bool] = False
 
     @abstractmethod
     def rule(self, target: Target) -> Rule:

@@ -1,0 +1,21 @@
+"""The format web: an ONNX file and a page around it."""
+
+from mixtransfer.deploy.network import Rule
+from mixtransfer.deploy.runtimes.base import Target
+from mixtransfer.deploy.runtimes.onnxruntime import OnnxRuntime
+from mixtransfer.deploy.web import package
+
+
+class Web(OnnxRuntime):
+    """ONNX as it is run by onnxruntime-web, from pixels to probabilities or boxes."""
+
+    label = "ONNX Runtime Web"
+    format = "web"
+    is_site = True
+
+    def rule(self, target: Target) -> Rule:
+        return Rule(True, "grouped")
+
+    def require_writers(self) -> None:
+        super().require_writers()
+        package.fetch()
