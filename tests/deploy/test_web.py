@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 from browsing import open_browser, serving_files
+from enlivening import enliven
 from exporting import needs
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.model import model_bytes
 from mixtransfer.cli import main
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.images import load_image
@@ -27,6 +30,7 @@ from mixtransfer.deploy.metadata import CROP_MODES, Metadata
 from mixtransfer.deploy.web import package
 from mixtransfer.deploy.web.site import check_folder, describe
 from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
 from mixtransfer.prediction import load
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -69,12 +73,15 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def spread(classifier, photographs, tmp_path_factory):
-    """The classifier with a head whose answers to the photographs differ."""
-    logits = np.log([answer.probabilities for answer in load(classifier, "cpu").predict(photographs)])
+    """The classifier with weights that are always the same, and a head whose answers to the photographs differ."""
     run = tmp_path_factory.mktemp("runs") / "spread"
     shutil.copytree(classifier, run)
+    torch.manual_seed(0)
+    model = enliven(create_backbone("mobilenetv3_small_050.mixconv35", weights="none", num_classes=3))
+    write_atomic(run / "model.safetensors", model_bytes(model))
+    logits = np.log([answer.probabilities for answer in load(run, "cpu").predict(photographs)])
     weights = load_file(run / "model.safetensors")
-    sharper = float(2 / logits.std(axis=0).mean())
+    sharper = float(1 / logits.std(axis=0).mean())
     weights["classifier.bias"] = sharper * (weights["classifier.bias"] - torch.from_numpy(logits.mean(axis=0)))
     weights["classifier.weight"] *= sharper
     save_file(weights, run / "model.safetensors")
@@ -188,9 +195,11 @@ def test_a_detector_answers_as_its_run(boxes, opened, photographs):
     page, model = opened(folder), load(run, "cpu")
     for file in photographs:
         page.show(file)
-        found, expected = page.objects(), sorted(model.predict(file), key=lambda one: one.box)
+        found, expected = page.objects(), list(model.predict(file))
         assert len(expected) > 5 and len(found) == len(expected)
-        for (name, score, box), one in zip(sorted(found, key=lambda one: one[2]), expected, strict=True):
+        for name, score, box in found:  # scores that are nearly the same may change places
+            one = min(expected, key=lambda one: (one.name != name, np.abs(np.subtract(one.box, box)).max()))
+            expected.remove(one)
             assert name == one.name and score == pytest.approx(one.score, abs=2e-3)
             assert box == pytest.approx(one.box, abs=0.5), file.name
     assert not page.wrong
@@ -253,7 +262,8 @@ def test_a_classifier_is_shown_what_it_was_trained_on(mode, interpolation, seen)
             Image.fromarray(pixels).save(file, "PNG")
             expected = preprocessing.central_view(load_image(file, preprocessing.min_side))
             found = seen(pixels, Metadata("classification", "x", ["a"], preprocessing, True, ["probabilities"]))
-            assert np.abs(found - expected.astype(int)).max() <= 1, size
+            difference = np.abs(found - expected.astype(int))
+            assert difference.max() <= 1 and difference.mean() < 1e-3, size
 
 
 @pytest.mark.parametrize("resize", CROP_MODES)
@@ -262,7 +272,8 @@ def test_a_detector_is_shown_what_it_was_trained_on(resize, seen):
     for size in SIZES:
         expected = Square(65, resize).view(noise(*size))
         found = seen(noise(*size), Metadata("detection", "x", ["a"], preprocessing, True, []))
-        assert np.abs(found - expected.astype(int)).max() <= 1, size
+        difference = np.abs(found - expected.astype(int))
+        assert difference.max() <= 2 and difference.mean() < 0.2, size  # OpenCV interpolates in whole numbers
 
 
 def test_camera_clipboard_and_dropping(site, opened, photographs, tmp_path):
@@ -305,13 +316,15 @@ def test_the_page_may_reach_no_other_place(site, opened):
     assert opened(site).page.evaluate(code) == "connect-src"
 
 
-@pytest.mark.parametrize("words", [["--precision", "fp16"], ["--int8", "--int8-limit", "100"]])
-def test_smaller_numbers_work_too(words, spread, npm, opened, photographs, tmp_path):
-    folder = exported(spread, tmp_path / "site", *words)
-    page, model = opened(folder), load(folder / "model.onnx", "cpu")
+@pytest.mark.parametrize(("words", "off"), [(["--precision", "fp16"], 0.02), (["--int8", "--int8-limit", "100"], 0.3)])
+def test_smaller_numbers_work_too(words, off, spread, npm, opened, photographs, tmp_path):
+    page, model = opened(exported(spread, tmp_path / "site", *words)), load(spread, "cpu")
     for file in photographs:
         page.show(file)
-        print(page.classes(), model.predict(file))
+        expected = model.predict(file)
+        assert next(iter(page.classes())) == expected.name
+        assert page.classes() == pytest.approx(dict(expected.top()), abs=off)
+    assert not page.wrong
 
 
 def test_files_of_others_are_left_alone(classifier, site, npm, capsys):

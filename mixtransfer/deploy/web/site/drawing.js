@@ -1,12 +1,15 @@
 // The picture and the boxes on it.
 
-const LARGEST_SIDE = 1600; // of the canvas in pixels; what is more no screen shows
+// The longer side of the canvas in pixels: names can be read on small pictures, and more no screen shows.
+const LEAST = 640;
+const MOST = 1600;
 
 // A colour of each class: neighbours differ by the golden angle.
 export const hueOf = (label) => `hsl(${(label * 137.508) % 360} 90% 65%)`;
 
 export function drawPicture(canvas, { image, width, height }) {
-  const scale = Math.min(1, LARGEST_SIDE / Math.max(width, height));
+  const longer = Math.max(width, height);
+  const scale = Math.min(MOST, Math.max(LEAST, longer)) / longer;
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);

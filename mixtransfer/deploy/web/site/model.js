@@ -13,6 +13,9 @@ export async function openModel() {
   ort.env.wasm.proxy = true; // in a worker, so that the page stays alive
   const bytes = new Uint8Array(await (await fetched("model.onnx")).arrayBuffer());
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  const { size } = model;
+  const images = new ort.Tensor("uint8", new Uint8Array(3 * size * size), [1, size, size, 3]);
+  await session.run({ images }); // the first time takes longer
   let before = Promise.resolve();
   const answer = (picture) => {
     const after = before.then(() => predict(session, model, picture));

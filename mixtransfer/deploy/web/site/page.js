@@ -22,6 +22,12 @@ function element(kind, text = "", className = "") {
   return made;
 }
 
+// Read out by screen readers; unseen where the page shows the same elsewhere.
+function say(sentence, unseen = false) {
+  at("status").classList.toggle("unseen", unseen);
+  if (at("status").textContent !== sentence) at("status").textContent = sentence;
+}
+
 function complain(sentence) {
   at("error").textContent = sentence;
   at("error").hidden = !sentence;
@@ -46,7 +52,8 @@ function show() {
   else showObjects(found.objects.filter(({ label, score }) => score > Math.fround(thresholds[label])), picture);
   const [preparing, computing] = [found.preparing, found.computing].map((time) => Math.round(time));
   at("time").textContent = `${preparing + computing} ms on this device: ${preparing} to prepare the image, ${computing} in the network.`;
-  at("status").textContent = camera ? "The camera is live." : "";
+  if (camera) say("The camera is live."); // each answer would be too much to listen to
+  else say(at("summary").textContent, true);
 }
 
 function showClasses(shares) {
@@ -91,19 +98,19 @@ async function lookAtFiles(files) {
   if (!file || !answer) return;
   stopCamera();
   if (files !== at("file").files) at("file").value = ""; // so that the former file can be chosen again
-  at("status").textContent = `${file.name} is being looked at …`;
+  say(`${file.name} is being looked at …`);
   let picture;
   try {
     picture = await pictureOf(file);
   } catch {
-    at("status").textContent = "";
+    say("");
     complain(`${file.name} is no image that this browser can show.`);
     return;
   }
   try {
     await look(picture);
   } catch (error) {
-    at("status").textContent = "";
+    say("");
     complain(`The model has failed on ${file.name} (${error.message}).`);
   }
 }
@@ -112,17 +119,15 @@ function stopCamera() {
   camera?.stop();
   camera = undefined;
   at("camera").textContent = "Use the camera";
-  at("summary").ariaLive = "polite";
 }
 
 async function toggleCamera() {
   if (camera) {
     stopCamera();
-    at("status").textContent = "";
+    say("The camera is off.");
     return;
   }
   try {
-    at("summary").ariaLive = "off"; // it would speak without end
     const live = await startCamera();
     camera = live;
     at("camera").textContent = "Stop the camera";
@@ -140,24 +145,24 @@ function setUpThresholds() {
   thresholds = [...model.thresholds];
   at("class").append(...model.classes.map((name, label) => new Option(name, label)));
   const chosen = () => (at("class").value === "" ? thresholds.map((_, label) => label) : [Number(at("class").value)]);
-  const say = () => {
+  const tell = () => {
     const values = chosen().map((label) => thresholds[label]);
     const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(2));
     at("threshold").value = values[0];
     at("score").textContent = low === high ? low : `${low} to ${high}`;
   };
-  at("class").addEventListener("change", say);
+  at("class").addEventListener("change", tell);
   at("threshold").addEventListener("input", () => {
     for (const label of chosen()) thresholds[label] = at("threshold").valueAsNumber;
-    say();
+    tell();
     show();
   });
   at("reset").addEventListener("click", () => {
     thresholds = [...model.thresholds];
-    say();
+    tell();
     show();
   });
-  say();
+  tell();
   at("thresholds").hidden = false;
 }
 
@@ -194,8 +199,8 @@ try {
   ({ model, answer } = await openModel());
   describe();
   listen();
-  at("status").textContent = "The model is ready.";
+  say("The model is ready.");
 } catch (error) {
-  at("status").textContent = "";
+  say("");
   complain(`The model cannot be loaded: ${error.message}.`);
 }
