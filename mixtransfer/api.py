@@ -95,7 +95,7 @@ def export(run: "str | Path | Run", format: str = "onnx", **options: Any) -> "Wr
 
     Args:
         run: The run, or its folder.
-        format: "onnx", "openvino", "torch", "executorch", "litert" or "coreml".
+        format: "onnx", "openvino", "torch", "executorch", "litert", "coreml" or "web".
         options: The further options of the command by name; see ``mixtransfer.deploy.options.ExportOptions``.
 
     Returns:

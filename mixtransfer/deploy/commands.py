@@ -1,6 +1,7 @@
 """The verbs of deployment as the command line runs them: call, then print."""
 
 import json
+import shlex
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
 from mixtransfer.console import print_table, silent
@@ -19,6 +20,11 @@ def export(options: ExportOptions) -> int:
     print(written.parity or f"Not compared with PyTorch: only a Mac runs {written.path.name}.")
     if written.int8:
         print(written.int8)
+    if options.format == "web":
+        folder = written.path.parent
+        print(f"Export:  {folder} ({written.size / 1e6:.1f} MB), for any static file server; to see it here:")
+        print(f"python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(folder))}")
+        return 0
     print(f"Export:  {written.path} ({written.size / 1e6:.1f} MB), with {', '.join(x.name for x in written.beside)}")
     return 0
 

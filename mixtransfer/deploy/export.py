@@ -11,10 +11,11 @@ from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.options import ExportOptions
 from mixtransfer.deploy.parity import Parity, compare
 from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled_views, quantize
-from mixtransfer.deploy.runtimes import FILE_RUNTIMES
+from mixtransfer.deploy.runtimes import FORMATS
 from mixtransfer.deploy.runtimes.base import FileRuntime, this_target
 from mixtransfer.deploy.runtimes.onnxruntime import OPSETS, OnnxRuntime
 from mixtransfer.deploy.source import images_of, open_source
+from mixtransfer.deploy.web.site import check_folder, write_site
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
 from mixtransfer.files import move_folder, write_atomic
@@ -72,13 +73,14 @@ def export(options: ExportOptions) -> Written:
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
     if options.softmax and source.task != "classification":
         raise UserError(f"--softmax is for classifiers; {options.run} holds a detector.")
-    path = _path(options, runtime)
+    path = _site(options) if runtime.is_site else _path(options, runtime)
     target = this_target() if options.target == "auto" else options.target
     labelled = labelled_views(source) if int8 else None
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         rule = RULE if int8 else runtime.rule(target)
-        network = source.network(options.preprocess, options.raw, rule, options.softmax)
+        softmax = options.softmax or (runtime.is_site and source.task == "classification")
+        network = source.network(options.preprocess or runtime.is_site, options.raw, rule, softmax)
         metadata = source.describe(network, target)
         half = options.precision == "fp16"
         runtime.write(network, metadata, made, half)
@@ -89,13 +91,21 @@ def export(options: ExportOptions) -> Written:
         if parity and not parity.holds:
             raise UserError(f"The export of {options.run} is not written, because it would be wrong: {parity}")
         quantized = quantize(made, labelled, options.int8_limit) if labelled else None
+        if runtime.is_site:
+            assert parity
+            write_site(made.parent, source, metadata, parity)
+            return put_in_place(made, path, parity, quantized)
         return put_in_place(made, path, parity, quantized, metadata)
 
 
 def put_in_place(
-    made: Path, target: Path, parity: Parity | None, int8: Quantization | None, metadata: Metadata
+    made: Path, target: Path, parity: Parity | None, int8: Quantization | None, metadata: Metadata | None = None
 ) -> Written:
-    """Move a file that was made in a folder of its own, with its companions, and keep the comparison beside it."""
+    """Move a file that was made in a folder of its own, with its companions, and keep the comparison beside it.
+
+    Args:
+        metadata: What labels and a script are written from; None of a page, which has all that it needs in the folder.
+    """
     files = sorted(made.parent.iterdir(), key=lambda file: file.name == made.name)  # the one to open comes last
     size = sum(file.stat().st_size for file in made.parent.rglob("*") if file.is_file())
     written = Written(target, size, parity, int8)
@@ -105,6 +115,8 @@ def put_in_place(
                 move_folder(file, target.with_name(file.name))
             else:
                 write_atomic(target.with_name(file.name), file.read_bytes())
+        if metadata is None:
+            return replace(written, beside=tuple(target.with_name(file.name) for file in files[:-1]))
         written = replace(written, beside=tuple(write_companions(target, metadata)))
         write_atomic(written.record, json.dumps(written.to_dict(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
@@ -117,7 +129,7 @@ def _runtime(options: ExportOptions) -> FileRuntime:
     Raises:
         UserError: It is not installed, or has not what the options ask for.
     """
-    runtime = FILE_RUNTIMES[options.format]
+    runtime = FORMATS[options.format]
     if options.precision not in (*runtime.precisions, "int8"):  # which ``check_int8`` speaks of
         raise UserError(f"--precision {options.precision} is not for {options.format}.")
     if options.int8 and options.precision == "fp16":
@@ -128,6 +140,8 @@ def _runtime(options: ExportOptions) -> FileRuntime:
         if options.opset not in OPSETS:
             raise UserError(f"--opset is {options.opset}; it must lie between {OPSETS[0]} and {OPSETS[-1]}.")
         runtime = OnnxRuntime(options.opset)
+    if runtime.is_site and options.raw:
+        raise UserError("--raw is not for web: the page shows boxes, which it leaves out.")
     runtime.require_writers()
     return runtime
 
@@ -142,12 +156,24 @@ def _path(options: ExportOptions, runtime: FileRuntime) -> Path:
     target = Path(options.output) if options.output else Path(options.run) / f"model{suffix}"
     if target.suffix.lower() != suffix:
         raise UserError(f"--output {target} must end in {suffix}, as files of the format {options.format} do.")
+    _try(target)
+    if target.is_dir() and not (runtime.is_folder and (target / "Manifest.json").is_file()):
+        raise UserError(f"--output {target} is a folder: give the name of a file in it.")
+    return target
+
+
+def _site(options: ExportOptions) -> Path:
+    """The model's file in the folder to write; see ``_path``."""
+    folder = Path(options.output) if options.output else Path(options.run) / "web"
+    check_folder(folder)
+    _try(folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def _try(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror}): choose another --output.") from error
-    if target.is_dir() and not (runtime.is_folder and (target / "Manifest.json").is_file()):
-        raise UserError(f"--output {target} is a folder: give the name of a file in it.")
-    return target

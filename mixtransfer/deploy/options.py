@@ -15,10 +15,12 @@ class ExportOptions:
     Args:
         run: The run.
         format: onnx (ONNX Runtime and most others), openvino (Intel and AMD processors), torch (torch.export),
-            executorch (phones; needs the package executorch), litert (Android, .tflite), or coreml (Apple, .mlpackage;
-            compared with PyTorch on a Mac alone). These three take a detector with --raw.
+            executorch (phones; needs the package executorch), litert (Android, .tflite), coreml (Apple, .mlpackage;
+            compared with PyTorch on a Mac alone), or web (a folder for any static file server, with a page that runs
+            the model in the browser and sends no image anywhere; --preprocess and --softmax are inside). Phones' take
+            a detector with --raw.
         target: The processor that it is for, which decides how MixConv is fused; auto: such as this machine has.
-        output: The file; by default model with the format's suffix, in the run's folder.
+        output: The file, of web the folder; by default model with the format's suffix, or web, in the run's folder.
         preprocess: Take images as they decode, uint8 (n, height, width, 3), and normalise them in the graph (coreml:
             RGB pictures, as Vision gives them); by default it takes normalised float32 (n, 3, height, width).
         raw: Of a detector, leave decoding and non-maximum suppression out: class logits, box deltas and anchors.
@@ -28,9 +30,9 @@ class ExportOptions:
         max_detections: Detections an image has at most; by default as in training.
         classes: Of a detector, names of the classes to find, with commas between; by default all.
         softmax: Of a classifier, give probabilities instead of logits (coreml: by class name, as Vision wants them).
-        precision: fp32; fp16: weights in half the bytes (onnx, openvino, litert, coreml); int8: see --int8.
+        precision: fp32; fp16: weights in half the bytes (onnx, openvino, litert, coreml and web); int8: see --int8.
         int8: Quantize to 8-bit integers by post-training quantization, calibrated on training images of the run's data
-            (onnx and openvino).
+            (onnx, openvino and web).
         int8_limit: Points of accuracy, or average precision, on the validation images that int8 may cost; if it costs
             more, nothing is written.
         opset: Of ONNX; by default that of PyTorch's exporter.
@@ -40,7 +42,7 @@ class ExportOptions:
     """
 
     run: str
-    format: Literal["onnx", "openvino", "torch", "executorch", "litert", "coreml"] = "onnx"
+    format: Literal["onnx", "openvino", "torch", "executorch", "litert", "coreml", "web"] = "onnx"
     target: Literal["auto", "avx2", "avx512", "arm", "gpu"] = "auto"
     output: str | None = None
     preprocess: bool = False

@@ -19,7 +19,7 @@ from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.metadata import KEY, square_of
 from mixtransfer.deploy.network import Rule
 from mixtransfer.deploy.options import ExportOptions
-from mixtransfer.deploy.runtimes import FILE_RUNTIMES
+from mixtransfer.deploy.runtimes import FORMATS
 from mixtransfer.deploy.runtimes.base import quiet
 from mixtransfer.deploy.runtimes.openvino import openvino_core
 from mixtransfer.deploy.source import Source
@@ -71,9 +71,9 @@ def check_int8(options: ExportOptions) -> None:
     Raises:
         UserError: ``--int8`` does not go with the other options, or NNCF is not installed.
     """
-    formats = [name for name, runtime in FILE_RUNTIMES.items() if "int8" in runtime.precisions]
+    formats = [name for name, runtime in FORMATS.items() if "int8" in runtime.precisions]
     if options.format not in formats:
-        raise UserError(f"--int8 is for {' and '.join(formats)}, not for {options.format}.")
+        raise UserError(f"--int8 is for {', '.join(formats[:-1])} and {formats[-1]}, not for {options.format}.")
     if options.raw:
         raise UserError("--int8 measures what it costs on boxes, which --raw leaves out: give one of the two.")
     if not 0 <= options.int8_limit <= 100:

@@ -2,28 +2,17 @@
 
 import http.server
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Chromium is not to look for anything by itself.
-ALONE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ALONE += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.example 127.0.0.1"]
+from browsing import open_browser
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not path:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=path, args=ALONE)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 def test_dropping_switching_and_keeping(server, browser, images, bad_files, tmp_path):

@@ -84,7 +84,7 @@ def test_without_the_images_it_says_so(detector, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--format", "torch"], "--int8 is for onnx and openvino"),
+        (["--format", "torch"], "--int8 is for onnx, openvino and web"),
         (["--int8-limit", "-1"], "--int8-limit is -1.0"),
     ],
 )

@@ -10,10 +10,12 @@ from mixtransfer.deploy.runtimes.onnxruntime import OnnxRuntime
 from mixtransfer.deploy.runtimes.openvino import OpenVino
 from mixtransfer.deploy.runtimes.pytorch import PyTorch
 from mixtransfer.deploy.runtimes.torch_export import TorchExport
+from mixtransfer.deploy.web.format import Web
 
 FILE_RUNTIMES: dict[str, FileRuntime] = {
     runtime.format: runtime for runtime in (OnnxRuntime(), OpenVino(), TorchExport(), ExecuTorch(), LiteRT(), CoreML())
 }
+FORMATS: dict[str, FileRuntime] = {**FILE_RUNTIMES, Web.format: Web()}  # what `export` writes
 RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (PyTorch(), *FILE_RUNTIMES.values())}
 MEASURED = ("pytorch", "onnxruntime", "openvino")  # what `compare` and `benchmark` measure, where it is installed
 

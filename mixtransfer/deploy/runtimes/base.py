@@ -107,6 +107,8 @@ class FileRuntime(Runtime):
         writers: Modules that must be installed to write one, besides those to run it.
         precisions: What they can compute in; the first is the default.
         is_folder: Whether they are folders.
+        is_site: Whether an export is a folder with a page around the file, which then takes pixels and gives
+            probabilities or boxes.
     """
 
     format: ClassVar[str]
@@ -114,6 +116,7 @@ class FileRuntime(Runtime):
     writers: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
     is_folder: ClassVar[bool] = False
+    is_site: ClassVar[bool] = False
 
     @property
     def runs_here(self) -> bool:
