@@ -227,12 +227,23 @@ class Run:
 
 
 def new_folder(options: TrainOptions) -> Path:
-    """The output folder that training options ask for, or the first free name under runs/."""
+    """The output folder that training options ask for, or one by the first free name under runs/, which is made."""
     if options.output:
         return Path(options.output)
     name = f"{data_name(str(options.data))}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
-    return next(path for path in candidates if not path.exists())
+    return next(path for path in candidates if _is_new(path))
+
+
+def _is_new(folder: Path) -> bool:
+    """Make a folder, so that no other training takes its name; one that cannot be made is told by who writes to it."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def join_folder(folder: Path, options: "DataclassInstance", free: Sequence[str], mark: str, what: str) -> None:

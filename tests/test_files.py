@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.files import move_folder, remove_unfinished
+from mixtransfer.run import new_folder
 
 
 def folder(path: Path, text: str) -> Path:
@@ -43,3 +45,12 @@ def test_half_a_folder_of_a_killed_process_is_removed(tmp_path):
     folder(tmp_path / "kept", "whole")
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_two_trainings_that_begin_at_once_take_different_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = TrainOptions("animals", "mixnet_s")
+    assert [new_folder(options) for _ in range(2)] == [Path("runs/animals-mixnet_s"), Path("runs/animals-mixnet_s-2")]
+    monkeypatch.chdir(tmp_path / "runs" / "animals-mixnet_s")
+    Path("runs").touch()
+    assert new_folder(options) == Path("runs/animals-mixnet_s")  # whoever writes to it says what is wrong

@@ -4,6 +4,7 @@ import contextlib
 import io
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,22 @@ def composed(transform: Any) -> A.Compose:
     """
     if isinstance(transform, A.BaseCompose | A.BasicTransform):
         if type(transform) is A.Compose:
-            return A.Compose(transform.transforms, p=transform.p)
-        return A.Compose([transform])
+            return A.Compose(deepcopy(transform.transforms), p=transform.p)  # the user's draw from their own generator
+        return A.Compose([deepcopy(transform)])
     raise UserError(f"The augmentation is no pipeline of albumentations but {type(transform).__name__}.")
 
 
-class OwnAugment:
+class ByValue:
+    """What goes to other processes with the lambdas that it holds."""
+
+    def __getstate__(self) -> Any:
+        return wrap_non_picklable_objects(self.__dict__, keep_wrapper=False)
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(getattr(state, "_obj", state))  # a copy gets the wrapper, another process what was in it
+
+
+class OwnAugment(ByValue):
     """A view that a user's own transform makes, the same for the same seed in any process.
 
     Args:
@@ -117,11 +128,6 @@ class OwnAugment:
         albumentations = isinstance(transform, A.BaseCompose | A.BasicTransform)
         self.compose = composed(transform) if albumentations else None
         self.transform = transform
-
-    def __getstate__(self) -> Any:
-        return wrap_non_picklable_objects(
-            self.__dict__, keep_wrapper=False
-        )  # a lambda goes to other processes by value
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """A view of ``image``, uint8 (height, width, 3), as uint8 (size, size, 3).

@@ -17,6 +17,7 @@ from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.train import train
 from mixtransfer.classification.trainer import make_trainer
+from mixtransfer.classification.tuning import _rates_by_layer
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 
@@ -164,3 +165,15 @@ def test_an_evaluation_whose_results_nobody_took_is_forgotten(uneven):
     for _ in range(2):
         trainer.test(module, data, verbose=False)
     assert len(module.take_predictions().labels) == len(dataset.test)
+
+
+def test_the_range_test_leaves_other_optimizers_alone():
+    """Of another thread, say: the hook by which it keeps the layers' shares is the process's."""
+    module, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    own = torch.optim.SGD([{"params": list(module.parameters()), "lr_scale": 0.5}], lr=1.0)
+    foreign = torch.optim.SGD([{"params": list(other.parameters()), "lr_scale": 0.5}], lr=1.0)
+    plain = torch.optim.SGD(other.parameters(), lr=1.0)
+    with _rates_by_layer(module):
+        for optimizer in (own, foreign, plain):
+            optimizer.step()
+    assert [one.param_groups[0]["lr"] for one in (own, foreign, plain)] == [0.5, 1.0, 1.0]

@@ -1,5 +1,6 @@
 """Augmentation of one's own: files and objects of albumentations, pipelines of torchvision, functions."""
 
+import copy
 import pickle
 import random
 import subprocess
@@ -193,3 +194,19 @@ def test_a_pipeline_goes_on_with_its_own_alone(tmp_path):
     assert kept_pipeline(tmp_path / "augment.yaml", PIPELINE) is PIPELINE
     with pytest.raises(UserError, match="goes on with its own augmentation"):
         kept_pipeline(tmp_path / "augment.yaml", A.Lambda(image=lambda image, **_: 255 - image))
+
+
+@pytest.mark.parametrize("make", [lambda augment: as_augment(augment, SEEN), lambda a: as_detection_augment(a, 32)])
+def test_a_copy_makes_the_same_views(image, make):
+    view = make(lambda image: image[:32, :32])
+    assert all(again.transform is view.transform for again in (copy.copy(view),))
+    assert callable(copy.deepcopy(view).transform)
+
+
+def test_the_users_own_pipeline_draws_as_before(image):
+    pipeline = A.Compose([A.RandomCrop(32, 32), A.HorizontalFlip()])
+    as_augment(pipeline, SEEN)(image, 0)
+    first = [pipeline(image=image)["image"] for _ in range(8)]
+    as_augment(pipeline, SEEN)(image, 0)
+    again = [pipeline(image=image)["image"] for _ in range(8)]
+    assert any((one != other).any() for one, other in zip(first, again, strict=True))

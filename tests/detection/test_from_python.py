@@ -5,8 +5,10 @@ import threading
 
 import detecting  # noqa: F401  skips without detectron2
 import pytest
+import safetensors.torch
 import torch
 from detectron2.engine import HookBase
+from in_threads import in_threads
 from lightning.pytorch.loggers import CSVLogger
 
 import mixtransfer as mt
@@ -37,3 +39,12 @@ def test_loggers_of_lightning_are_taken(digits, tmp_path):
     mt.detect.train(digits, output=tmp_path / "r", logger=["csv", logger], iterations=2, workers=0, **options)
     assert next((tmp_path / "own").rglob("metrics.csv")).read_text().count("\n") > 1
     assert list((tmp_path / "r" / "csv").rglob("metrics.csv"))
+
+
+def test_two_trainings_in_threads_come_one_after_the_other(digits, tmp_path):
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4}
+    runs = in_threads(
+        lambda name: mt.detect.train(digits, output=tmp_path / name, iterations=2, workers=0, **options), ["a", "b"]
+    )
+    first, second = (safetensors.torch.load_file(run.weights) for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)

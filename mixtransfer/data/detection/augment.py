@@ -7,12 +7,11 @@ from typing import Any, Protocol
 
 import albumentations as A
 import numpy as np
-from joblib import wrap_non_picklable_objects
 
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection import Resize
 from mixtransfer.data.detection.square import CANVAS, Square, warp
-from mixtransfer.data.own_augment import composed, read_pipeline, seeded, to_pixels, with_boxes
+from mixtransfer.data.own_augment import ByValue, composed, read_pipeline, seeded, to_pixels, with_boxes
 from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard")
@@ -101,7 +100,7 @@ class DetectionAugment:
         return view["image"], boxes, np.asarray(view["labels"], dtype=np.int64)
 
 
-class OwnDetectionAugment:
+class OwnDetectionAugment(ByValue):
     """What a user's own transform makes of an image with its boxes, in a square; see ``as_detection_augment``."""
 
     min_side = None
@@ -113,11 +112,6 @@ class OwnDetectionAugment:
         if albumentations:
             pipeline = composed(transform)
             self._compose = A.Compose(pipeline.transforms, bbox_params=_in_shares(), p=pipeline.p)
-
-    def __getstate__(self) -> Any:
-        return wrap_non_picklable_objects(
-            self.__dict__, keep_wrapper=False
-        )  # a lambda goes to other processes by value
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, seed: int
