@@ -97,6 +97,17 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_new(folder: Path) -> bool:
+    """Make a folder, so that no other training takes its name; one that cannot be made is told by who writes to it."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def is_unused(folder: Path) -> bool:
     """Whether a folder is not there, or holds nothing but what a killed process left of its first file."""
     if not folder.exists():

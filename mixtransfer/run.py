@@ -13,7 +13,7 @@ from mixtransfer.arguments import parse
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.names import data_name, same_data
 from mixtransfer.errors import UserError
-from mixtransfer.files import is_unused, remove_unfinished, write_atomic
+from mixtransfer.files import is_new, is_unused, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
 
 if TYPE_CHECKING:
@@ -232,18 +232,7 @@ def new_folder(options: TrainOptions) -> Path:
         return Path(options.output)
     name = f"{data_name(str(options.data))}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
-    return next(path for path in candidates if _is_new(path))
-
-
-def _is_new(folder: Path) -> bool:
-    """Make a folder, so that no other training takes its name; one that cannot be made is told by who writes to it."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    except OSError:
-        pass
-    return True
+    return next(path for path in candidates if is_new(path))
 
 
 def join_folder(folder: Path, options: "DataclassInstance", free: Sequence[str], mark: str, what: str) -> None:

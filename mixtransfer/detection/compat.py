@@ -8,6 +8,7 @@ import builtins
 import contextlib
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -19,6 +20,19 @@ from typing import Any
 from mixtransfer.errors import UserError
 
 HOW_TO_INSTALL = "install it with `mixtransfer install-detectron2`"
+_TRAINS = threading.Lock()
+
+
+@contextlib.contextmanager
+def one_at_a_time(say: Callable[[str], None]) -> Iterator[None]:
+    """Train alone in this process: detectron2 keeps what is logged of a training in one place."""
+    if not _TRAINS.acquire(blocking=False):
+        say("Waiting for the end of another detector's training in this process.")
+        _TRAINS.acquire()
+    try:
+        yield
+    finally:
+        _TRAINS.release()
 
 
 def prepare_detectron2() -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from mixtransfer.data.own_augment import OBJECT, keep_pipeline, read_pipeline
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.detection.assessment import assess, matched
-from mixtransfer.detection.compat import describe_detectron2, prepare_detectron2
+from mixtransfer.detection.compat import describe_detectron2, one_at_a_time, prepare_detectron2
 from mixtransfer.detection.coverage import (
     MOST_BOXES,
     anchor_coverage,
@@ -61,8 +60,6 @@ LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
 NEEDED = 0.25  # overlap of some box with some anchor, or the anchors are for other data
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 
-_ONE_AT_A_TIME = threading.Lock()  # detectron2 keeps what it logs in one place of the process
-
 Say = Callable[[str], None]
 
 
@@ -87,14 +84,8 @@ def train(
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    if not _ONE_AT_A_TIME.acquire(blocking=False):
-        say("Waiting for the end of another detector's training in this process.")
-        _ONE_AT_A_TIME.acquire()
-    try:
-        with contextlib.ExitStack() as claims:
-            return _train(options, say, split, claims, augment, hooks, loggers)
-    finally:
-        _ONE_AT_A_TIME.release()
+    with one_at_a_time(say), contextlib.ExitStack() as claims:
+        return _train(options, say, split, claims, augment, hooks, loggers)
 
 
 def _train(

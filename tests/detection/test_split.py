@@ -18,7 +18,7 @@ from mixtransfer.cli import main
 from mixtransfer.data.split_file import Split
 from mixtransfer.deploy.quantize import labelled_views
 from mixtransfer.deploy.source import open_source
-from mixtransfer.detection import loop
+from mixtransfer.detection import keeper
 from mixtransfer.detection import train as train_module
 from mixtransfer.detection.train import train
 from mixtransfer.errors import Interrupted
@@ -37,7 +37,7 @@ def made(tmp_path_factory) -> Path:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(loop, "save_checkpoint", save_and_interrupt)
+        patch.setattr(keeper, "save_checkpoint", save_and_interrupt)
         train(tiny(data, root / "begun"), say=lambda _: None)
     train(tiny(data, root / "done"), say=lambda _: None)
     return root

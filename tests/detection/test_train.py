@@ -19,7 +19,8 @@ from processes import Command, words_of
 
 from mixtransfer.cli import main
 from mixtransfer.detection.beginning import with_shared_statistics
-from mixtransfer.detection.loop import DetectionTrainer, Keeper
+from mixtransfer.detection.keeper import Keeper
+from mixtransfer.detection.loop import DetectionTrainer
 from mixtransfer.detection.model import build_detector, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import CocoScores

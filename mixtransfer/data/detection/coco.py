@@ -13,7 +13,7 @@ import numpy as np
 
 from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_corners, object_to, refuse_shares
 from mixtransfer.data.detection.dataset import Record
-from mixtransfer.data.detection.outlines import is_box, is_number, outline_box
+from mixtransfer.data.detection.outlines import is_box, is_number, is_text, outline_box
 from mixtransfer.data.lookup import shown
 from mixtransfer.errors import UserError
 
@@ -220,7 +220,7 @@ def _categories(path: Path, entries: list[dict], notes: list[str]) -> tuple[dict
         str(name) if type(name := entry.get("name")) in (int, float) else name for entry in entries
     ]  # digits and sizes are names too
     for entry, name in zip(entries, names, strict=True):
-        if not _is_text(name) or not name.strip():
+        if not is_text(name) or not name.strip():
             raise UserError(f"{path}: category {entry['id']} has no name.")
     if not entries:
         raise UserError(f"{path} declares no categories.")
@@ -239,7 +239,7 @@ def _images(path: Path, entries: list[dict], notes: list[str]) -> tuple[list[dic
     images: dict[int, dict] = {}
     for entry in entries:
         name = entry.get("file_name")
-        if not isinstance(name, str) or not _is_text(name) or "\0" in name:
+        if not isinstance(name, str) or not is_text(name) or "\0" in name:
             raise UserError(f"{path}: image {entry['id']} has no file_name.")
         number = ids[_key(entry["id"])]
         if images.setdefault(number, {**entry, "id": number})["file_name"] != name:
@@ -296,8 +296,3 @@ def _size(path: Path, image: dict) -> tuple[int, int] | None:
             f"{path}: image {image['id']} has the size {size[0]!r}×{size[1]!r}, which is not one of pixels."
         )
     return size
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is a text with something in it that can be written; JSON can hold halves of characters."""
-    return isinstance(value, str) and bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)

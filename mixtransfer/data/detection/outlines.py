@@ -78,3 +78,8 @@ def is_box(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text with something in it that can be written; JSON can hold halves of characters."""
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
