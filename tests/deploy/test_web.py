@@ -135,13 +135,14 @@ def opened(browser):
         yield open_page
 
 
-def test_the_folder_has_all_that_the_page_needs(site):
+def test_the_folder_has_all_that_the_page_needs(site, spread):
     names = {str(file.relative_to(site)) for file in site.rglob("*") if file.is_file()}
     own = {"index.html", "page.css", "page.js", "camera.js", "drawing.js", "model.js", "view.js", "resize.js"}
     theirs = {"ort.wasm.bundle.min.js", "ort-wasm-simd-threaded.wasm", "LICENSE.txt", "ThirdPartyNotices.txt"}
     assert names == own | {"model.onnx", "page.json"} | {f"onnxruntime-web/{name}" for name in theirs}
-    assert json.loads((site / "page.json").read_text())["classes"] == ["cat", "dog", "emu"]
-    assert str(site.parent) not in (site / "page.json").read_text(), "nothing of this machine is published"
+    text = (site / "page.json").read_text()
+    assert json.loads(text)["classes"] == ["cat", "dog", "emu"] and json.loads(text)["name"] == spread.name
+    assert str(spread.parent) not in text and str(site.parent) not in text, "nothing of this machine is published"
 
 
 def test_a_classifier_answers_as_its_run(site, spread, opened, photographs):
