@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 # A process for each core, which computes with one thread.
-TESTS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --dist loadfile
+TESTS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --dist loadgroup
 
 .PHONY: help setup demo test slow lint wheel docs coverage mutants audit clean
 

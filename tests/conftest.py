@@ -24,6 +24,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """Of several processes one gets all tests of a file, which share what is made for them; or of the page's server."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("app" if item.path.parent.name == "app" else str(item.path)))
+
+
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """Three classes of 12 images, not split."""

@@ -93,7 +93,7 @@ MISTAKES = [
     ("export gone", "gone"),
     (
         "export run --format onx",
-        "--format takes onnx or openvino or torch or executorch or litert or coreml, not 'onx'.",
+        "--format takes onnx or openvino or torch or executorch or litert or coreml or web, not 'onx'.",
     ),
     ("export run", "run holds no trained model yet: model.safetensors is missing."),
     ("search", "Say what to search on"),

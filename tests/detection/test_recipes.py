@@ -304,6 +304,8 @@ def test_detectron2s_own_script_trains_evaluates_and_resumes(registered, tmp_pat
     )
     pytest.importorskip("hydra", reason="detectron2 reads overrides by hydra-core: mixtransfer install-detectron2")
     args = Namespace(config_file=path, opts=["model.nms_threshold=0.5"], eval_only=False, resume=False, num_gpus=1)
+    set_up = map(logging.getLogger, ("detectron2", "fvcore", "mixtransfer"))  # by the script
+    before = {logger: (list(logger.handlers), logger.level, logger.propagate) for logger in set_up}
     try:
         latest = script(args)
         assert latest["total_loss"][0] > 0 and 0 <= latest["bbox/AP50"][0] <= 100
@@ -313,8 +315,8 @@ def test_detectron2s_own_script_trains_evaluates_and_resumes(registered, tmp_pat
         script(Namespace(**{**vars(args), "opts": more, "resume": True}))
         assert torch.load(tmp_path / "output" / "model_final.pth", weights_only=False)["iteration"] == 2
     finally:
-        for name in ("detectron2", "fvcore", "mixtransfer"):  # what the script sets up
-            logger = logging.getLogger(name)
-            for handler in list(logger.handlers):
-                logger.removeHandler(handler)
+        for logger, (handlers, level, propagates) in before.items():
+            for handler in set(logger.handlers) - set(handlers):
                 handler.close()
+            logger.handlers, logger.propagate = handlers, propagates
+            logger.setLevel(level)  # which forgets what it has answered by the former
