@@ -112,6 +112,11 @@ def home(tmp_path_factory) -> Path:
     (root / "path/to/cifar10").symlink_to(root / "data/cifar10")
     make_coco(root / "my-boxes", train=6, val=2, test=2)
     make_coco(root / "data" / "coco", train2017=6, val2017=2)
+    for path in (root / "data" / "coco" / "annotations").iterdir():  # the recipes are for COCO's 80 classes
+        coco = json.loads(path.read_text())
+        count = len(coco["categories"])
+        coco["categories"] += [{"id": 100 + i, "name": f"class {i}"} for i in range(count, 80)]
+        path.write_text(json.dumps(coco))
     for name in ("cifar10", "cifar100"):
         for part in ("train", "test"):
             make_folder(root / "data" / name / part, {"cat": 10, "dog": 10}, size=32)
