@@ -20,7 +20,7 @@ from typing import Any
 from mixtransfer.errors import UserError
 
 HOW_TO_INSTALL = "install it with `mixtransfer install-detectron2`"
-_TRAINS = threading.Lock()
+_TRAINS = threading.RLock()  # a hook may train another detector
 
 
 @contextlib.contextmanager

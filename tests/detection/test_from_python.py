@@ -48,3 +48,22 @@ def test_two_trainings_in_threads_come_one_after_the_other(digits, tmp_path):
     )
     first, second = (safetensors.torch.load_file(run.weights) for run in runs)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_hook_may_train_another_detector(digits, tmp_path):
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4}
+    options |= {"iterations": 1, "workers": 0}
+
+    class Trains(HookBase):
+        def after_step(self):
+            mt.detect.train(digits, output=tmp_path / "inner", **options)
+
+    mt.detect.train(digits, output=tmp_path / "outer", hooks=Trains(), **options)
+    assert all(mt.Run.open(tmp_path / name).read_metrics()["test"] for name in ("inner", "outer"))
+
+
+def test_to_open_a_run_draws_nothing(finished):
+    torch.seed()
+    before = torch.get_rng_state()
+    mt.load(finished)
+    assert torch.equal(torch.get_rng_state(), before)
