@@ -97,8 +97,11 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_new(folder: Path) -> bool:
-    """Make a folder, so that no other training takes its name; one that cannot be made is told by who writes to it."""
+def make_new(folder: Path) -> bool:
+    """Make a folder, so that no other training takes its name, and tell whether it was not there before.
+
+    One that cannot be made counts as new: whoever writes to it says what is wrong.
+    """
     try:
         folder.mkdir(parents=True)
     except FileExistsError:

@@ -13,7 +13,7 @@ from mixtransfer.arguments import parse
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.names import data_name, same_data
 from mixtransfer.errors import UserError
-from mixtransfer.files import is_new, is_unused, remove_unfinished, write_atomic
+from mixtransfer.files import is_unused, make_new, remove_unfinished, write_atomic
 from mixtransfer.plain_yaml import load_plain_yaml
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class TrainOptions(Protocol):
 
 
 Options = TypeVar("Options", bound=TrainOptions)
+NOT_RECORDED = "not recorded"  # what a training under another's Trainer began with, and by which views
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def new_folder(options: TrainOptions) -> Path:
         return Path(options.output)
     name = f"{data_name(str(options.data))}-{backbone_spec(options.backbone).name}"
     candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
-    return next(path for path in candidates if is_new(path))
+    return next(path for path in candidates if make_new(path))
 
 
 def join_folder(folder: Path, options: "DataclassInstance", free: Sequence[str], mark: str, what: str) -> None:

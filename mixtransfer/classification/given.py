@@ -28,9 +28,9 @@ def classes_of(model: Any) -> int:
     return int(classes)
 
 
-def check_kind(name: str, value: Any, kind: type) -> None:
-    """Have an argument of another kind, unless it is None, be a ``UserError``."""
-    if value is not None and not isinstance(value, kind):
+def check_kind(name: str, value: Any, kind: type, optional: bool = True) -> None:
+    """Have an argument of another kind be a ``UserError``; None is for one that may be left out."""
+    if not (optional and value is None) and not isinstance(value, kind):
         raise UserError(f"{name}= takes a mixtransfer.{kind.__name__}(…), not {value!r}.")
 
 

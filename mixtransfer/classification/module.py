@@ -100,7 +100,7 @@ class ImageClassifier(L.LightningModule):
 
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
-        given.check_kind("recipe", {} if recipe is None else recipe, Recipe)
+        given.check_kind("recipe", recipe, Recipe, optional=False)
         self._recipe = self._given["recipe"] = recipe
         self.mix = recipe.mixing(self.num_classes)
 

@@ -25,9 +25,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.host import undisturbed
 from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
-
-UNKNOWN = "not recorded"  # what a training under another's Trainer began with, and by which views
+from mixtransfer.run import NOT_RECORDED, Run
 
 
 def save_run(
@@ -82,7 +80,7 @@ def save_run(
 def _options(module: ImageClassifier, spec: BackboneSpec, data: ImageDataModule | None) -> TrainOptions:
     """What is known of the training, as its command would have recorded it."""
     size = module.preprocessing.size
-    options = TrainOptions(backbone=spec.name, image_size=size, weights=UNKNOWN, augment=UNKNOWN)
+    options = TrainOptions(backbone=spec.name, image_size=size, weights=NOT_RECORDED, augment=NOT_RECORDED)
     for name in module.recipe.__dataclass_fields__:
         setattr(options, name, getattr(module.recipe, name))
     if data:

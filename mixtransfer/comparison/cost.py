@@ -16,7 +16,7 @@ from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
 from mixtransfer.deploy.source import open_source
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.run import NOT_RECORDED, Run
 
 BATCH = 16  # for throughput
 
@@ -94,11 +94,14 @@ def measure_costs(runs: Mapping[str, Run], task: str, rounds: int, say: Callable
 
 
 def training_cost(run: Run) -> dict[str, float | None]:
-    """Minutes, images a second (median) and peak resident memory (MB) of a finished training; None is not known.
+    """Minutes, images a second (median) and peak resident memory (MB) of a finished training.
 
-    Of a run that ``mixtransfer.save_run`` wrote nothing is.
+    They are None of a run that ``mixtransfer.save_run`` wrote, which does not know them.
+
+    Raises:
+        UserError: A training has left no record of them, or a damaged one.
     """
-    if not run.history.exists():
+    if run.read_config().get("weights") == NOT_RECORDED:
         return {"minutes": None, "images_per_second": None, "memory_mb": None}
     rows = run.read_history()
     whole = run.read_metrics().get("training") or {}  # that of folds with it

@@ -43,7 +43,6 @@ class Keeper(hooks.HookBase):
 
     def before_train(self) -> None:
         self._since = time.perf_counter()
-        self._evaluating = 0.0
         if self.trainer.rank == 0:
             remove_unfinished(self.run.folder)
         self._bar = tqdm(

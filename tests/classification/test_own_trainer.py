@@ -160,8 +160,9 @@ def test_a_recipe_set_later_and_a_network_in_evaluation_mode_train_by_the_recipe
     module.recipe = mt.Recipe(batch_norm="train")
     assert moved(module)
     assert moved(mt.ImageClassifier(network().eval(), mt.Preprocessing(size=32), mt.Recipe(batch_norm="train")))
-    with pytest.raises(mt.UserError, match="recipe="):
-        module.recipe = {}
+    for wrong in ({}, None):
+        with pytest.raises(mt.UserError, match=f"recipe= takes .* not {wrong}"):
+            module.recipe = wrong
     assert module.recipe == mt.Recipe(batch_norm="train")
 
 

