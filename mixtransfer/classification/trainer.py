@@ -1,6 +1,7 @@
 """How Lightning's Trainer is set up, for training and evaluation alike."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
     if not any(isinstance(callback, ProgressBar) for callback in callbacks):
         # A log file or a pipe gets no progress bar.
         callbacks = [*callbacks, TQDMProgressBar(refresh_rate=int(sys.stdout.isatty()))]
-    return L.Trainer(
+    trainer = L.Trainer(
         callbacks=list(callbacks),
         precision=chosen,
         devices=devices,
@@ -52,6 +53,15 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         enable_model_summary=False,
         **{"logger": False, **settings},
     )
+    if callable(signal.getsignal(signal.SIGTERM)):
+        # Whoever handles it ends the training. Lightning would first have this process broadcast that it is to end,
+        # which hangs where the others are in a collective operation of another kind.
+        trainer._signal_connector._sigterm_notifier_fn = _leave_to_the_next  # type: ignore[method-assign]
+    return trainer
+
+
+def _leave_to_the_next(*_: object) -> None:
+    pass
 
 
 class _Checkpoints(TorchCheckpointIO):

@@ -296,7 +296,11 @@ def several(count: int, megabytes: float) -> bytes:
 
 def kept(folder: Path, coming: bool = False) -> set[Path]:
     """The files of finished uploads, or those that are on their way."""
-    return {path for path in folder.glob("*" if coming else "*/*") if path.is_file()}
+    while True:
+        try:
+            return {path for path in folder.glob("*" if coming else "*/*") if path.is_file()}
+        except FileNotFoundError:  # the server has removed a folder meanwhile
+            continue
 
 
 def size(paths: set[Path]) -> int:

@@ -1,5 +1,6 @@
 """Training from options to a Run: what it writes, that it repeats, resumes, and refuses bad input."""
 
+import contextlib
 import csv
 import json
 import math
@@ -8,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 
 import numpy as np
@@ -267,6 +269,44 @@ def test_a_resumed_training_of_two_processes_writes_one_report(colours, finished
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     again = evaluate(EvaluateOptions(str(tmp_path / "r"), workers=0))
     assert again.scores["top1"].to_dict() == pytest.approx(metrics["test"]["top1"])
+
+
+ENDED_WITHIN_AN_EPOCH = """
+import json, os, signal, sys
+from lightning.pytorch.callbacks import Callback
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.train import train
+from mixtransfer.errors import Interrupted
+from mixtransfer.signals import sigterm_as_ctrl_c
+
+class Ended(Callback):
+    def on_train_epoch_end(self, trainer, module):  # the other process goes on to where checkpoints wait for all
+        if trainer.is_global_zero and trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+with sigterm_as_ctrl_c():
+    try:
+        train(TrainOptions(**json.loads(sys.argv[1])), callbacks=[Ended()])
+    except Interrupted as told:
+        print(told)
+        sys.exit(143)
+"""
+
+
+def test_sigterm_while_the_other_process_waits(colours, finished, tmp_path):
+    (tmp_path / "script.py").write_text(ENDED_WITHIN_AN_EPOCH)
+    options = tiny(colours, tmp_path / "r", weights=str(finished.weights), devices=2, epochs=3)
+    words = [str(tmp_path / "script.py"), json.dumps(asdict(options))]
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, errors = process.communicate(timeout=240)  # it would wait without end
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 143, errors
+    assert "Go on with: mixtransfer classify train --resume" in out
 
 
 def test_two_machines_as_lightning_starts_them(colours, tmp_path):
