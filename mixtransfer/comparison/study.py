@@ -110,14 +110,14 @@ def _check_training(training, names: Sequence[str], options: CompareOptions) -> 
     """
     if options.task == "detect":
         from mixtransfer.data.detection.load import list_boxes
-        from mixtransfer.detection import train as detection
-
-        detection.check(training)
-        list_boxes(training.data, Path(training.data_root), layout=training.layout)
-    else:
-        from mixtransfer.classification import defaults
+        from mixtransfer.detection import defaults
 
         defaults.check(training)
+        list_boxes(training.data, Path(training.data_root), layout=training.layout)
+    else:
+        from mixtransfer.classification import defaults as of_classification
+
+        of_classification.check(training)
         for name in names:
             check_classifier(backbone_spec(name), training.image_size)
         if training.fold:

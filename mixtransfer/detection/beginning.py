@@ -27,7 +27,8 @@ def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDL
     model = build_detector(card.spec, weights, len(card.classes), spec)  # the file that --backbone named may be gone
     if best_device().type == "cpu":
         make_quicker(model)
-    if options.batch_norm == "frozen":
+    model.backbone.freeze(options.freeze_at or 0)
+    if options.freeze_at or options.batch_norm == "frozen":
         fold_batch_norm(model.backbone.body)
     if start:
         known = load_start(model, start, card.classes, spec.loss)
@@ -48,10 +49,10 @@ def with_shared_statistics(model: SSDLite, images: float) -> SSDLite:
     return model
 
 
-def keep_statistics(body: nn.Module) -> None:
-    """Have batch norm normalise by the statistics that it has, and keep them."""
+def keep_statistics(body: nn.Module, of_all: bool) -> None:
+    """Have batch norm, all or what is not trained, normalise by the statistics that it has, and keep them."""
     for module in body.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (of_all or not module.weight.requires_grad):
             module.eval()
 
 
@@ -69,7 +70,7 @@ def _started(start: Start, known: list[str], classes: list[str], loss: str) -> s
 
 
 def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimizer of resolved options; the body has groups of its own where its rate is another.
+    """The optimizer of what is trained, by resolved options; the body has groups of its own if its rate is another.
 
     A recipe may set the optimizer's other arguments, and have norms and biases decay too.
     """
@@ -80,7 +81,7 @@ def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimiz
     body = {id(parameter) for parameter in model.backbone.body.parameters()} if options.body_lr != 1 else set()
     groups: list[dict[str, Any]] = []
     for of_body, rate in ((False, options.lr), (True, options.lr * options.body_lr))[: 1 + bool(body)]:
-        own = [parameter for parameter in model.parameters() if (id(parameter) in body) is of_body]
+        own = [p for p in model.parameters() if p.requires_grad and (id(p) in body) is of_body]
         for decays in (True, False):
             parameters = [parameter for parameter in own if (parameter.ndim > 1) is decays]
             groups.append({"params": parameters, "lr": rate, "weight_decay": options.weight_decay if decays else kept})

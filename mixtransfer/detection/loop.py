@@ -155,8 +155,7 @@ class DetectionTrainer(TrainerBase):
 
     def run_step(self) -> None:
         self.parallel.train()
-        if self.options.batch_norm == "frozen":
-            keep_statistics(self.model.backbone.body)
+        keep_statistics(self.model.backbone.body, self.options.batch_norm == "frozen")
         self.optimizer.zero_grad()
         self.losses = self._propagate(next(self.batches))
         if not math.isfinite(sum(self.losses.values())):

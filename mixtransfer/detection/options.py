@@ -22,8 +22,7 @@ class TrainOptions:
         data: Images with boxes: a folder in a usual layout, its file, or coco.
         layout: Of the data, where it could be read in two ways.
         backbone: A name (`mixtransfer models`, timm) or file; auto: of the start.
-        weights: imagenet, none, a file of the backbone's, or a detector, of classes known by name: a run, coco
-            (torchvision's), or its file.
+        weights: imagenet, none, a file, or a detector: a run, coco, or its file.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
@@ -37,7 +36,8 @@ class TrainOptions:
         loss: cross_entropy with hard negatives, or focal.
         anchors: Finest and coarsest scale, as 0.2,0.95; auto: by the boxes.
         body_lr: The body's learning rate as a share of the other layers'.
-        batch_norm: Of the body: train updates its statistics, frozen keeps them.
+        batch_norm: Of the body; frozen keeps its statistics.
+        freeze_at: Keep the body's layers up to stride 2^N; by default by the data.
         lr: Peak learning rate; by default by the optimizer.
         optimizer: Optimizer.
         weight_decay: Weight decay (decoupled for adamw); norms and biases have none.
@@ -86,7 +86,8 @@ class TrainOptions:
     loss: LossName = DetectorSpec.loss
     anchors: str = "auto"
     body_lr: float = 1.0
-    batch_norm: Literal["train", "frozen"] = "train"
+    batch_norm: Literal["auto", "train", "frozen"] = "auto"
+    freeze_at: int | None = None
     lr: float | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float | None = None

@@ -11,12 +11,13 @@ from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.own_augment import kept_pipeline
+from mixtransfer.detection.defaults import check
 from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, to_dataset_dict
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.tile_records import cut
-from mixtransfer.detection.train import MACHINE_OPTIONS, check
+from mixtransfer.detection.train import MACHINE_OPTIONS
 from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
 from mixtransfer.run import reopen

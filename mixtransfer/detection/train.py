@@ -2,19 +2,15 @@
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch.loggers import Logger
 
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.backbones.weights import describe_start, tell_license
-from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, Record, statistics
 from mixtransfer.data.division import counted
@@ -25,40 +21,28 @@ from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.detection.assessment import assess, matched
 from mixtransfer.detection.compat import describe_detectron2, one_at_a_time, prepare_detectron2
-from mixtransfer.detection.coverage import (
-    MOST_BOXES,
-    anchor_coverage,
-    anchors_of,
-    best_overlap,
-    fitting_scales,
-    target_shares,
-)
+from mixtransfer.detection.coverage import anchor_coverage
+from mixtransfer.detection.defaults import check, check_anchors, check_recipe, resolve
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import train_on_devices
 from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector
-from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
+from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
-from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
-from mixtransfer.detection.starts import Start, find_start, with_start
+from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec
+from mixtransfer.detection.starts import find_start, with_start
 from mixtransfer.detection.thresholds import choose, of_each
 from mixtransfer.detection.tile_records import cut
-from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, write_atomic
-from mixtransfer.loggers import log_results, logger_names, open_loggers
+from mixtransfer.loggers import log_results, open_loggers
 from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_boxes
 from mixtransfer.signals import interruptible
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision", "logger")
-
-LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
-NEEDED = 0.25  # overlap of some box with some anchor, or the anchors are for other data
-WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 
 Say = Callable[[str], None]
 
@@ -108,9 +92,12 @@ def _train(
         run, options = reopen(options, MACHINE_OPTIONS)
         if not options.machine_rank:
             claims.enter_context(claimed(run.folder))
-        if "anchors" not in run.read_config():  # an older one, which had no choice
+        recorded = run.read_config()  # an older one had no choice
+        if "anchors" not in recorded:
             low, high = USUAL_SCALES
             options = replace(options, anchors=f"{low},{high}")
+        if "freeze_at" not in recorded:
+            options = replace(options, freeze_at=0)
         if "test" in run.read_metrics():
             say(f"{run.folder} is finished already.")
             return run
@@ -127,10 +114,10 @@ def _train(
         options = with_start(options, start)
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
-    _check_recipe(options, dataset)
+    check_recipe(options, dataset)
     seen = cut(options, dataset, say)
     if run is None and options.anchors != "auto":
-        _check_anchors(options, seen)
+        check_anchors(options, seen)
     options = resolve(options, seen, start, say)
     if run is None and options.machine_rank:
         run = Run(new_folder(options))  # the first machine writes it
@@ -152,97 +139,6 @@ def _train(
         loggers = [] if options.machine_rank else [*loggers, *open_loggers(options.logger, run.folder, claims)]
         train_on_devices(run, options, seen, loggers, augment, hooks)
         return None if options.machine_rank else _finish(run, options, dataset, seen.train, loggers, say)
-
-
-def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> TrainOptions:
-    """Fill in every option left to us, but for what ``with_start`` does."""
-    passes = 60 * len(dataset.train) / options.batch_size
-    iterations = options.iterations or int(np.clip(round(passes, -2), 500, 20_000))
-    lr, decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
-    return replace(
-        options,
-        iterations=iterations,
-        anchors=_anchors(options, dataset, start, say),
-        lr=lr * min(1, options.batch_size / 16) if options.lr is None else options.lr,
-        weight_decay=decay if options.weight_decay is None else options.weight_decay,
-        warmup=options.warmup if "schedule" in (options.recipe or {}) else min(options.warmup, iterations // 5),
-        eval_every=options.eval_every or max(1, math.ceil(iterations / 10)),
-    )
-
-
-def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> str:
-    """The scales of the anchors: as asked for, those of a detector to start from, or what fits the boxes."""
-    if options.anchors != "auto":
-        return options.anchors
-    spec = DetectorSpec.of_options(replace(options, anchors="{},{}".format(*USUAL_SCALES)))
-    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
-    labels = np.concatenate([record.targets[1] for record in dataset.train])
-    fitting = fitting_scales(boxes, labels, spec)
-    words = "{:g},{:g}".format(*fitting)
-    if start is None:
-        return words
-    its = "{:g},{:g}".format(*start.spec.anchors)
-    if fitting[0] < start.spec.anchors[0]:
-        say(f"Anchors as in {start.name} ({its}); finer ones would fit more of the boxes: --anchors {words}.")
-    return its
-
-
-def _check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
-    spec = DetectorSpec.of_options(options)
-    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])[:MOST_BOXES]
-    if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < NEEDED:
-        raise UserError(
-            f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "
-            "boxes."
-        )
-
-
-def check(options: TrainOptions) -> None:
-    """Check the options, before data and weights are fetched.
-
-    Raises:
-        UserError: An option has a value that cannot be.
-    """
-    as_tiling(options.tiles, options.overlap)
-    check_ranges(
-        options,
-        **dict.fromkeys(("iterations", "batch_size", "eval_every", "devices", "num_nodes"), AT_LEAST_1),
-        **dict.fromkeys(
-            ("lr", "body_lr", "weight_decay", "warmup", "clip_grad", "patience", "workers", "machine_rank"), AT_LEAST_0
-        ),
-        image_size=(64, 2048),
-        accumulate=(1, options.batch_size),
-        seed=SEED,
-        max_detections=(1, LARGEST_MOST),
-        **dict.fromkeys(("nms", "min_score", "min_precision"), SHARE),
-    )
-    if options.anchors != "auto":
-        read_scales(options.anchors)
-    gpus = torch.cuda.device_count()
-    if isinstance(options.devices, int) and 0 < gpus < options.devices:
-        raise UserError(f"--devices {options.devices} needs that many GPUs; this machine has {gpus}.")
-    if options.num_nodes > 1 and options.dist_url == "auto":
-        raise UserError(f"--num-nodes {options.num_nodes} needs --dist-url tcp://HOST:PORT of the first machine.")
-    if options.machine_rank >= options.num_nodes:
-        raise UserError(f"--machine-rank is {options.machine_rank}; of {options.num_nodes} machines they count from 0.")
-    if options.num_nodes > 1 and not (options.output or options.resume):
-        raise UserError(f"--num-nodes {options.num_nodes} needs --output, the same on all machines.")
-    known = {*RECIPE_KEYS, *(set(FIELDS) - vars(options).keys())}
-    if unknown := sorted(set(options.recipe or {}) - known):
-        raise UserError(f"The recipe has {unknown[0]!r}, which nothing reads: it may have {', '.join(sorted(known))}.")
-    check_policy(options.augment, POLICIES)
-    logger_names(options.logger)
-
-
-def _check_recipe(options: TrainOptions, dataset: DetectionDataset) -> None:
-    recipe = options.recipe or {}
-    classes = recipe.get("num_classes", len(dataset.classes))
-    if classes != len(dataset.classes):
-        raise UserError(
-            f"The recipe's model has {classes} classes, the data {len(dataset.classes)}: set model.num_classes."
-        )
-    if options.warmup != recipe.get("warmup", options.warmup):
-        raise UserError("--warmup is of the usual schedule, and the recipe has its own: leave it out, or change that.")
 
 
 def _finish(

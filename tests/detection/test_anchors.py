@@ -1,10 +1,13 @@
 """Anchors that follow the boxes, and how gently a pretrained body is trained on few images."""
 
 import json
+import re
+from dataclasses import replace
 
 import detecting  # noqa: F401  skips without detectron2
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from coco_sets import make_coco
 from detect_tiny import tiny
@@ -90,6 +93,22 @@ def test_each_part_learns_at_its_rate_and_frozen_statistics_stay(tmp_path):
     assert rates[True] == pytest.approx(0.25 * rates[False])
 
 
+def test_layers_that_are_kept_stay_and_others_learn(tmp_path):
+    data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+    first = train(tiny(data, tmp_path / "first", iterations=1, eval_every=1))
+    kept = {"batch_norm": "train", "freeze_at": 0}
+    assert kept.items() <= first.read_config().items(), "from scratch all is trained"
+    options = tiny(data, tmp_path / "r", weights=str(first.folder), iterations=2, eval_every=2, ema=False)
+    run = train(replace(options, batch_norm="train"))
+    assert run.read_config()["freeze_at"] == 2, "of few images, from a start"
+    assert train(replace(options, output=str(tmp_path / "s"))).read_config()["batch_norm"] == "frozen"
+    before, after = (safetensors.torch.load_file(each.weights) for each in (first, run))
+    same = {name for name in before if name.startswith("backbone.body.") and torch.equal(before[name], after[name])}
+    floats = {name for name in before if name.startswith("backbone.body.") and before[name].is_floating_point()}
+    early = {name for name in floats if re.match(r"backbone\.body\.(conv_stem|bn1|blocks\.0)\.", name)}
+    assert early <= same and not same & (floats - early)
+
+
 def test_older_runs_go_on_as_they_began(tmp_path):
     """Before there was a choice, anchors were SSD's own and all layers learnt at one rate."""
     data = make_coco(tmp_path / "d", train=6, val=2, test=2)
@@ -102,7 +121,7 @@ def test_older_runs_go_on_as_they_began(tmp_path):
         train(tiny(data, tmp_path / "r", iterations=1, eval_every=1), say=stop)
     run = Run(tmp_path / "r")
     lines = run.config.read_text().splitlines()
-    new = ("anchors:", "body_lr:", "batch_norm:", "logger:")
+    new = ("anchors:", "body_lr:", "batch_norm:", "freeze_at:", "logger:")
     run.config.write_text("\n".join(line for line in lines if not line.startswith(new)) + "\n")
     card = json.loads(run.model.read_text())
     del card["details"]["anchors"]

@@ -90,6 +90,22 @@ def test_every_parameter_learns():
     assert not [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
 
 
+@pytest.mark.parametrize("level", [0, 1, 2, 4])
+@pytest.mark.parametrize("name", ["mixnet_s", "mobilenetv3_small_050", "resnet18", "convnext_atto"])
+def test_frozen_are_the_layers_that_make_the_map(name, level):
+    """Those without which the map would be another, as gradients tell."""
+    backbone = SSDLiteBackbone(name, "none").eval()
+    backbone.freeze(level)
+    frozen = {name for name, parameter in backbone.body.named_parameters() if not parameter.requires_grad}
+    backbone.body.requires_grad_(True)
+    strides = backbone.body.feature_info.reduction()
+    making = set()
+    if level and 2**level in strides:
+        backbone.body(torch.rand(1, 3, 64, 64))[strides.index(2**level)].sum().backward()
+        making = {name for name, parameter in backbone.body.named_parameters() if parameter.grad is not None}
+    assert frozen == making
+
+
 def test_pixel_statistics_are_the_networks():
     backbone = SSDLiteBackbone("tf_mixnet_s", weights="none")
     assert backbone.pixel_mean == pytest.approx([123.675, 116.28, 103.53])
