@@ -18,7 +18,7 @@ from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.process import prepare_process
-from mixtransfer.run_data import training_images
+from mixtransfer.run_data import training_boxes, training_images
 
 STEPS = 5  # timed, after two that are not
 FILE = "budget.json"
@@ -143,27 +143,41 @@ def _classification(options) -> tuple[Callable[[], None], int, int]:
 def _detection(options) -> tuple[Callable[[], None], int, int]:
     """A training step, and the numbers of images, which do not matter here."""
     from mixtransfer.detection.model import build_detector
-    from mixtransfer.detection.spec import DetectorSpec, read_scales
 
-    anchors = DetectorSpec.anchors if options.anchors == "auto" else read_scales(options.anchors)
-    spec = DetectorSpec(options.image_size, tap=options.tap, anchors=anchors, loss=options.loss)
-    model = build_detector(options.backbone, "none", 20, spec).train()
-    from detectron2.structures import Boxes, Instances  # after what prepares detectron2
+    # After what prepares detectron2.
+    from detectron2.structures import Boxes, Instances  # isort: skip
 
+    from mixtransfer.detection.beginning import keep_statistics, make_optimizer, make_trainable
+    from mixtransfer.detection.defaults import resolve
+    from mixtransfer.detection.spec import DetectorSpec
+    from mixtransfer.detection.tile_records import cut
+
+    dataset = training_boxes(options, None)
+    seen = cut(options, dataset, _silent)
+    resolved = resolve(options, seen, None, _silent)
+    model = build_detector(options.backbone, "none", len(dataset.classes), DetectorSpec.of_options(resolved))
+    make_trainable(model, resolved)
     device = best_device()
     model.to(device)
     side = options.image_size
     truth = Instances((side, side), gt_boxes=Boxes([[0, 0, side / 2, side / 2]]), gt_classes=torch.tensor([0]))
     image = torch.randint(0, 256, (3, side, side), dtype=torch.uint8)
-    batch = [{"image": image, "instances": truth}] * options.batch_size
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    assert resolved.batch_size
+    batch = [{"image": image, "instances": truth}] * resolved.batch_size
+    optimizer = make_optimizer(model, resolved)
 
     def step() -> None:
+        model.train()
+        keep_statistics(model.backbone.body, resolved.batch_norm == "frozen")
         optimizer.zero_grad()
         sum(model(batch).values()).backward()
         optimizer.step()
 
     return step, 1, 1
+
+
+def _silent(sentence: str) -> None:
+    pass
 
 
 def _seconds(step: Callable[[], None]) -> float:

@@ -25,16 +25,21 @@ def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDL
     weights = "none" if start or resumes else options.weights
     card, spec, _ = described
     model = build_detector(card.spec, weights, len(card.classes), spec)  # the file that --backbone named may be gone
-    if best_device().type == "cpu":
-        make_quicker(model)
-    model.backbone.freeze(options.freeze_at or 0)
-    if options.freeze_at or options.batch_norm == "frozen":
-        fold_batch_norm(model.backbone.body)
+    make_trainable(model, options)
     if start:
         known = load_start(model, start, card.classes, spec.loss)
         if comm.is_main_process():
             tell(_started(start, known, card.classes, spec.loss))
     return model
+
+
+def make_trainable(model: SSDLite, options: TrainOptions) -> None:
+    """Freeze what resolved options freeze, and have steps on a CPU take less time."""
+    if best_device().type == "cpu":
+        make_quicker(model)
+    model.backbone.freeze(options.freeze_at or 0)
+    if options.freeze_at or options.batch_norm == "frozen":
+        fold_batch_norm(model.backbone.body)
 
 
 def with_shared_statistics(model: SSDLite, images: float) -> SSDLite:

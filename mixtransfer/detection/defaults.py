@@ -20,10 +20,12 @@ from mixtransfer.errors import UserError
 from mixtransfer.loggers import logger_names
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 
-# From how many images to train on the pretrained body is trained as a whole.
-FEW_IMAGES = 2000
+FEW_IMAGES = 2000  # to train on; a guess between 450, where what few images get was tried, and 118,000
+PASSES = 60  # over the images to train on
+FEWEST_VIEWS = 8000  # of images in a training; with the more passes the fewer images there are
+MOST_ITERATIONS = 20_000
 
-LEARNING_RATES = {"adamw": 1e-3, "sgd": 0.02}  # for batches of 16
+LEARNING_RATES = {"adamw": (1e-3, 8), "sgd": (0.02, 16)}  # for batches of so many images
 NEEDED = 0.25  # overlap of some box with some anchor, or the anchors are for other data
 WEIGHT_DECAYS = {"adamw": 0.05, "sgd": 4e-5}
 
@@ -32,22 +34,29 @@ Say = Callable[[str], None]
 
 def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> TrainOptions:
     """Fill in every option left to us, but for what ``with_start`` does."""
-    passes = 60 * len(dataset.train) / options.batch_size
-    iterations = options.iterations or int(np.clip(round(passes, -2), 500, 20_000))
-    lr, decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
+    batch = batch_of(options, dataset)
+    images = max(PASSES * len(dataset.train), FEWEST_VIEWS)
+    iterations = options.iterations or int(np.clip(round(images / batch, -2), 1, MOST_ITERATIONS))
+    (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     few = options.weights != "none" and len(dataset.train) < FEW_IMAGES
     usual: Literal["frozen", "train"] = "frozen" if few else "train"
     return replace(
         options,
+        batch_size=batch,
         iterations=iterations,
         anchors=_anchors(options, dataset, start, say),
         batch_norm=usual if options.batch_norm == "auto" else options.batch_norm,
         freeze_at=(2 if few else 0) if options.freeze_at is None else options.freeze_at,
-        lr=lr * min(1, options.batch_size / 16) if options.lr is None else options.lr,
+        lr=lr * min(1, batch / of_batch) if options.lr is None else options.lr,
         weight_decay=decay if options.weight_decay is None else options.weight_decay,
         warmup=options.warmup if "schedule" in (options.recipe or {}) else min(options.warmup, iterations // 5),
         eval_every=options.eval_every or max(1, math.ceil(iterations / 10)),
     )
+
+
+def batch_of(options: TrainOptions, dataset: DetectionDataset) -> int:
+    """Images a step."""
+    return options.batch_size or (8 if len(dataset.train) < FEW_IMAGES else 16)
 
 
 def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> str:
@@ -92,7 +101,7 @@ def check(options: TrainOptions) -> None:
         ),
         freeze_at=(0, 5),
         image_size=(64, 2048),
-        accumulate=(1, options.batch_size),
+        accumulate=(1, options.batch_size or math.inf),
         seed=SEED,
         max_detections=(1, LARGEST_MOST),
         **dict.fromkeys(("nms", "min_score", "min_precision"), SHARE),

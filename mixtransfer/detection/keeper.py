@@ -81,7 +81,7 @@ class Keeper(hooks.HookBase):
         trained = time.perf_counter() - self._since
         model, records = trainer.evaluated, trainer.dataset.val
         found = detect(
-            model, records, trainer.square, options.batch_size, options.workers,
+            model, records, trainer.square, trainer.batch_size, options.workers,
             trainer.rank, trainer.world, trainer.rank == 0, as_tiling(options.tiles, options.overlap),
         )  # fmt: skip
         found = [one for share in comm.gather(found) for one in share]
@@ -103,7 +103,7 @@ class Keeper(hooks.HookBase):
             "AP": scores.ap["AP"],
             "AP50": scores.ap["AP50"],
             "seconds": time.perf_counter() - self._since,
-            "images_per_second": steps * self.options.batch_size / trained,
+            "images_per_second": steps * self.trainer.batch_size / trained,
             "rss_mb": psutil.Process().memory_info().rss / 2**20,
         }
         self.rows.append(row)

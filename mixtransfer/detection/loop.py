@@ -108,11 +108,12 @@ class DetectionTrainer(TrainerBase):
         self.rank, self.world = comm.get_rank(), comm.get_world_size()
         self.next_iteration = 0
         device = best_device()
-        assert options.iterations
+        assert options.iterations and options.batch_size
+        self.batch_size = options.batch_size
         torch.manual_seed(options.seed)
         self.model = start_network(options, card, resumes).to(device)
         if device.type != "cpu" and self.world > 1:  # torch has none for the CPU
-            self.model = with_shared_statistics(self.model, options.batch_size / self.world / options.accumulate)
+            self.model = with_shared_statistics(self.model, self.batch_size / self.world / options.accumulate)
         average = moving_average(min(0.1 * options.iterations, 2000))
         # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
         self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if options.ema else None
@@ -143,7 +144,7 @@ class DetectionTrainer(TrainerBase):
         loader = TrainingLoader(
             self.dataset.train,
             self.augment,
-            max(1, options.batch_size // self.world),
+            max(1, self.batch_size // self.world),
             options.seed,
             options.workers,
             self.rank,

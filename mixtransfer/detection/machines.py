@@ -93,11 +93,13 @@ def devices_of(options: TrainOptions) -> int:
     gpus = torch.cuda.device_count()
     if options.devices != "auto":
         return options.devices
-    shares = [count for count in range(1, gpus + 1) if options.batch_size % (count * options.num_nodes) == 0]
-    chosen = max((one for one in shares if options.batch_size >= ENOUGH * one * options.num_nodes), default=1)
+    batch = options.batch_size
+    assert batch
+    shares = [count for count in range(1, gpus + 1) if batch % (count * options.num_nodes) == 0]
+    chosen = max((one for one in shares if batch >= ENOUGH * one * options.num_nodes), default=1)
     if chosen < gpus:
         tell(
-            f"Using {chosen} of {gpus} GPUs: a batch of {options.batch_size} images gives each of them {ENOUGH} or "
+            f"Using {chosen} of {gpus} GPUs: a batch of {batch} images gives each of them {ENOUGH} or "
             "more, as batch norm wants. More by a larger --batch-size, or by --devices."
         )
     return chosen

@@ -22,13 +22,13 @@ class TrainOptions:
         data: Images with boxes: a folder in a usual layout, its file, or coco.
         layout: Of the data, where it could be read in two ways.
         backbone: A name (`mixtransfer models`, timm) or file; auto: of the start.
-        weights: imagenet, none, a file, or a detector: a run, coco, or its file.
+        weights: imagenet, none, a file, or a detector: a run, coco, a file.
         output: The run's folder; by default a new one under runs/.
         resume: A run to go on with; it brings its own configuration.
         preview: Write a page of the first batches, and stop.
         data_root: Where coco lives.
         iterations: Optimizer steps; by default by the size of the training set.
-        batch_size: Images a step, over all devices.
+        batch_size: Images a step, over all devices; by default 8, of many images 16.
         accumulate: Parts that a step is computed in, for less memory.
         image_size: Side of the square that the network sees, in pixels.
         resize: warp fills the square; letterbox keeps the image's shape.
@@ -78,7 +78,7 @@ class TrainOptions:
     preview: bool = False
     data_root: str = "data"
     iterations: int | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     accumulate: int = 1
     image_size: int = DetectorSpec.image_size
     resize: Resize = DetectorSpec.resize

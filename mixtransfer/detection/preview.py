@@ -11,7 +11,7 @@ from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.own_augment import kept_pipeline
-from mixtransfer.detection.defaults import check
+from mixtransfer.detection.defaults import batch_of, check
 from mixtransfer.detection.drawing import draw_truth
 from mixtransfer.detection.loader import IterationBatches
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, to_dataset_dict
@@ -44,7 +44,8 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     augment = kept_pipeline(run.augment, options.augment) if run else options.augment
     mapper = TrainingMapper(as_detection_augment(augment, options.image_size, options.resize))
     drawn = []
-    for batch in islice(IterationBatches(len(dataset.train), options.batch_size, options.seed), BATCHES):
+    size = batch_of(options, dataset)
+    for batch in islice(IterationBatches(len(dataset.train), size, options.seed), BATCHES):
         views = [mapper.view(to_dataset_dict(dataset.train[index]), seed) for index, seed in batch[:IMAGES]]
         drawn.append([_drawn(view, view["boxes"], view["labels"], dataset.classes) for view in views])
     whole = EvaluationMapper(options.image_size, options.resize)
@@ -52,7 +53,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
         _drawn(whole(to_dataset_dict(record)), *_targets(record, whole.square), dataset.classes)
         for record in dataset.val[:IMAGES]
     ]
-    how = f"At {options.image_size} pixels, augmentation {options.augment!r}, batches of {options.batch_size}."
+    how = f"At {options.image_size} pixels, augmentation {options.augment!r}, batches of {size}."
     path = path or preview_path(options)
     write_page(path, dataset.name, [dataset.reading, *dataset.notes], drawn, evaluated, how)
     return path

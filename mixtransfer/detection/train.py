@@ -154,6 +154,7 @@ def _finish(
     trained = open_detector(run.folder)
     model = trained.model.to(best_device())
     names = dataset.classes, dataset.category_ids
+    assert options.batch_size
     how = trained.spec.square, options.batch_size, options.workers
     validated, found = (
         detect(model, records, *how, tiling=trained.spec.tiling) for records in (dataset.val, dataset.test)
