@@ -11,7 +11,8 @@ from collections.abc import Iterator
 _TALKATIVE = ("lightning.pytorch", "lightning.fabric", "detectron2.engine.train_loop")
 
 
-_lock = threading.Lock()
+# A __del__ that runs meanwhile, or a handler of signals, may enter too.
+_lock = threading.RLock()
 _works = 0  # that are within
 _left = contextlib.ExitStack()  # what the last to end restores, as the first has found it
 
@@ -25,16 +26,16 @@ def undisturbed() -> Iterator[None]:
     """
     global _works
     with _lock:
-        if not _works:
+        _works += 1  # first: one that begins meanwhile in this thread is then within
+        if _works == 1:
             _enter()
-        _works += 1
     try:
         yield
     finally:
         with _lock:
             _works -= 1
             if not _works:
-                _left.close()
+                _left.pop_all().close()  # what begins meanwhile keeps what it finds by itself
 
 
 def _enter() -> None:

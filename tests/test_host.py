@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -165,4 +166,31 @@ def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it()
     first.__exit__(None, None, None)
     assert logging.getLogger("lightning.pytorch").level == logging.CRITICAL  # the second is still at work
     second.__exit__(None, None, None)
+    assert state() == before
+
+
+@pytest.mark.parametrize("moment", ["enter", "leave"])
+def test_an_object_that_ends_meanwhile_may_use_the_library(moment, monkeypatch):
+    """Python may call its __del__, here by a logger's level, in the thread that is entering or leaving."""
+    before, called = state(), []
+
+    class Logger(logging.Logger):
+        def setLevel(self, level):
+            super().setLevel(level)
+            if (level == logging.CRITICAL) is (moment == "enter") and not called:
+                called.append(level)
+                with undisturbed():
+                    random.random()
+
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "__class__", Logger)
+    done = []
+
+    def work():
+        with undisturbed():
+            done.append(logging.getLogger("detectron2.engine.train_loop").level)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert done == [logging.CRITICAL] and called and not thread.is_alive()
     assert state() == before
