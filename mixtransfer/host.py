@@ -38,9 +38,18 @@ def undisturbed() -> Iterator[None]:
                 _left.pop_all().close()  # what begins meanwhile keeps what it finds by itself
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables, where the user has not set them, for a moment."""
+    with contextlib.ExitStack() as left:
+        keep_environment(left, *values)
+        os.environ.update({**values, **{name: os.environ[name] for name in values if name in os.environ}})
+        yield
+
+
 def _enter() -> None:
     _keep_generators(_left)
-    _keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
     _left.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
     for name in _TALKATIVE:
@@ -57,7 +66,9 @@ def _keep_generators(left: contextlib.ExitStack) -> None:
     left.callback(isolated.__exit__, None, None, None)  # told of an exception, it would restore nothing
 
 
-def _keep_environment(left: contextlib.ExitStack, *names: str) -> None:
+def keep_environment(left: contextlib.ExitStack, *names: str) -> None:
+    """Have environment variables, set or not, be as they are now when ``left`` ends."""
+
     def restore() -> None:
         for name, value in kept.items():
             if value is None:

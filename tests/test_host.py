@@ -2,9 +2,14 @@
 
 import json
 import logging
+import os
 import random
+import re
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +159,24 @@ def test_push_writes_to_a_folder_and_half_a_configuration_is_named(animals, tmp_
     run.config.write_text("backbone: mobilenetv3_small_050\n")
     with pytest.raises(mt.UserError, match="does not say what the run was trained on"):
         images_of_run(run)
+
+
+def test_albumentations_comes_by_one_door_which_leaves_no_trace():
+    package = Path(mt.__file__).parent
+    imports = re.compile(r"^\s*(import|from) albumentations", re.MULTILINE)
+    doors = [file for file in package.rglob("*.py") if imports.search(file.read_text())]
+    assert doors == [package / "data" / "quiet.py"]
+    script = """
+import os, urllib.request
+import cv2, lightning, timm, torchvision
+asked, before = [], dict(os.environ)
+urllib.request.OpenerDirector.open = lambda *given, **more: asked.append(given)
+import mixtransfer.data.augment, mixtransfer.data.detection.augment
+assert os.environ == before and not asked, (asked, set(os.environ.items()) ^ set(before.items()))
+"""
+    own = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    for given in ({}, {"NO_ALBUMENTATIONS_UPDATE": "true"}):
+        subprocess.run([sys.executable, "-c", script], env={**own, **given}, check=True, timeout=100)
 
 
 def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it():
