@@ -57,6 +57,12 @@ def test_what_ends_early_leaves_the_host_as_it_was(animals, tmp_path, error, rai
     assert state() == before
 
 
+def test_a_callback_that_exits_exits(animals, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        mt.train(animals, output=tmp_path / "r", callbacks=Failing(SystemExit(3)), **OPTIONS)
+    assert stop.value.code == 3
+
+
 def test_a_training_is_silent_but_for_its_own_messages(animals, tmp_path, capfd):
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     with warnings.catch_warnings(record=True) as seen:
