@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -223,3 +224,41 @@ def test_an_object_that_ends_meanwhile_may_use_the_library(moment, monkeypatch):
     thread.join(20)
     assert done == [logging.CRITICAL] and called and not thread.is_alive()
     assert state() == before
+
+
+SEVERAL = """
+import json, os, sys
+import torch, lightning, cv2, timm
+from mixtransfer.classification import train, processes  # what others set up when they are imported is theirs
+import mixtransfer as mt
+
+if __name__ == "__main__":
+    data, folder, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+
+    def state():
+        return dict(os.environ), torch.distributed.is_initialized(), torch.get_num_threads()
+
+    before, seen = state(), []
+    for number, devices in enumerate((2, 1, 2)):
+        run = mt.train(data, output=f"{folder}/{number}", devices=devices, **options)
+        assert state() == before, [a for a in zip(state(), before) if a[0] != a[1]]
+        seen.append(run is not None and "test" in run.read_metrics())
+    with open(f"{folder}/{os.environ.get('LOCAL_RANK', '0')}.json", "w") as file:
+        json.dump(seen, file)
+"""
+
+
+def test_several_processes_train_several_times_and_leave_each_as_it_was(animals, tmp_path):
+    (tmp_path / "script.py").write_text(SEVERAL)
+    words = [tmp_path / "script.py", animals, tmp_path, json.dumps(OPTIONS)]
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], env=own, cwd=tmp_path, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    for _ in range(300):  # the other process ends by itself
+        if (tmp_path / "1.json").exists() and (tmp_path / "1.json").read_text():
+            break
+        time.sleep(0.1)
+    assert json.loads((tmp_path / "0.json").read_text()) == [True] * 3
+    assert json.loads((tmp_path / "1.json").read_text()) == [False] * 3
