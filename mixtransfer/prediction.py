@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
-import torch
 from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
@@ -145,7 +144,6 @@ def load(
     if not run.model.exists():
         Run.open(path)  # says what it is not
     card = ModelCard.read(run.model)
-    with torch.random.fork_rng(devices=[]):  # the network is built with random weights first
-        if card.task == "classification":
-            return ClassificationModel(card.backbone, RunClassifier(path, device))
-        return DetectionModel(card.backbone, RunDetector(path, device, threshold))
+    if card.task == "classification":
+        return ClassificationModel(card.backbone, RunClassifier(path, device))
+    return DetectionModel(card.backbone, RunDetector(path, device, threshold))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from folders import make_folder
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
@@ -23,6 +24,8 @@ from tiny import TINY
 import mixtransfer as mt
 from mixtransfer.api import options_of
 from mixtransfer.arguments import parse
+from mixtransfer.backbones.skip_init import SkipInit
+from mixtransfer.classification.model import open_classifier
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.host import undisturbed
 from mixtransfer.hub import finished
@@ -184,6 +187,45 @@ assert os.environ == before and not asked, (asked, set(os.environ.items()) ^ set
     own = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
     for given in ({}, {"NO_ALBUMENTATIONS_UPDATE": "true"}):
         subprocess.run([sys.executable, "-c", script], env={**own, **given}, check=True, timeout=100)
+
+
+def test_to_open_a_run_draws_nothing_and_puts_nothing_back(animals, tmp_path, monkeypatch):
+    """A stream that is drawn from meanwhile goes on: nothing is put back behind it."""
+    run = mt.train(animals, output=tmp_path / "r", **OPTIONS)
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    image, drawn = next((animals / "cat").iterdir()), []
+    load = safetensors.torch.load_file
+    monkeypatch.setattr(safetensors.torch, "load_file", lambda path: (drawn.append(torch.rand(1)), load(path))[1])
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    before = random.getstate(), str(np.random.get_state())
+    drawn.append(torch.rand(1))
+    opened = open_classifier(run.folder).model  # which draws in the middle
+    drawn.append(torch.rand(1))
+    assert torch.equal(torch.cat(drawn), expected) and (random.getstate(), str(np.random.get_state())) == before
+    plain = mt.create_backbone(TINY["backbone"], "none", num_classes=2).eval()
+    plain.load_state_dict(load(run.weights))
+    pixels = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(opened(pixels), plain(pixels))
+    monkeypatch.undo()
+    state_before = state()
+    mt.load(run).predict(image)
+    assert state() == state_before
+
+
+@pytest.mark.parametrize("name", ["mixnet_s.mixconv35", "test_vit", "tf_mixnet_s"])
+def test_what_is_built_without_initialization_answers_the_same_with_the_same_weights(name):
+    plain = mt.create_backbone(name, "none", num_classes=3).eval()
+    before = state()
+    with SkipInit():
+        mine = mt.create_backbone(name, "none", num_classes=3).eval()
+        assert torch.rand(2).shape == (2,)
+    assert state() == before
+    mine.load_state_dict(plain.state_dict())
+    assert all(map(torch.equal, plain.buffers(), mine.buffers()))
+    pixels = torch.rand(1, 3, *plain.pretrained_cfg["input_size"][1:])
+    with torch.inference_mode():
+        assert torch.equal(mine(pixels), plain(pixels))
 
 
 def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it():
