@@ -1,10 +1,16 @@
 """Calling the functions from a program of one's own: what they take, refuse, and leave as it was."""
 
+import builtins
+import contextlib
+import gc
 import json
+import locale
 import logging
+import multiprocessing
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,13 +18,15 @@ import time
 import warnings
 from pathlib import Path
 
+import cv2
+import matplotlib
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from folders import make_folder
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from PIL import Image
+from PIL import Image, ImageFile
 from tiny import TINY
 
 import mixtransfer as mt
@@ -50,6 +58,80 @@ class Failing(Callback):
 
     def on_train_batch_end(self, *_):
         raise self.error
+
+
+def everything():
+    """What a process has one of, by name."""
+    loggers = {"": logging.root, **logging.root.manager.loggerDict}
+    return {
+        "generators": (*state()[:3], torch.are_deterministic_algorithms_enabled()),
+        "environment": dict(os.environ),
+        "filters": list(warnings.filters),
+        "loggers": {
+            name: (logger.level, list(logger.handlers), list(logger.filters), logger.propagate, logger.disabled)
+            for name, logger in loggers.items()
+            if isinstance(logger, logging.Logger)
+        },
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads(), cv2.getNumThreads()),
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "numpy": (np.geterr(), np.get_printoptions()),
+        "torch": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()),
+        "gpus": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cudnn.enabled),
+        "limits": (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, sys.getrecursionlimit()),
+        "start": (multiprocessing.get_start_method(True), torch.multiprocessing.get_sharing_strategy()),
+        "group": torch.distributed.is_initialized(),
+        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr, builtins.__import__),
+        "place": (Path.cwd(), locale.setlocale(locale.LC_ALL), list(sys.path), gc.isenabled(), gc.get_freeze_count()),
+        "drawing": dict.items(matplotlib.rcParams.copy()),
+    }
+
+
+@contextlib.contextmanager
+def nothing_changes():
+    """Compares by name; what is imported for the first time within is not this library's."""
+    before = everything()
+    yield
+    after = everything()
+    after["loggers"] = {name: after["loggers"].get(name) for name in before["loggers"]}
+    changed = {name: (before[name], after[name]) for name in before if after[name] != before[name]}
+    assert not changed
+
+
+@pytest.fixture(scope="module")
+def run(animals, tmp_path_factory):
+    return mt.train(animals, output=tmp_path_factory.mktemp("runs") / "r", **OPTIONS)
+
+
+def test_a_training_changes_nothing(animals, run, tmp_path):
+    with nothing_changes():
+        mt.train(animals, output=tmp_path / "r", **OPTIONS)
+    for error, raised in ((KeyboardInterrupt(), mt.Interrupted), (SystemExit(3), SystemExit)):
+        with nothing_changes(), pytest.raises(raised):
+            mt.train(animals, output=tmp_path / str(raised), callbacks=Failing(error), **OPTIONS)
+
+
+def test_to_load_and_predict_changes_nothing(animals, run, tmp_path):
+    file = next((animals / "cat").iterdir())
+    with nothing_changes():
+        assert mt.load(run).predict(file).name in ("cat", "dog")
+    mt.export(run, "torch", output=tmp_path / "first.pt2", check=2, images=str(animals / "cat"))
+    with nothing_changes():
+        written = mt.export(run, "torch", output=tmp_path / "model.pt2", check=2, images=str(animals / "cat"))
+        assert mt.load(written.path).predict(file).name in ("cat", "dog")
+
+
+def test_a_detectors_training_changes_nothing(tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
+    from mixtransfer.data.detection.demo import write_digits_on_photos
+
+    data = write_digits_on_photos(tmp_path / "digits", train=8, test=4)
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4, "workers": 0}
+    options |= {"iterations": 2, "eval_every": 2}
+    mt.detect.train(data, output=tmp_path / "first", **options)
+    with nothing_changes():
+        trained = mt.detect.train(data, output=tmp_path / "r", **options)
+    with nothing_changes():
+        mt.load(trained).predict(next(data.rglob("*.jpg")))
 
 
 @pytest.mark.parametrize(("error", "raised"), [(ValueError("mine"), ValueError), (KeyboardInterrupt(), mt.Interrupted)])
