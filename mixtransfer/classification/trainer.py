@@ -56,7 +56,7 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
     if callable(signal.getsignal(signal.SIGTERM)):
         # Whoever handles it ends the training. Lightning would first have this process broadcast that it is to end,
         # which hangs where the others are in a collective operation of another kind.
-        trainer._signal_connector._sigterm_notifier_fn = _leave_to_the_next  # type: ignore[method-assign]
+        trainer._signal_connector._sigterm_notifier_fn = _leave_to_the_next  # type: ignore[assignment, method-assign]
     return trainer
 
 
