@@ -16,6 +16,7 @@ from mixtransfer.detection.predict import Detector, RunDetector, Threshold, chec
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.model_card import ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
+from mixtransfer.ranges import whole
 from mixtransfer.run import Run
 
 Answer = TypeVar("Answer")
@@ -56,13 +57,16 @@ class _Model(Generic[Answer]):
             batch_size: Images at a time.
 
         Raises:
-            UserError: An image cannot be used.
+            UserError: An image cannot be used, or ``batch_size`` is none.
         """
         answers = list(self.stream(images, batch_size))
         return answers if are_several(images) else answers[0]
 
     def stream(self, images: Any, batch_size: int = 32) -> Iterator[Answer]:
         """As ``predict``, for any number of images, as they come."""
+        return self._stream(images, whole("batch_size", batch_size, 1))
+
+    def _stream(self, images: Any, batch_size: int) -> Iterator[Answer]:
         images = images if are_several(images) else [images]
         waiting: list[Image.Image] = []
         for image in images:
