@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtransfer.errors import UserError
+from mixtransfer.ranges import whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,9 @@ class Classification:
         """The most probable classes with their probabilities.
 
         Raises:
-            UserError: The count is negative.
+            UserError: The count is negative, or no whole number.
         """
-        if count < 0:
-            raise UserError(f"There are no {count} classes: take 0 or more.")
+        count = whole("count", count)
         best = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in best]
 

@@ -14,6 +14,7 @@ from jsonargparse import SUPPRESS, ActionYesNo, ArgumentError, ArgumentParser, N
 from mixtransfer.errors import UserError
 from mixtransfer.help import HelpFormatter, metavar, usage, with_choices
 from mixtransfer.plain_yaml import load_plain_yaml
+from mixtransfer.ranges import as_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -76,8 +77,8 @@ def _fitted(value: Any, kind: Any) -> Any:
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     if any(get_origin(part) is Literal and f"{value:g}" in get_args(part) for part in parts):
         return f"{value:g}"
-    whole = isinstance(value, float) and value.is_integer() and int in parts and float not in parts
-    return int(value) if whole else value
+    number = as_whole(value) if int in parts and float not in parts else None
+    return value if number is None else number
 
 
 def option_parser(name: str, cls: "type[DataclassInstance]", positionals: Positionals) -> ArgumentParser:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 _TALKATIVE = ("lightning.pytorch", "lightning.fabric", "detectron2.engine.train_loop")
 
 
-_lock = threading.Lock()
+# A __del__ that runs meanwhile, or a handler of signals, may enter too.
+_lock = threading.RLock()
 _works = 0  # that are within
 _left = contextlib.ExitStack()  # what the last to end restores, as the first has found it
 
@@ -25,21 +26,30 @@ def undisturbed() -> Iterator[None]:
     """
     global _works
     with _lock:
-        if not _works:
+        _works += 1  # first: one that begins meanwhile in this thread is then within
+        if _works == 1:
             _enter()
-        _works += 1
     try:
         yield
     finally:
         with _lock:
             _works -= 1
             if not _works:
-                _left.close()
+                _left.pop_all().close()  # what begins meanwhile keeps what it finds by itself
+
+
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables, where the user has not set them, for a moment."""
+    with contextlib.ExitStack() as left:
+        keep_environment(left, *values)
+        os.environ.update({**values, **{name: os.environ[name] for name in values if name in os.environ}})
+        yield
 
 
 def _enter() -> None:
     _keep_generators(_left)
-    _keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
     _left.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
     for name in _TALKATIVE:
@@ -56,7 +66,9 @@ def _keep_generators(left: contextlib.ExitStack) -> None:
     left.callback(isolated.__exit__, None, None, None)  # told of an exception, it would restore nothing
 
 
-def _keep_environment(left: contextlib.ExitStack, *names: str) -> None:
+def keep_environment(left: contextlib.ExitStack, *names: str) -> None:
+    """Have environment variables, set or not, be as they are now when ``left`` ends."""
+
     def restore() -> None:
         for name, value in kept.items():
             if value is None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
-import torch
 from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
@@ -17,6 +16,7 @@ from mixtransfer.detection.predict import Detector, RunDetector, Threshold, chec
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.model_card import ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
+from mixtransfer.ranges import whole
 from mixtransfer.run import Run
 
 Answer = TypeVar("Answer")
@@ -57,13 +57,16 @@ class _Model(Generic[Answer]):
             batch_size: Images at a time.
 
         Raises:
-            UserError: An image cannot be used.
+            UserError: An image cannot be used, or ``batch_size`` is none.
         """
         answers = list(self.stream(images, batch_size))
         return answers if are_several(images) else answers[0]
 
     def stream(self, images: Any, batch_size: int = 32) -> Iterator[Answer]:
         """As ``predict``, for any number of images, as they come."""
+        return self._stream(images, whole("batch_size", batch_size, 1))
+
+    def _stream(self, images: Any, batch_size: int) -> Iterator[Answer]:
         images = images if are_several(images) else [images]
         waiting: list[Image.Image] = []
         for image in images:
@@ -145,7 +148,6 @@ def load(
     if not run.model.exists():
         Run.open(path)  # says what it is not
     card = ModelCard.read(run.model)
-    with torch.random.fork_rng(devices=[]):  # the network is built with random weights first
-        if card.task == "classification":
-            return ClassificationModel(card.backbone, RunClassifier(path, device))
-        return DetectionModel(card.backbone, RunDetector(path, device, threshold))
+    if card.task == "classification":
+        return ClassificationModel(card.backbone, RunClassifier(path, device))
+    return DetectionModel(card.backbone, RunDetector(path, device, threshold))

@@ -69,11 +69,14 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, to this process or to its whole group.
+        SystemExit: Of the work's own, such as of a callback.
         UserError: A data-loading process was ended from outside.
     """
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by exiting
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise  # a callback's own; Lightning's is its answer to Ctrl-C
         raise Interrupted(f"Interrupted. {go_on()}".strip()) from stop
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):  # torch has no class of its own for these

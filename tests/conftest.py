@@ -13,6 +13,7 @@ from in_process import start_in_process
 from mixtransfer.messages import print_messages
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # tests need no network
 # What a user's commands remember of files is not the tests' to write.
 os.environ.setdefault("MIXTRANSFER_CACHE", tempfile.mkdtemp(prefix="mixtransfer-tests-"))
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault

@@ -139,7 +139,7 @@ def test_answers_are_compared_and_go_into_json(animals, run, capsys):
     assert main(["classify", "predict", str(run.folder), str(files[0]), "--json"]) == 0
     said, ours = json.loads(capsys.readouterr().out)["top"], json.loads(json.dumps(one.to_dict()))["top"]
     assert [entry["class"] for entry in ours] == [entry["class"] for entry in said]
-    with pytest.raises(mt.UserError, match="no -1 classes"):
+    with pytest.raises(mt.UserError, match="count is -1"):
         one.top(-1)
     objects = Objects(
         ["cat", "dog"], np.array([[1.0, 2, 3, 4]], np.float32), np.array([0.5], np.float32), np.array([1])
@@ -449,3 +449,31 @@ def test_another_augmentation_than_the_runs_own_is_refused(animals, tmp_path, fl
     assert not (tmp_path / "none").exists()
     with pytest.raises(mt.UserError, match="preview is for the command"):
         mt.train(animals, preview=True)
+
+
+def test_whole_numbers_are_of_any_kind_and_nothing_else_is_one(animals, run, tmp_path):
+    model = mt.load(run)
+    image = np.zeros((32, 32, 3), np.uint8)
+    data = {"dataset": mt.load_dataset(str(animals))}
+    takes = {
+        "seed": lambda value: (mt.Recipe(seed=value).seed, mt.ImageDataModule(**data, seed=value).seed),
+        "size": lambda value: (mt.Preprocessing(size=value).size,),
+        "batch_size": lambda value: (
+            mt.ImageDataModule(**data, batch_size=value).batch_size,
+            len(model.predict([image] * 3, batch_size=value)),
+        ),
+        "workers": lambda value: (mt.ImageDataModule(**data, workers=value).workers,),
+        "num_classes": lambda value: (mt.create_backbone(TINY["backbone"], "none", num_classes=value).num_classes,),
+        "count": lambda value: (len(model.predict(image).top(value)),),
+    }
+    for name, take in takes.items():
+        for value in (3, 3.0, np.int64(3), np.uint8(3), np.float32(3)):
+            for taken in take(value):
+                assert taken == 3 and type(taken) is int
+        for wrong in (True, np.True_, 2.5, "3", None if name not in ("size", "workers") else "", float("nan"), -1, [3]):
+            with pytest.raises(mt.UserError, match=f"{name} is .*; it must be a whole number"):
+                take(wrong)
+    for wrong in (True, np.True_, 2.5):
+        for option in ("epochs", "batch_size", "seed", "devices"):
+            with pytest.raises(mt.UserError, match=f"--{option.replace('_', '-')} takes a whole number"):
+                mt.train(animals, output=tmp_path / "r", **{**OPTIONS, option: wrong})

@@ -1,21 +1,39 @@
 """Calling the functions from a program of one's own: what they take, refuse, and leave as it was."""
 
+import builtins
+import contextlib
+import gc
 import json
+import locale
 import logging
+import multiprocessing
+import os
 import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 import warnings
+from pathlib import Path
 
+import cv2
+import matplotlib
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from folders import make_folder
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from PIL import Image
+from PIL import Image, ImageFile
 from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.api import options_of
 from mixtransfer.arguments import parse
+from mixtransfer.backbones.skip_init import SkipInit
+from mixtransfer.classification.model import open_classifier
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.host import undisturbed
 from mixtransfer.hub import finished
@@ -42,6 +60,80 @@ class Failing(Callback):
         raise self.error
 
 
+def everything():
+    """What a process has one of, by name."""
+    loggers = {"": logging.root, **logging.root.manager.loggerDict}
+    return {
+        "generators": (*state()[:3], torch.are_deterministic_algorithms_enabled()),
+        "environment": dict(os.environ),
+        "filters": list(warnings.filters),
+        "loggers": {
+            name: (logger.level, list(logger.handlers), list(logger.filters), logger.propagate, logger.disabled)
+            for name, logger in loggers.items()
+            if isinstance(logger, logging.Logger)
+        },
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads(), cv2.getNumThreads()),
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "numpy": (np.geterr(), np.get_printoptions()),
+        "torch": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()),
+        "gpus": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cudnn.enabled),
+        "limits": (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, sys.getrecursionlimit()),
+        "start": (multiprocessing.get_start_method(True), torch.multiprocessing.get_sharing_strategy()),
+        "group": torch.distributed.is_initialized(),
+        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr, builtins.__import__),
+        "place": (Path.cwd(), locale.setlocale(locale.LC_ALL), list(sys.path), gc.isenabled(), gc.get_freeze_count()),
+        "drawing": dict.items(matplotlib.rcParams.copy()),
+    }
+
+
+@contextlib.contextmanager
+def nothing_changes():
+    """Compares by name; what is imported for the first time within is not this library's."""
+    before = everything()
+    yield
+    after = everything()
+    after["loggers"] = {name: after["loggers"].get(name) for name in before["loggers"]}
+    changed = {name: (before[name], after[name]) for name in before if after[name] != before[name]}
+    assert not changed
+
+
+@pytest.fixture(scope="module")
+def run(animals, tmp_path_factory):
+    return mt.train(animals, output=tmp_path_factory.mktemp("runs") / "r", **OPTIONS)
+
+
+def test_a_training_changes_nothing(animals, run, tmp_path):
+    with nothing_changes():
+        mt.train(animals, output=tmp_path / "r", **OPTIONS)
+    for error, raised in ((KeyboardInterrupt(), mt.Interrupted), (SystemExit(3), SystemExit)):
+        with nothing_changes(), pytest.raises(raised):
+            mt.train(animals, output=tmp_path / str(raised), callbacks=Failing(error), **OPTIONS)
+
+
+def test_to_load_and_predict_changes_nothing(animals, run, tmp_path):
+    file = next((animals / "cat").iterdir())
+    with nothing_changes():
+        assert mt.load(run).predict(file).name in ("cat", "dog")
+    mt.export(run, "torch", output=tmp_path / "first.pt2", check=2, images=str(animals / "cat"))
+    with nothing_changes():
+        written = mt.export(run, "torch", output=tmp_path / "model.pt2", check=2, images=str(animals / "cat"))
+        assert mt.load(written.path).predict(file).name in ("cat", "dog")
+
+
+def test_a_detectors_training_changes_nothing(tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
+    from mixtransfer.data.detection.demo import write_digits_on_photos
+
+    data = write_digits_on_photos(tmp_path / "digits", train=8, test=4)
+    options = {"backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 96, "batch_size": 4, "workers": 0}
+    options |= {"iterations": 2, "eval_every": 2}
+    mt.detect.train(data, output=tmp_path / "first", **options)
+    with nothing_changes():
+        trained = mt.detect.train(data, output=tmp_path / "r", **options)
+    with nothing_changes():
+        mt.load(trained).predict(next(data.rglob("*.jpg")))
+
+
 @pytest.mark.parametrize(("error", "raised"), [(ValueError("mine"), ValueError), (KeyboardInterrupt(), mt.Interrupted)])
 def test_what_ends_early_leaves_the_host_as_it_was(animals, tmp_path, error, raised):
     random.seed(), np.random.seed(), torch.seed()
@@ -49,6 +141,12 @@ def test_what_ends_early_leaves_the_host_as_it_was(animals, tmp_path, error, rai
     with pytest.raises(raised):
         mt.train(animals, output=tmp_path / "r", callbacks=Failing(error), **OPTIONS)
     assert state() == before
+
+
+def test_a_callback_that_exits_exits(animals, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        mt.train(animals, output=tmp_path / "r", callbacks=Failing(SystemExit(3)), **OPTIONS)
+    assert stop.value.code == 3
 
 
 def test_a_training_is_silent_but_for_its_own_messages(animals, tmp_path, capfd):
@@ -155,6 +253,63 @@ def test_push_writes_to_a_folder_and_half_a_configuration_is_named(animals, tmp_
         images_of_run(run)
 
 
+def test_albumentations_comes_by_one_door_which_leaves_no_trace():
+    package = Path(mt.__file__).parent
+    imports = re.compile(r"^\s*(import|from) albumentations", re.MULTILINE)
+    doors = [file for file in package.rglob("*.py") if imports.search(file.read_text())]
+    assert doors == [package / "data" / "quiet.py"]
+    script = """
+import os, urllib.request
+import cv2, lightning, timm, torchvision
+asked, before = [], dict(os.environ)
+urllib.request.OpenerDirector.open = lambda *given, **more: asked.append(given)
+import mixtransfer.data.augment, mixtransfer.data.detection.augment
+assert os.environ == before and not asked, (asked, set(os.environ.items()) ^ set(before.items()))
+"""
+    own = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    for given in ({}, {"NO_ALBUMENTATIONS_UPDATE": "true"}):
+        subprocess.run([sys.executable, "-c", script], env={**own, **given}, check=True, timeout=100)
+
+
+def test_to_open_a_run_draws_nothing_and_puts_nothing_back(animals, tmp_path, monkeypatch):
+    """A stream that is drawn from meanwhile goes on: nothing is put back behind it."""
+    run = mt.train(animals, output=tmp_path / "r", **OPTIONS)
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    image, drawn = next((animals / "cat").iterdir()), []
+    load = safetensors.torch.load_file
+    monkeypatch.setattr(safetensors.torch, "load_file", lambda path: (drawn.append(torch.rand(1)), load(path))[1])
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    before = random.getstate(), str(np.random.get_state())
+    drawn.append(torch.rand(1))
+    opened = open_classifier(run.folder).model  # which draws in the middle
+    drawn.append(torch.rand(1))
+    assert torch.equal(torch.cat(drawn), expected) and (random.getstate(), str(np.random.get_state())) == before
+    plain = mt.create_backbone(TINY["backbone"], "none", num_classes=2).eval()
+    plain.load_state_dict(load(run.weights))
+    pixels = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(opened(pixels), plain(pixels))
+    monkeypatch.undo()
+    state_before = state()
+    mt.load(run).predict(image)
+    assert state() == state_before
+
+
+@pytest.mark.parametrize("name", ["mixnet_s.mixconv35", "test_vit", "tf_mixnet_s"])
+def test_what_is_built_without_initialization_answers_the_same_with_the_same_weights(name):
+    plain = mt.create_backbone(name, "none", num_classes=3).eval()
+    before = state()
+    with SkipInit():
+        mine = mt.create_backbone(name, "none", num_classes=3).eval()
+        assert torch.rand(2).shape == (2,)
+    assert state() == before
+    mine.load_state_dict(plain.state_dict())
+    assert all(map(torch.equal, plain.buffers(), mine.buffers()))
+    pixels = torch.rand(1, 3, *plain.pretrained_cfg["input_size"][1:])
+    with torch.inference_mode():
+        assert torch.equal(mine(pixels), plain(pixels))
+
+
 def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it():
     """The first to begin ends first."""
     before = state()
@@ -166,3 +321,68 @@ def test_the_last_of_several_at_once_leaves_the_host_as_the_first_has_found_it()
     assert logging.getLogger("lightning.pytorch").level == logging.CRITICAL  # the second is still at work
     second.__exit__(None, None, None)
     assert state() == before
+
+
+@pytest.mark.parametrize("moment", ["enter", "leave"])
+def test_an_object_that_ends_meanwhile_may_use_the_library(moment, monkeypatch):
+    """Python may call its __del__, here by a logger's level, in the thread that is entering or leaving."""
+    before, called = state(), []
+
+    class Logger(logging.Logger):
+        def setLevel(self, level):
+            super().setLevel(level)
+            if (level == logging.CRITICAL) is (moment == "enter") and not called:
+                called.append(level)
+                with undisturbed():
+                    random.random()
+
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "__class__", Logger)
+    done = []
+
+    def work():
+        with undisturbed():
+            done.append(logging.getLogger("detectron2.engine.train_loop").level)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert done == [logging.CRITICAL] and called and not thread.is_alive()
+    assert state() == before
+
+
+SEVERAL = """
+import json, os, sys
+import torch, lightning, cv2, timm
+from mixtransfer.classification import train, processes  # what others set up when they are imported is theirs
+import mixtransfer as mt
+
+if __name__ == "__main__":
+    data, folder, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+
+    def state():
+        return dict(os.environ), torch.distributed.is_initialized(), torch.get_num_threads()
+
+    before, seen = state(), []
+    for number, devices in enumerate((2, 1, 2)):
+        run = mt.train(data, output=f"{folder}/{number}", devices=devices, **options)
+        assert state() == before, [a for a in zip(state(), before) if a[0] != a[1]]
+        seen.append(run is not None and "test" in run.read_metrics())
+    with open(f"{folder}/{os.environ.get('LOCAL_RANK', '0')}.json", "w") as file:
+        json.dump(seen, file)
+"""
+
+
+def test_several_processes_train_several_times_and_leave_each_as_it_was(animals, tmp_path):
+    (tmp_path / "script.py").write_text(SEVERAL)
+    words = [tmp_path / "script.py", animals, tmp_path, json.dumps(OPTIONS)]
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], env=own, cwd=tmp_path, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    for _ in range(300):  # the other process ends by itself
+        if (tmp_path / "1.json").exists() and (tmp_path / "1.json").read_text():
+            break
+        time.sleep(0.1)
+    assert json.loads((tmp_path / "0.json").read_text()) == [True] * 3
+    assert json.loads((tmp_path / "1.json").read_text()) == [False] * 3

@@ -21,6 +21,7 @@ from mixtransfer.backbones.weights import (
     read_state_dict,
 )
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import whole
 
 
 def create_backbone(
@@ -60,8 +61,9 @@ def create_backbone(
         [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     """
     spec = backbone_spec(name)
-    if num_classes < 0:
-        raise UserError(f"num_classes is {num_classes}; it must be at least 0.")
+    num_classes = whole("num_classes", num_classes)
+    if image_size is not None:
+        image_size = whole("image_size", image_size, 1)
     state = None
     published = False
     if weights == "imagenet":

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mixtransfer.data.load import load_dataset
 from mixtransfer.data.loading import default_workers, epoch_order
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import SEED, whole
 
 
 def batch_of(options: TrainOptions) -> int:
@@ -125,11 +125,8 @@ class EvaluationData(L.LightningDataModule):
     def __init__(self, preprocessing: Preprocessing | None = None, batch_size: int = 32, workers: int | None = None):
         super().__init__()
         workers = default_workers() if workers is None else workers
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-            if not isinstance(value, Integral) or value < least:
-                raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-        self.preprocessing, self.batch_size = preprocessing, batch_size
-        self.workers = workers
+        self.preprocessing, self.batch_size = preprocessing, whole("batch_size", batch_size, 1)
+        self.workers = whole("workers", workers)
         self.tested: Examples | None = None
 
     def _needed(self) -> Preprocessing:
@@ -207,7 +204,7 @@ class ImageDataModule(EvaluationData):
                 f"{type(dataset).__name__}."
             )
         self.dataset = dataset if isinstance(dataset, ImageDataset) else load_dataset(str(dataset))
-        self.augment, self.seed = "none" if augment is None else augment, seed
+        self.augment, self.seed = "none" if augment is None else augment, whole("seed", seed, *SEED)
 
     @classmethod
     def of(

@@ -1,7 +1,6 @@
 """What ``ImageClassifier`` is given: each thing that it cannot use is refused in a sentence."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from mixtransfer.errors import UserError
+from mixtransfer.ranges import as_whole
 
 
 def classes_of(model: Any) -> int:
@@ -19,13 +19,12 @@ def classes_of(model: Any) -> int:
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"ImageClassifier takes a network, not {model!r}: mixtransfer.create_backbone(…) makes one.")
-    classes = getattr(model, "num_classes", None)
-    if not isinstance(classes, Integral) or classes < 1:
+    if (classes := as_whole(getattr(model, "num_classes", None))) is None or classes < 1:
         raise UserError(
             f"The network, a {type(model).__name__}, does not say its number of classes: set its num_classes, or take "
             "one of mixtransfer.create_backbone or timm."
         )
-    return int(classes)
+    return classes
 
 
 def check_kind(name: str, value: Any, kind: type, optional: bool = True) -> None:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones.skip_init import SkipInit
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
@@ -32,7 +33,8 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     """
     run = Run.open(folder)
     card, preprocessing = read_classifier_card(run.model)
-    model = create_backbone(card.spec, weights="none", num_classes=len(card.classes), image_size=preprocessing.size)
+    with SkipInit():
+        model = create_backbone(card.spec, weights="none", num_classes=len(card.classes), image_size=preprocessing.size)
     run.load_weights(model)
     return TrainedClassifier(model.eval(), preprocessing, card.classes)
 

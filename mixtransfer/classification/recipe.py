@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from mixtransfer.classification.averaging import WeightAverage
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.errors import ValueRefused
+from mixtransfer.ranges import whole
 
 _AT_LEAST_0 = ("weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad")
 
@@ -66,8 +67,9 @@ class Recipe:
         for name in _AT_LEAST_0:
             if getattr(self, name) < 0:
                 raise ValueRefused(f"{name} is {getattr(self, name)}; it must be at least 0.")
-        if type(self.ema) is not bool or type(self.seed) is not int or self.seed < 0:
-            raise ValueRefused(f"ema is {self.ema!r} and seed {self.seed!r}; they must be a bool and a number ≥ 0.")
+        object.__setattr__(self, "seed", whole("seed", self.seed))
+        if type(self.ema) is not bool:
+            raise ValueRefused(f"ema is {self.ema!r}; it must be a bool.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueRefused(f"label_smoothing is {self.label_smoothing}; it must be at least 0 and less than 1.")
 

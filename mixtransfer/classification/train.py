@@ -8,10 +8,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.processes import joined
 from mixtransfer.classification.results import write_results
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.classification.stages import Choice, fit_head, judge_in_folds, select, test, tune
-from mixtransfer.classification.trainer import is_first_process
+from mixtransfer.classification.trainer import is_first_process, processes
 from mixtransfer.classification.training import Say, prepare, reopened, resumable
 from mixtransfer.classification.tuning import find_batch_size, find_rate
 from mixtransfer.console import silent
@@ -51,6 +52,9 @@ def train(
             if "test" in run.read_metrics():
                 say(f"{run.folder} is finished already.")
                 return run if main else None
+        if not main and processes(options) == 1:
+            return None  # this process was begun for another training of the script; the first trains
+        claims.enter_context(joined())
         training = prepare(run, options, main, say, claims, split, callbacks, loggers, augment)
         with resumable(training.run):
             if not training.earlier and training.options.batch_size == "auto":

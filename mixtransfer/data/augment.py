@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 from typing import Any, Protocol
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from PIL import Image
 
 from mixtransfer.data.own_augment import FILES, OBJECT, OwnAugment, read_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quiet import A
 from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard", "strong")

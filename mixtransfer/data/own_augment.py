@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import albumentations as A
 import numpy as np
 import torch
 from joblib import wrap_non_picklable_objects
@@ -16,6 +15,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.quiet import A
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 

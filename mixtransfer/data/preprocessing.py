@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 from mixtransfer.errors import ValueRefused
+from mixtransfer.ranges import whole
 
 LARGEST = 4096  # pixels; a description that says more is not one of ours
 CROP_MODES = ("center", "squash", "border")
@@ -49,8 +50,7 @@ class Preprocessing:
     crop_mode: str = "center"
 
     def __post_init__(self) -> None:
-        if type(self.size) is not int or not 1 <= self.size <= LARGEST:
-            raise ValueRefused(f"size is {self.size!r}; it must be a whole number of pixels from 1 to {LARGEST}.")
+        object.__setattr__(self, "size", whole("size", self.size, 1, LARGEST))
         if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
             raise ValueRefused(f"crop is {self.crop!r}; it must be more than 0 and at most 1.")
         for name, known in (("interpolation", tuple(_RESAMPLING)), ("crop_mode", CROP_MODES)):

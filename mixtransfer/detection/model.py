@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtransfer.backbones.registry import BackboneSpec
+from mixtransfer.backbones.skip_init import SkipInit
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.spec import FIELDS, DetectorSpec
@@ -142,6 +143,7 @@ def open_detector(folder: Path | str) -> TrainedDetector:
     """
     run = Run.open(folder)
     card, spec, category_ids = read_detector_card(run.model)
-    model = build_detector(card.spec, "none", len(card.classes), spec)
+    with SkipInit():
+        model = build_detector(card.spec, "none", len(card.classes), spec)
     run.load_weights(model)
     return TrainedDetector(model.eval(), spec, card.classes, category_ids)

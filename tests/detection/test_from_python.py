@@ -1,9 +1,11 @@
 """Training a detector from a program: what it takes, and what it leaves as it was."""
 
 import multiprocessing
+import random
 import threading
 
 import detecting  # noqa: F401  skips without detectron2
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -12,6 +14,7 @@ from in_threads import in_threads
 from lightning.pytorch.loggers import CSVLogger
 
 import mixtransfer as mt
+from mixtransfer.detection.model import build_detector, open_detector
 
 
 class Raises(HookBase):
@@ -63,7 +66,19 @@ def test_a_hook_may_train_another_detector(digits, tmp_path):
 
 
 def test_to_open_a_run_draws_nothing(finished):
-    torch.seed()
-    before = torch.get_rng_state()
+    def state():
+        return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+    before = state()
     mt.load(finished)
-    assert torch.equal(torch.get_rng_state(), before)
+    opened = open_detector(finished.folder)
+    assert state() == before
+    plain = build_detector(finished.read_config()["backbone"], "none", len(opened.classes), opened.spec).eval()
+    finished.load_weights(plain)
+    image = [{"image": torch.randint(256, (3, 96, 96), dtype=torch.uint8)}]
+    with torch.inference_mode():
+        (found,), (expected,) = opened.model(image), plain(image)
+    for name, values in expected["instances"].get_fields().items():
+        values, ours = (getattr(one, "tensor", one) for one in (values, found["instances"].get(name)))
+        assert torch.equal(values, ours)
+    assert all(map(torch.equal, plain.buffers(), opened.model.buffers()))

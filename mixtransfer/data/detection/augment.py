@@ -5,13 +5,13 @@ import random
 from pathlib import Path
 from typing import Any, Protocol
 
-import albumentations as A
 import numpy as np
 
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection import Resize
 from mixtransfer.data.detection.square import CANVAS, Square, warp
 from mixtransfer.data.own_augment import ByValue, composed, read_pipeline, seeded, to_pixels, with_boxes
+from mixtransfer.data.quiet import A
 from mixtransfer.errors import UserError
 
 POLICIES = ("none", "crop", "crop-flip", "standard")

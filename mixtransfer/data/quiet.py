@@ -1,0 +1,8 @@
+"""albumentations, by its one door: imported elsewhere it asks the package registry for a newer version."""
+
+from mixtransfer.host import environment
+
+with environment(NO_ALBUMENTATIONS_UPDATE="1"):
+    import albumentations as A
+
+__all__ = ["A"]
