@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 import mixtransfer as mt
+from mixtransfer.cli import main
 
 NETWORK = "mobilenetv3_small_050"
 QUIET = {
@@ -197,6 +198,20 @@ def test_a_run_of_ones_own_trainer_is_compared_and_says_what_it_does_not_know(da
     assert runs[0].read_config()["weights"] == runs[0].read_config()["augment"] == "not recorded"
     compared = mt.compare([str(run.folder) for run in runs], rounds=0, output=tmp_path / "c")
     assert [one["minutes"] for row in compared.rows for one in row.training] == [None, None]
+
+
+def test_a_run_of_ones_own_trainer_is_not_gone_on_with(data, tmp_path, capsys):
+    tested = mt.save_run(classifier(), tmp_path / "tested", loaders(data))
+    named = mt.save_run(classifier(), tmp_path / "named", classes=["a", "b"])
+    for run in (tested, named):
+        before = sorted(path.name for path in run.folder.iterdir())
+        for words in ([], [str(data)], ["--preview"]):
+            assert main(["classify", "train", "--resume", str(run.folder), *words]) == 2
+            says = f"error: {run.folder} was not trained by the command, so there is nothing to go on with.\n"
+            assert capsys.readouterr().err == says
+        with pytest.raises(mt.UserError, match="nothing to go on with"):
+            mt.train(resume=run)
+        assert sorted(path.name for path in run.folder.iterdir()) == before
 
 
 def test_a_network_that_a_run_would_not_bring_back_is_refused(data, tmp_path):
