@@ -27,6 +27,8 @@ from mixtransfer.host import undisturbed
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import NOT_RECORDED, Run
 
+NO_NUMBERS = "The network's weights or answers are no numbers: train it with a smaller rate; nothing is written."
+
 
 def save_run(
     module: ImageClassifier,
@@ -104,7 +106,7 @@ def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
     logits, labels = zip(*((network(images.to(device)).cpu(), labels) for images, labels, *_ in batches), strict=True)
     network.cpu()
     if not torch.cat(logits).isfinite().all():
-        raise UserError("The network's answers are no numbers: nothing is written. Train it with a smaller rate.")
+        raise UserError(NO_NUMBERS)
     return Predictions.from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
 
 
@@ -112,17 +114,20 @@ def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:
     """The network as whoever opens the Run builds it, with the module's weights.
 
     Raises:
-        UserError: It answers otherwise.
+        UserError: It answers otherwise, or with no numbers.
     """
     own = deepcopy(module.model).cpu().float().eval()
+    if not all(value.isfinite().all() for value in own.state_dict().values()):
+        raise UserError(NO_NUMBERS)
     like = create_backbone(spec, "none", module.num_classes, image_size=module.preprocessing.size).eval()
     like.load_state_dict(own.state_dict())
     size = module.preprocessing.size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = own(images), like(images)
-    same = torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.nan_to_num().abs().max()), equal_nan=True)
-    if not same:
+    if not expected.isfinite().all():
+        raise UserError(NO_NUMBERS)
+    if not torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.abs().max())):
         raise UserError(
             f"The network answers otherwise than {spec.name} as create_backbone builds it, with the same weights: it "
             "was made with other arguments, such as another activation or pooling, which a Run does not keep."

@@ -219,11 +219,17 @@ def test_a_network_that_a_run_would_not_bring_back_is_refused(data, tmp_path):
     other = timm.create_model(NETWORK, num_classes=2, global_pool="max")
     with pytest.raises(mt.UserError, match="answers otherwise"):
         mt.save_run(mt.ImageClassifier(other, mt.Preprocessing(size=96)), tmp_path / "r", classes=["a", "b"])
-    broken = classifier()
-    torch.nn.init.constant_(broken.model.conv_stem.weight, float("nan"))
-    with pytest.raises(mt.UserError, match="no numbers"):
-        mt.save_run(broken, tmp_path / "r", loaders(data))
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("layer, value", [("conv_stem", 3e38), ("conv_stem", float("nan")), ("classifier", float("inf"))])
+def test_a_network_that_answers_with_no_numbers_is_refused_with_and_without_data(data, tmp_path, layer, value):
+    broken = classifier()
+    torch.nn.init.constant_(broken.model.get_submodule(layer).weight, value)
+    for given in ({"data": loaders(data)}, {"classes": ["a", "b"]}):
+        with pytest.raises(mt.UserError, match="no numbers"):
+            mt.save_run(broken, tmp_path / "runs" / "r", **given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_only_the_first_process_writes_a_run(data, tmp_path, monkeypatch):
