@@ -1,6 +1,7 @@
 """From a Trainer of one's own to a Run, which every other part of the library takes."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import claimed, is_unused, write_atomic
 from mixtransfer.host import undisturbed
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import NOT_RECORDED, Run
@@ -62,12 +63,13 @@ def save_run(
         raise UserError(f"save_run takes the folder to write, not {folder!r}.")
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return None
-    with undisturbed():
+    folder = Path(folder)
+    with undisturbed(), _new(folder):
         names = _class_names(module, data, classes)
         spec = _spec_of(module)
         model = _like(module, spec)
         tested = _predicted(ImageClassifier(model, module.preprocessing), data) if data else None
-        run = Run.create(Path(folder), _options(module, spec, data))
+        run = Run.create(folder, _options(module, spec, data))
         ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
         write_atomic(run.weights, model_bytes(model))
         write_timm_config(run)
@@ -77,6 +79,27 @@ def save_run(
             write_answers(run.test_predictions, tested, data.dataset.test, names)
             run.write_metrics(test={name: estimate.to_dict() for name, estimate in score(tested).items()})
         return run
+
+
+@contextlib.contextmanager
+def _new(folder: Path) -> Iterator[None]:
+    """Hold a new or empty folder; what was made of it is taken away if nothing is written.
+
+    Raises:
+        UserError: It holds something, is being written by another process, or cannot be written.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with claimed(folder):
+            if not is_unused(folder):
+                holds = "holds another run" if Run.is_run(folder) else "exists and is not empty"
+                raise UserError(f"{folder} {holds}: give save_run a new or empty folder.")
+            yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def _options(module: ImageClassifier, spec: BackboneSpec, data: ImageDataModule | None) -> TrainOptions:
