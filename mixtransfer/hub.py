@@ -1,7 +1,7 @@
 """The Hugging Face hub, by its conventions: a run's folder as a repository that timm opens too."""
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -25,6 +25,8 @@ from mixtransfer.run import Run
 HUB = "hf-hub:"
 # What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.
 PUBLISHED = ("model.safetensors", "model.json", "config.json", "config.yaml", "metrics.json", "README.md")
+PLACES = ("data_root", "output", "resume", "dist_url")  # options that say where a training ran: they stay here
+FILES = ("backbone", "weights", "augment")  # options that may name a file: its own name is published
 
 
 def fetched(source: str) -> Path:
@@ -119,10 +121,7 @@ def finished(run: "str | Path | Run") -> Run:
 
 def write_repository(run: Run, folder: Path, page: str) -> None:
     """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
-    config = run.read_config()
-    for name, value in config.items():
-        if isinstance(value, str) and (name in ("data", "data_root", "output", "resume") or _is_path(value)):
-            config[name] = data_name(value)
+    config = published_config(run)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     for path in (run.weights, run.model, run.metrics):
         write_atomic(folder / path.name, path.read_bytes())
@@ -130,8 +129,29 @@ def write_repository(run: Run, folder: Path, page: str) -> None:
     write_atomic(folder / "README.md", page)
 
 
+def published_config(run: Run) -> dict[str, Any]:
+    """The options that a run was trained with, without the paths of this machine, be it Windows or another."""
+    return {name: _published(name, value) for name, value in run.read_config().items() if name not in PLACES}
+
+
+def _published(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _published(str(key), one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_published(name, one) for one in value]
+    if not isinstance(value, str) or name == "group_by":  # a pattern, of paths relative to the data
+        return value
+    if name == "data":
+        return PureWindowsPath(data_name(value)).name
+    return PureWindowsPath(value).name if name in FILES or _is_path(value) else value
+
+
 def _is_path(value: str) -> bool:
-    return Path(value).is_absolute() or value.startswith(("./", "../", "~", ".\\", "..\\")) or Path(value).exists()
+    return (
+        PurePosixPath(value).is_absolute()
+        or PureWindowsPath(value).is_absolute()
+        or value.startswith(("./", "../", "~", ".\\", "..\\"))
+    )
 
 
 def model_page(
@@ -143,7 +163,7 @@ def model_page(
         name: The repository.
         license, data_license, intended_use: See ``push``.
     """
-    card, metrics, config = ModelCard.read(run.model), run.read_metrics(), run.read_config()
+    card, metrics, config = ModelCard.read(run.model), run.read_metrics(), published_config(run)
     classifier = card.task == "classification"
     start = card.details.get("start", {})
     terms = license or start.get("license")
@@ -160,7 +180,7 @@ def model_page(
         name=name,
         card=card,
         classifier=classifier,
-        data=data_name(str(config["data"])),
+        data=config.get("data"),
         config=config,
         start=start,
         scores=_scores(metrics["test"], classifier),

@@ -103,6 +103,34 @@ def test_nothing_of_this_machine_is_published(run, animals, hub, tmp_path):
     assert yaml.safe_load((hub / "me" / "animals" / "config.yaml").read_text())["data"] == "animals"
 
 
+@pytest.mark.parametrize(
+    "place", ["/srv/secret/", "secret/below/", "C:\\secret\\", "secret\\below\\", "\\\\secret\\share\\"]
+)
+def test_no_option_publishes_where_its_file_is(run, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    files = {"data": "animals.csv", "weights": "start.pt", "augment": "mine.yaml", "backbone": "net.json"}
+    places = {"output": "r", "resume": "r", "data_root": "data", "dist_url": "meet"}
+    given = {name: place + file for name, file in {**files, **places}.items()}
+    absolute = {"recipe": {"of": ["/srv/secret/a", "C:\\secret\\a", "../secret/a"]}, "group_by": r"/(\d+)/"}
+    config = {**yaml.safe_load((copy / "config.yaml").read_text()), **given, **absolute}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    card = json.loads((copy / "model.json").read_text())
+    del card["details"]["start"]  # as of a run that does not know it: the page tells what the options say
+    (copy / "model.json").write_text(json.dumps(card))
+    mt.push(copy, "me/animals", output="out")
+    for path in (tmp_path / "out").iterdir():
+        assert b"secret" not in path.read_bytes(), path.name
+    published = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert {name: published[name] for name in files} == {**files, "data": "animals"}
+    assert not published.keys() & places.keys()
+    assert published["recipe"] == {"of": ["a", "a", "a"]} and published["group_by"] == r"/(\d+)/"
+    assert {name: published[name] for name in OPTIONS if name not in files} == {
+        name: OPTIONS[name] for name in OPTIONS if name not in files
+    }
+
+
 def test_the_model_card_says_what_people_ask(run, animals, hub):
     mt.push(run, "me/animals", license="mit", data_license="CC BY 4.0", intended_use="Counting <cats>.")
     text = (hub / "me" / "animals" / "README.md").read_text()
