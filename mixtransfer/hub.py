@@ -1,6 +1,7 @@
 """The Hugging Face hub, by its conventions: a run's folder as a repository that timm opens too."""
 
 import tempfile
+from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,7 +21,7 @@ from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.machine import machine
 from mixtransfer.model_card import ModelCard
 from mixtransfer.prediction import load
-from mixtransfer.run import Run
+from mixtransfer.run import NOT_RECORDED, Run
 
 HUB = "hf-hub:"
 # What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.
@@ -36,16 +37,19 @@ def fetched(source: str) -> Path:
         source: "hf-hub:USER/NAME", with "@REVISION" behind it if another one than main is wanted.
 
     Raises:
-        UserError: It does not exist, or cannot be reached.
+        UserError: It does not exist, cannot be reached, or holds no model of this package.
     """
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.removeprefix(HUB).partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PUBLISHED)))
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PUBLISHED)))
     except Exception as error:  # of the network, the hub, or a name that is none
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {reason}).") from error
+    if not (folder / "model.json").is_file():
+        raise UserError(f"{source} holds no model that mixtransfer has pushed: it has no model.json.")
+    return folder
 
 
 def push(
@@ -76,12 +80,19 @@ def push(
         The address of the repository, or the path of the folder.
 
     Raises:
-        UserError: The name is none, the run is not finished, the folder is in use, or the hub refuses.
+        UserError: The name is none, an argument is of another kind, the run is not finished, the folder is in use or
+            cannot be written, or the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
-    if not all(parts := name.split("/")) or len(parts) != 2:
-        raise UserError(f"{name!r} is no name of a repository: give it as USER/NAME.")
+    _check_name(name)
+    if not isinstance(private, bool):
+        raise UserError(f"private takes True or False, not {private!r}.")
+    for option, value in {"license": license, "data_license": data_license, "intended_use": intended_use}.items():
+        if not isinstance(value, str | None):
+            raise UserError(f"{option} takes a text, not {value!r}.")
+    if not isinstance(output, str | PathLike | None):
+        raise UserError(f"output takes a folder to write to, not {output!r}.")
     run = finished(run)
     if output is not None:
         return _write_folder(run, name, Path(output), license, data_license, intended_use)
@@ -99,10 +110,29 @@ def push(
     return f"{api.endpoint}/{name}"
 
 
+def _check_name(name: str) -> None:
+    """Have what is no name of a repository, with its owner, be a ``UserError``."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        is_one = isinstance(name, str) and "/" in name
+    except HFValidationError:
+        is_one = False
+    if not is_one:
+        raise UserError(
+            f"{name!r} is no name of a repository: give it as USER/NAME, of letters, digits, '-', '_' and '.'."
+        )
+
+
 def _write_folder(run: Run, name: str, folder: Path, *terms: str | None) -> str:
-    if not is_unused(folder):
-        raise UserError(f"{folder} exists and is not empty: choose another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if not is_unused(folder):
+            raise UserError(f"{folder} exists and is not empty: choose another --output.")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error}).") from error
     write_repository(run, folder, model_page(run, name, *terms))
     return str(folder)
 
@@ -115,6 +145,8 @@ def finished(run: "str | Path | Run") -> Run:
     """
     run = Run.open(path_of(run))
     if "test" not in run.read_metrics():
+        if run.read_config().get("weights") == NOT_RECORDED:
+            raise UserError(f"{run.folder} has no scores: write it by save_run with data=, which it is tested on.")
         raise UserError(f"{run.folder} is not finished: go on with it by --resume first.")
     return run
 
