@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -81,10 +82,11 @@ def compare(data: "str | Path | Run | Sequence[str | Path | Run]", **options: An
     from mixtransfer.comparison.compare import run_comparison
     from mixtransfer.comparison.options import CompareOptions
 
-    if not isinstance(names := options.get("backbones", ""), str):
-        if not (listed := list(names)):
+    if not isinstance(names := options.get("backbones"), str | None):
+        listed = several_of(str, names, "backbones takes names")
+        if not listed:
             raise UserError("backbones is empty: name one or more, or leave it out.")
-        options["backbones"] = ",".join(map(str, listed))
+        options["backbones"] = ",".join(listed)
     settled = options_of(CompareOptions, {"data": [path_of(one) for one in several(data)], **options})
     with undisturbed():
         return run_comparison(settled)
@@ -116,14 +118,21 @@ def path_of(run: "str | Path | Run") -> str:
     """The path of a run, or of whatever else is named by one.
 
     Raises:
-        UserError: It is a network.
+        UserError: It is a network or anything else without a path, or the path cannot be looked at.
     """
     if hasattr(run, "state_dict"):
         raise UserError(
             f"A run or its folder is needed, not a {type(run).__name__}: write one by "
             "mixtransfer.save_run(module, folder)."
         )
-    return str(getattr(run, "folder", run))
+    place = getattr(run, "folder", run)
+    if not isinstance(place, str | PathLike):
+        raise UserError(f"A run, its folder or another path or name is needed, not {run!r}.")
+    try:
+        Path(place).exists()
+    except OSError as error:  # such as of a name that is too long
+        raise UserError(f"{str(place)[:100]} cannot be looked at ({error.strerror}).") from error
+    return str(place)
 
 
 def options_of(

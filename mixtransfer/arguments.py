@@ -40,13 +40,21 @@ def parse(name: str, cls: type[Options], positionals: Positionals, argv: Sequenc
         values = option_parser(name, cls, positionals).parse_args(argv)
     except ArgumentError as error:
         raise UserError(mistake(cls, positionals, argv, error)) from error
-    return from_values(cls, positionals, values)
+    return from_values(cls, positionals, argv, values)
 
 
-def from_values(cls: type[Options], positionals: Positionals, found: Namespace) -> Options:
-    """The options of what ``option_parser`` found."""
+def from_values(cls: type[Options], positionals: Positionals, argv: Sequence[str], found: Namespace) -> Options:
+    """The options of what ``option_parser`` found in ``argv``.
+
+    Raises:
+        UserError: One is given by position and by name, with two values.
+    """
     values = found.as_dict()
     given = {key: value for key in positionals if (value := values.get(f"{key}_given"))}
+    named = {piece[0] for piece in _pieces(cls, argv)}
+    for key, value in given.items():
+        if f"--{key}" in named and values[key] != value:
+            raise UserError(f"{key} is given twice, {value!r} and --{key} {values[key]!r}: leave one of them out.")
     return cls(**{field.name: {**values, **given}[field.name] for field in fields(cls)})
 
 

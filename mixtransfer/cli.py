@@ -208,7 +208,7 @@ def _parsed(argv: list[str]) -> tuple[Verb, Any]:
         found = command_parser(name).parse_args([*words, *rest])
     except ArgumentError as error:
         raise UserError(mistake(cls, verb.positionals, rest, error)) from error
-    return verb, from_values(cls, verb.positionals, found[".".join(words)])
+    return verb, from_values(cls, verb.positionals, rest, found[".".join(words)])
 
 
 def command_parser(name: str = "") -> "ArgumentParser":

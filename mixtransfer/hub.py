@@ -1,7 +1,8 @@
 """The Hugging Face hub, by its conventions: a run's folder as a repository that timm opens too."""
 
 import tempfile
-from pathlib import Path
+from os import PathLike
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -20,11 +21,13 @@ from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.machine import machine
 from mixtransfer.model_card import ModelCard
 from mixtransfer.prediction import load
-from mixtransfer.run import Run
+from mixtransfer.run import NOT_RECORDED, Run
 
 HUB = "hf-hub:"
 # What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.
 PUBLISHED = ("model.safetensors", "model.json", "config.json", "config.yaml", "metrics.json", "README.md")
+PLACES = ("data_root", "output", "resume", "dist_url")  # options that say where a training ran: they stay here
+FILES = ("backbone", "weights", "augment")  # options that may name a file: its own name is published
 
 
 def fetched(source: str) -> Path:
@@ -34,16 +37,19 @@ def fetched(source: str) -> Path:
         source: "hf-hub:USER/NAME", with "@REVISION" behind it if another one than main is wanted.
 
     Raises:
-        UserError: It does not exist, or cannot be reached.
+        UserError: It does not exist, cannot be reached, or holds no model of this package.
     """
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.removeprefix(HUB).partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PUBLISHED)))
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PUBLISHED)))
     except Exception as error:  # of the network, the hub, or a name that is none
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {reason}).") from error
+    if not (folder / "model.json").is_file():
+        raise UserError(f"{source} holds no model that mixtransfer has pushed: it has no model.json.")
+    return folder
 
 
 def push(
@@ -74,12 +80,19 @@ def push(
         The address of the repository, or the path of the folder.
 
     Raises:
-        UserError: The name is none, the run is not finished, the folder is in use, or the hub refuses.
+        UserError: The name is none, an argument is of another kind, the run is not finished, the folder is in use or
+            cannot be written, or the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
-    if not all(parts := name.split("/")) or len(parts) != 2:
-        raise UserError(f"{name!r} is no name of a repository: give it as USER/NAME.")
+    _check_name(name)
+    if not isinstance(private, bool):
+        raise UserError(f"private takes True or False, not {private!r}.")
+    for option, value in {"license": license, "data_license": data_license, "intended_use": intended_use}.items():
+        if not isinstance(value, str | None):
+            raise UserError(f"{option} takes a text, not {value!r}.")
+    if not isinstance(output, str | PathLike | None):
+        raise UserError(f"output takes a folder to write to, not {output!r}.")
     run = finished(run)
     if output is not None:
         return _write_folder(run, name, Path(output), license, data_license, intended_use)
@@ -97,10 +110,29 @@ def push(
     return f"{api.endpoint}/{name}"
 
 
+def _check_name(name: str) -> None:
+    """Have what is no name of a repository, with its owner, be a ``UserError``."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        is_one = isinstance(name, str) and "/" in name
+    except HFValidationError:
+        is_one = False
+    if not is_one:
+        raise UserError(
+            f"{name!r} is no name of a repository: give it as USER/NAME, of letters, digits, '-', '_' and '.'."
+        )
+
+
 def _write_folder(run: Run, name: str, folder: Path, *terms: str | None) -> str:
-    if not is_unused(folder):
-        raise UserError(f"{folder} exists and is not empty: choose another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if not is_unused(folder):
+            raise UserError(f"{folder} exists and is not empty: choose another --output.")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The output folder {folder} cannot be written ({error}).") from error
     write_repository(run, folder, model_page(run, name, *terms))
     return str(folder)
 
@@ -113,16 +145,15 @@ def finished(run: "str | Path | Run") -> Run:
     """
     run = Run.open(path_of(run))
     if "test" not in run.read_metrics():
+        if run.read_config().get("weights") == NOT_RECORDED:
+            raise UserError(f"{run.folder} has no scores: write it by save_run with data=, which it is tested on.")
         raise UserError(f"{run.folder} is not finished: go on with it by --resume first.")
     return run
 
 
 def write_repository(run: Run, folder: Path, page: str) -> None:
     """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
-    config = run.read_config()
-    for name, value in config.items():
-        if isinstance(value, str) and (name in ("data", "data_root", "output", "resume") or _is_path(value)):
-            config[name] = data_name(value)
+    config = published_config(run)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     for path in (run.weights, run.model, run.metrics):
         write_atomic(folder / path.name, path.read_bytes())
@@ -130,8 +161,29 @@ def write_repository(run: Run, folder: Path, page: str) -> None:
     write_atomic(folder / "README.md", page)
 
 
+def published_config(run: Run) -> dict[str, Any]:
+    """The options that a run was trained with, without the paths of this machine, be it Windows or another."""
+    return {name: _published(name, value) for name, value in run.read_config().items() if name not in PLACES}
+
+
+def _published(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _published(str(key), one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_published(name, one) for one in value]
+    if not isinstance(value, str) or name == "group_by":  # a pattern, of paths relative to the data
+        return value
+    if name == "data":
+        return PureWindowsPath(data_name(value)).name
+    return PureWindowsPath(value).name if name in FILES or _is_path(value) else value
+
+
 def _is_path(value: str) -> bool:
-    return Path(value).is_absolute() or value.startswith(("./", "../", "~", ".\\", "..\\")) or Path(value).exists()
+    return (
+        PurePosixPath(value).is_absolute()
+        or PureWindowsPath(value).is_absolute()
+        or value.startswith(("./", "../", "~", ".\\", "..\\"))
+    )
 
 
 def model_page(
@@ -143,7 +195,7 @@ def model_page(
         name: The repository.
         license, data_license, intended_use: See ``push``.
     """
-    card, metrics, config = ModelCard.read(run.model), run.read_metrics(), run.read_config()
+    card, metrics, config = ModelCard.read(run.model), run.read_metrics(), published_config(run)
     classifier = card.task == "classification"
     start = card.details.get("start", {})
     terms = license or start.get("license")
@@ -160,7 +212,7 @@ def model_page(
         name=name,
         card=card,
         classifier=classifier,
-        data=data_name(str(config["data"])),
+        data=config.get("data"),
         config=config,
         start=start,
         scores=_scores(metrics["test"], classifier),

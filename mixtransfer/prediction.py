@@ -133,7 +133,7 @@ def load(
         UserError: It holds no usable model, or the device cannot be used.
     """
     check_threshold(threshold)
-    path = path_of(source)
+    path, device = path_of(source), str(device)  # whatever is no device has no name of one
     if path.startswith("hf-hub:"):
         from mixtransfer.hub import fetched
 

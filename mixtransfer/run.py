@@ -26,6 +26,7 @@ class TrainOptions(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
     data: str | None
     backbone: str
+    weights: str
     output: str | None
     resume: str | None
 
@@ -277,11 +278,13 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
         machine_options: Those that hold as given now, because the machine may be another one.
 
     Raises:
-        UserError: It is no run, or of another version or data.
+        UserError: It is no run, of another version or data, or one that ``save_run`` wrote.
     """
     run = Run.open(str(options.resume))
     kind = type(options)
     recorded = run.options(kind)
+    if recorded.weights == NOT_RECORDED:
+        raise UserError(f"{run.folder} was not trained by the command, so there is nothing to go on with.")
     if options.data is not None and not same_data(options.data, str(recorded.data)):
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
     default = kind()

@@ -68,6 +68,24 @@ def test_what_is_given_by_position_may_stand_anywhere(words):
     assert (options.run, options.data) == ("r", "d") and options.json == ("--json" in words)
 
 
+@pytest.mark.parametrize(
+    "words", ["classify train", "detect train", "classify evaluate RUN", "detect evaluate RUN", "search"]
+)
+def test_data_by_position_and_by_name_must_be_the_same(words, tmp_path, capsys):
+    config = tmp_path / "c.yaml"
+    config.write_text("data: there\n")
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    assert main([*words.split(), one, "--config", str(config), "--data", other]) == 2
+    assert (
+        capsys.readouterr().err == f"error: data is given twice, {one!r} and --data {other!r}: leave one of them out.\n"
+    )
+    assert main([*words.split(), one, "--config", str(config), f"--data={one}"]) == 2
+    assert "given twice" not in capsys.readouterr().err
+    verb = VERBS[" ".join(words.split()[:2]).removesuffix(" RUN")]
+    again = parse("", _load(verb.options), verb.positionals, [*words.split()[2:], one, "--config", str(config)])
+    assert again.data == one  # what is on the command line wins over a file
+
+
 def test_several_images():
     options = parse(
         "classify predict", PredictOptions, VERBS["classify predict"].positionals, ["r", "a", "b", "--json"]

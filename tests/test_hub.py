@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import yaml
 from folders import make_folder
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from tiny import TINY
 
@@ -103,6 +105,34 @@ def test_nothing_of_this_machine_is_published(run, animals, hub, tmp_path):
     assert yaml.safe_load((hub / "me" / "animals" / "config.yaml").read_text())["data"] == "animals"
 
 
+@pytest.mark.parametrize(
+    "place", ["/srv/secret/", "secret/below/", "C:\\secret\\", "secret\\below\\", "\\\\secret\\share\\"]
+)
+def test_no_option_publishes_where_its_file_is(run, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    files = {"data": "animals.csv", "weights": "start.pt", "augment": "mine.yaml", "backbone": "net.json"}
+    places = {"output": "r", "resume": "r", "data_root": "data", "dist_url": "meet"}
+    given = {name: place + file for name, file in {**files, **places}.items()}
+    absolute = {"recipe": {"of": ["/srv/secret/a", "C:\\secret\\a", "../secret/a"]}, "group_by": r"/(\d+)/"}
+    config = {**yaml.safe_load((copy / "config.yaml").read_text()), **given, **absolute}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    card = json.loads((copy / "model.json").read_text())
+    del card["details"]["start"]  # as of a run that does not know it: the page tells what the options say
+    (copy / "model.json").write_text(json.dumps(card))
+    mt.push(copy, "me/animals", output="out")
+    for path in (tmp_path / "out").iterdir():
+        assert b"secret" not in path.read_bytes(), path.name
+    published = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert {name: published[name] for name in files} == {**files, "data": "animals"}
+    assert not published.keys() & places.keys()
+    assert published["recipe"] == {"of": ["a", "a", "a"]} and published["group_by"] == r"/(\d+)/"
+    assert {name: published[name] for name in OPTIONS if name not in files} == {
+        name: OPTIONS[name] for name in OPTIONS if name not in files
+    }
+
+
 def test_the_model_card_says_what_people_ask(run, animals, hub):
     mt.push(run, "me/animals", license="mit", data_license="CC BY 4.0", intended_use="Counting <cats>.")
     text = (hub / "me" / "animals" / "README.md").read_text()
@@ -156,3 +186,87 @@ def test_licences_are_told(run, capsys, monkeypatch):
         said.clear()
         tell_license(start, said.append)
         assert bool(said) is forbids and all("cc-by-nc-4.0" in sentence for sentence in said)
+
+
+ODD = [None, 5, b"me/animals", ["me", "animals"], object, {}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_is_no_run_and_no_path_is_said(run, odd, tmp_path):
+    for use in (mt.load, lambda one: mt.push(one, "me/animals"), mt.export, lambda one: mt.compare([run, one])):
+        with pytest.raises(mt.UserError, match="A run, its folder or another path or name is needed, not"):
+            use(odd)
+    with pytest.raises(mt.UserError):
+        mt.compare(odd, output=tmp_path / "c")
+
+
+def test_a_place_that_cannot_be_looked_at_is_said(run, tmp_path):
+    for use in (mt.load, lambda one: mt.push(one, "me/animals"), mt.export, mt.compare, lambda x: mt.compare([run, x])):
+        with pytest.raises(mt.UserError, match="xx cannot be looked at .File name too long"):
+            use("x" * 5000)
+        with pytest.raises(mt.UserError):
+            use(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*ODD, "", "me", "a/b/c", "a b/c", "me/..", "me/x.git", "ä/ö", "/x", "x/", "m/" * 60])
+def test_what_is_no_name_of_a_repository_is_said_before_anything_is_done(run, hub, name, tmp_path):
+    for more in ({}, {"output": tmp_path / "out"}):
+        with pytest.raises(mt.UserError, match="is no name of a repository: give it as USER/NAME"):
+            mt.push(run, name, **more)
+    assert not hub.exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"license": 5}, {"data_license": ["a"]}, {"intended_use": 5}, {"private": "yes"}, {"output": 5}], ids=str
+)
+def test_arguments_of_push_of_another_kind_are_said(run, hub, wrong, tmp_path):
+    with pytest.raises(mt.UserError, match=f"^{next(iter(wrong))} takes "):
+        mt.push(run, "me/animals", **{"output": tmp_path / "out", **wrong})
+
+
+def test_a_folder_that_push_cannot_write_is_said(run, tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "below", "a\0b", "x" * 5000):
+        with pytest.raises(mt.UserError, match="cannot be written"):
+            mt.push(run, "me/animals", output=output)
+
+
+@pytest.mark.parametrize("error", [HfHubHTTPError, ConnectionError, TimeoutError, ValueError, OSError, RuntimeError])
+def test_a_hub_that_fails_is_one_sentence(run, hub, monkeypatch, error):
+    def fails(*_, **__):
+        if error is HfHubHTTPError:
+            raise error("502 Server Error\n\nfor url", response=MagicMock())
+        raise error("no\nway")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    monkeypatch.setattr(HfApi, "upload_folder", fails)
+    for use in (lambda: mt.load("hf-hub:me/animals"), lambda: mt.push(run, "me/animals")):
+        with pytest.raises(mt.UserError, match=rf"me/animals cannot be .*{error.__name__}") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_repository_without_a_model_of_ours_is_named_as_it_was_given(hub):
+    (hub / "me" / "other").mkdir(parents=True)
+    with pytest.raises(mt.UserError, match="^hf-hub:me/other holds no model that mixtransfer has pushed"):
+        mt.load("hf-hub:me/other")
+
+
+def test_odd_devices_and_backbones_are_said(run, animals):
+    for device in (None, 5, "gpu"):
+        with pytest.raises(mt.UserError, match=f"--device {device} cannot be used here"):
+            mt.load(run, device)
+    assert mt.load(run, torch.device("cpu")).classes == ["cat", "dog"]
+    for backbones in (5, b"mixnet_s", [None], {"mixnet_s": 1}):
+        with pytest.raises(mt.UserError, match="backbones takes names, not"):
+            mt.compare(animals, backbones=backbones)
+
+
+def test_a_run_of_ones_own_trainer_without_scores_is_told_how_to_get_them(run, tmp_path):
+    copy = tmp_path / "own"
+    shutil.copytree(run.folder, copy)
+    (copy / "metrics.json").unlink()
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    (copy / "config.yaml").write_text(yaml.safe_dump({**config, "weights": "not recorded"}))
+    with pytest.raises(mt.UserError, match="has no scores: write it by save_run with data="):
+        mt.push(copy, "me/animals")

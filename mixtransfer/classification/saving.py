@@ -1,6 +1,7 @@
 """From a Trainer of one's own to a Run, which every other part of the library takes."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import claimed, is_unused, write_atomic
 from mixtransfer.host import undisturbed
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import NOT_RECORDED, Run
+
+NO_NUMBERS = "The network's weights or answers are no numbers: train it with a smaller rate; nothing is written."
 
 
 def save_run(
@@ -60,12 +63,13 @@ def save_run(
         raise UserError(f"save_run takes the folder to write, not {folder!r}.")
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return None
-    with undisturbed():
+    folder = Path(folder)
+    with undisturbed(), _new(folder):
         names = _class_names(module, data, classes)
         spec = _spec_of(module)
         model = _like(module, spec)
         tested = _predicted(ImageClassifier(model, module.preprocessing), data) if data else None
-        run = Run.create(Path(folder), _options(module, spec, data))
+        run = Run.create(folder, _options(module, spec, data))
         ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
         write_atomic(run.weights, model_bytes(model))
         write_timm_config(run)
@@ -75,6 +79,27 @@ def save_run(
             write_answers(run.test_predictions, tested, data.dataset.test, names)
             run.write_metrics(test={name: estimate.to_dict() for name, estimate in score(tested).items()})
         return run
+
+
+@contextlib.contextmanager
+def _new(folder: Path) -> Iterator[None]:
+    """Hold a new or empty folder; what was made of it is taken away if nothing is written.
+
+    Raises:
+        UserError: It holds something, is being written by another process, or cannot be written.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with claimed(folder):
+            if not is_unused(folder):
+                holds = "holds another run" if Run.is_run(folder) else "exists and is not empty"
+                raise UserError(f"{folder} {holds}: give save_run a new or empty folder.")
+            yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def _options(module: ImageClassifier, spec: BackboneSpec, data: ImageDataModule | None) -> TrainOptions:
@@ -104,7 +129,7 @@ def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
     logits, labels = zip(*((network(images.to(device)).cpu(), labels) for images, labels, *_ in batches), strict=True)
     network.cpu()
     if not torch.cat(logits).isfinite().all():
-        raise UserError("The network's answers are no numbers: nothing is written. Train it with a smaller rate.")
+        raise UserError(NO_NUMBERS)
     return Predictions.from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
 
 
@@ -112,17 +137,20 @@ def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:
     """The network as whoever opens the Run builds it, with the module's weights.
 
     Raises:
-        UserError: It answers otherwise.
+        UserError: It answers otherwise, or with no numbers.
     """
     own = deepcopy(module.model).cpu().float().eval()
+    if not all(value.isfinite().all() for value in own.state_dict().values()):
+        raise UserError(NO_NUMBERS)
     like = create_backbone(spec, "none", module.num_classes, image_size=module.preprocessing.size).eval()
     like.load_state_dict(own.state_dict())
     size = module.preprocessing.size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = own(images), like(images)
-    same = torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.nan_to_num().abs().max()), equal_nan=True)
-    if not same:
+    if not expected.isfinite().all():
+        raise UserError(NO_NUMBERS)
+    if not torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.abs().max())):
         raise UserError(
             f"The network answers otherwise than {spec.name} as create_backbone builds it, with the same weights: it "
             "was made with other arguments, such as another activation or pooling, which a Run does not keep."

@@ -14,6 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 import mixtransfer as mt
+from mixtransfer.classification import saving
+from mixtransfer.cli import main
+from mixtransfer.files import claimed
 
 NETWORK = "mobilenetv3_small_050"
 QUIET = {
@@ -199,16 +202,50 @@ def test_a_run_of_ones_own_trainer_is_compared_and_says_what_it_does_not_know(da
     assert [one["minutes"] for row in compared.rows for one in row.training] == [None, None]
 
 
+def test_a_run_of_ones_own_trainer_is_not_gone_on_with(data, tmp_path, capsys):
+    tested = mt.save_run(classifier(), tmp_path / "tested", loaders(data))
+    named = mt.save_run(classifier(), tmp_path / "named", classes=["a", "b"])
+    for run in (tested, named):
+        before = sorted(path.name for path in run.folder.iterdir())
+        for words in ([], [str(data)], ["--preview"]):
+            assert main(["classify", "train", "--resume", str(run.folder), *words]) == 2
+            says = f"error: {run.folder} was not trained by the command, so there is nothing to go on with.\n"
+            assert capsys.readouterr().err == says
+        with pytest.raises(mt.UserError, match="nothing to go on with"):
+            mt.train(resume=run)
+        assert sorted(path.name for path in run.folder.iterdir()) == before
+
+
 def test_a_network_that_a_run_would_not_bring_back_is_refused(data, tmp_path):
     """Its weights have the names and shapes of the usual one."""
     other = timm.create_model(NETWORK, num_classes=2, global_pool="max")
     with pytest.raises(mt.UserError, match="answers otherwise"):
         mt.save_run(mt.ImageClassifier(other, mt.Preprocessing(size=96)), tmp_path / "r", classes=["a", "b"])
-    broken = classifier()
-    torch.nn.init.constant_(broken.model.conv_stem.weight, float("nan"))
-    with pytest.raises(mt.UserError, match="no numbers"):
-        mt.save_run(broken, tmp_path / "r", loaders(data))
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("value", [3e38, float("nan"), float("inf")])
+def test_a_network_that_answers_with_no_numbers_is_refused_with_and_without_data(data, tmp_path, value):
+    broken = classifier()
+    torch.nn.init.constant_(broken.model.conv_stem.weight, value)
+    for given in ({"data": loaders(data)}, {"classes": ["a", "b"]}):
+        with pytest.raises(mt.UserError, match="no numbers"):
+            mt.save_run(broken, tmp_path / "runs" / "r", **given)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_in_use_is_refused_before_anything_is_computed(data, tmp_path, monkeypatch):
+    run = mt.save_run(classifier(), tmp_path / "r", classes=["a", "b"])
+    (tmp_path / "file").touch()
+    computed = []
+    for name in ("_like", "_predicted"):
+        monkeypatch.setattr(saving, name, lambda *_, name=name: computed.append(name))
+    for folder, said in ((run.folder, "holds another run: give"), (data, "is not empty"), (tmp_path / "file", "no")):
+        with pytest.raises(mt.UserError, match=said):
+            mt.save_run(classifier(), folder, loaders(data))
+    with claimed(tmp_path / "claimed"), pytest.raises(mt.UserError, match="written by another process"):
+        mt.save_run(classifier(), tmp_path / "claimed", loaders(data))
+    assert not computed
 
 
 def test_only_the_first_process_writes_a_run(data, tmp_path, monkeypatch):
