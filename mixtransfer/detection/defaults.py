@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -36,16 +35,14 @@ def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | Non
     """Fill in every option left to us, but for what ``with_start`` does."""
     batch = batch_of(options, dataset)
     images = max(PASSES * len(dataset.train), FEWEST_VIEWS)
-    iterations = options.iterations or int(np.clip(round(images / batch, -2), 1, MOST_ITERATIONS))
+    iterations = options.iterations or int(np.clip(round(images / batch, -2), 100, MOST_ITERATIONS))
     (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     few = options.weights != "none" and len(dataset.train) < FEW_IMAGES
-    usual: Literal["frozen", "train"] = "frozen" if few else "train"
     return replace(
         options,
         batch_size=batch,
         iterations=iterations,
         anchors=_anchors(options, dataset, start, say),
-        batch_norm=usual if options.batch_norm == "auto" else options.batch_norm,
         freeze_at=(2 if few else 0) if options.freeze_at is None else options.freeze_at,
         lr=lr * min(1, batch / of_batch) if options.lr is None else options.lr,
         weight_decay=decay if options.weight_decay is None else options.weight_decay,

@@ -36,7 +36,7 @@ class TrainOptions:
         loss: cross_entropy with hard negatives, or focal.
         anchors: Finest and coarsest scale, as 0.2,0.95; auto: by the boxes.
         body_lr: The body's learning rate as a share of the other layers'.
-        batch_norm: Of the body; frozen keeps its statistics.
+        batch_norm: Of the body: train updates its statistics, frozen keeps them.
         freeze_at: Keep the body's layers up to stride 2^N; by default by the data.
         lr: Peak learning rate; by default by the optimizer.
         optimizer: Optimizer.
@@ -86,7 +86,7 @@ class TrainOptions:
     loss: LossName = DetectorSpec.loss
     anchors: str = "auto"
     body_lr: float = 1.0
-    batch_norm: Literal["auto", "train", "frozen"] = "auto"
+    batch_norm: Literal["train", "frozen"] = "train"
     freeze_at: int | None = None
     lr: float | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -224,6 +224,6 @@ class DemoOptions:
     data_root: str = "data"
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
-    iterations: int = 300
+    iterations: int = 500
     images: int = 800
     seed: int = 0

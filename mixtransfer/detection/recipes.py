@@ -66,7 +66,7 @@ def _options(recipe: Any) -> dict[str, Any]:
     batch = {"batch_size": train.pop("batch_size")} if old else _dataloader(recipe.dataloader, shown)
     schedule = train.pop("lr_multiplier", None)
     schedule = OmegaConf.to_container(recipe.lr_multiplier) if "lr_multiplier" in recipe else schedule
-    found = {"batch_norm": "train", "freeze_at": 0, **batch, **_train(train)}
+    found = {"freeze_at": 0, **batch, **_train(train)}
     spec, model, named = _model(recipe.model, shown)
     found |= named | {name: value for name, value in spec.to_dict().items() if name in OPTIONS}
     found["anchors"] = ",".join(map(str, spec.anchors))
