@@ -99,7 +99,7 @@ def test_weights_of_the_best_evaluation_are_kept(tmp_path):
     """Of equally good ones the later."""
     network = torch.nn.Linear(1, 1, bias=False)
     keeper = Keeper(Run(tmp_path), TrainOptions(iterations=5))
-    keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1, loggers=[])
+    keeper.trainer = SimpleNamespace(evaluated=network, lr=0.1, loggers=[], batch_size=16)
     keeper._since = 0.0
     for done, (ap, best) in enumerate(((0.0, 1), (5.0, 2), (3.0, 2), (5.0, 4), (4.0, 4)), 1):
         torch.nn.init.constant_(network.weight, done)
