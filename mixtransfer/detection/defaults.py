@@ -12,7 +12,7 @@ from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.detection.coverage import MOST_BOXES, anchors_of, best_overlap, fitting_scales, target_shares
 from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
-from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, in_words, read_scales
 from mixtransfer.detection.starts import Start
 from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.errors import UserError
@@ -60,14 +60,14 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | No
     """The scales of the anchors: as asked for, those of a detector to start from, or what fits the boxes."""
     if options.anchors != "auto":
         return options.anchors
-    spec = DetectorSpec.of_options(replace(options, anchors="{},{}".format(*USUAL_SCALES)))
+    spec = DetectorSpec.of_options(replace(options, anchors=in_words(USUAL_SCALES)))
     boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
     labels = np.concatenate([record.targets[1] for record in dataset.train])
     fitting = fitting_scales(boxes, labels, spec)
-    words = "{:g},{:g}".format(*fitting)
+    words = in_words(fitting)
     if start is None:
         return words
-    its = "{:g},{:g}".format(*start.spec.anchors)
+    its = in_words(start.spec.anchors)
     if fitting[0] < start.spec.anchors[0]:
         say(f"Anchors as in {start.name} ({its}); finer ones would fit more of the boxes: --anchors {words}.")
     return its

@@ -13,7 +13,7 @@ from typing import Any
 
 from mixtransfer.detection.compat import load_lazy_config
 from mixtransfer.detection.options import TrainOptions
-from mixtransfer.detection.spec import DetectorSpec
+from mixtransfer.detection.spec import DetectorSpec, in_words
 from mixtransfer.errors import UserError
 
 PARTS = ("model", "optimizer", "lr_multiplier", "train", "dataloader")
@@ -69,7 +69,7 @@ def _options(recipe: Any) -> dict[str, Any]:
     found = {"freeze_at": 0, **batch, **_train(train)}
     spec, model, named = _model(recipe.model, shown)
     found |= named | {name: value for name, value in spec.to_dict().items() if name in OPTIONS}
-    found["anchors"] = ",".join(map(str, spec.anchors))
+    found["anchors"] = in_words(spec.anchors)
     more = {
         name: value
         for name, value in spec.to_dict().items()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mixtransfer.data.detection import Resize
@@ -29,7 +30,8 @@ class DetectorSpec:
         image_size: Side of the square that it is shown, in pixels.
         resize: How an image becomes that square, see ``Square``.
         tap: Where the map at stride 16 is taken, see ``SSDLiteBackbone``; auto: expanded where the network has it.
-        anchors: Scales of the anchors of the finest and of the coarsest map, in shares of the image.
+        anchors: Scales of the anchors in shares of the image: of the finest and of the coarsest map, between which they
+            go evenly; or of the finest, the second and the coarsest.
         aspect_ratios: Of the anchors, beside 1.
         match_iou: IoU from which an anchor answers for a box.
         box_weights: Of the box deltas, see detectron2's ``Box2BoxTransform``.
@@ -51,7 +53,7 @@ class DetectorSpec:
     image_size: int = 320
     resize: Resize = "warp"
     tap: Tap = "auto"
-    anchors: tuple[float, float] = USUAL_SCALES
+    anchors: tuple[float, ...] = USUAL_SCALES
     aspect_ratios: tuple[float, ...] = (2.0, 3.0)
     match_iou: float = 0.5
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
@@ -147,8 +149,8 @@ def _thresholds(value: Any) -> bool:
 
 
 def are_scales(value: Any) -> bool:
-    """Whether something is the scales of anchors: two numbers, 0.01 ≤ finest < coarsest ≤ 1."""
-    return _numbers(_number(0.01, 1), 2, 2)(value) and value[0] < value[1]
+    """Whether something is the scales of anchors: two or three numbers, 0.01 ≤ finest < (second <) coarsest ≤ 1."""
+    return _numbers(_number(0.01, 1), 2, 3)(value) and all(fine < coarse for fine, coarse in pairwise(value))
 
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
@@ -178,8 +180,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def read_scales(anchors: str) -> tuple[float, float]:
-    """The scales of ``--anchors``, of the finest and the coarsest level.
+def read_scales(anchors: str) -> tuple[float, ...]:
+    """The scales of ``--anchors``; see ``DetectorSpec``.
 
     Raises:
         UserError: They are none.
@@ -191,6 +193,11 @@ def read_scales(anchors: str) -> tuple[float, float]:
     if not are_scales(scales):
         raise UserError(
             f"--anchors is {anchors!r}; it takes auto, or the scales of the finest and the coarsest anchors in shares "
-            "of the image, such as 0.1,0.95."
+            "of the image, such as 0.1,0.95, or of the finest, the second and the coarsest."
         )
-    return scales[0], scales[1]
+    return scales
+
+
+def in_words(scales: tuple[float, ...]) -> str:
+    """As ``--anchors`` takes them."""
+    return ",".join(map(str, scales))

@@ -28,7 +28,7 @@ from mixtransfer.detection.machines import train_on_devices
 from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_results, coco_scores
-from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec
+from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, in_words
 from mixtransfer.detection.starts import find_start, with_start
 from mixtransfer.detection.thresholds import choose, of_each
 from mixtransfer.detection.tile_records import cut
@@ -94,8 +94,7 @@ def _train(
             claims.enter_context(claimed(run.folder))
         recorded = run.read_config()  # an older one had no choice
         if "anchors" not in recorded:
-            low, high = USUAL_SCALES
-            options = replace(options, anchors=f"{low},{high}")
+            options = replace(options, anchors=in_words(USUAL_SCALES))
         if "freeze_at" not in recorded:
             options = replace(options, freeze_at=0)
         if "test" in run.read_metrics():

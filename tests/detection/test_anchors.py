@@ -12,12 +12,15 @@ from coco_sets import make_coco
 from detect_tiny import tiny
 from detectron2.engine import HookBase
 from torch import nn
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
 
 from mixtransfer.cli import main
 from mixtransfer.detection.coverage import FINEST, anchors_of, best_overlap, fitting_scales
 from mixtransfer.detection.model import open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, read_scales
+from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
@@ -30,7 +33,7 @@ def squares(side, count=200, seed=0):
 
 @pytest.mark.parametrize(("side", "low", "high"), [(0.6, 0.2, 0.2), (0.25, 0.2, 0.2), (0.08, 0.05, 0.1)])
 def test_the_finest_scale_follows_the_boxes_and_is_no_finer_than_they_need(side, low, high):
-    finest, coarsest = fitting_scales(squares(side), np.zeros(200, int), DetectorSpec())
+    finest, *_, coarsest = fitting_scales(squares(side), np.zeros(200, int), DetectorSpec())
     assert low <= finest <= high and coarsest == USUAL_SCALES[1]
 
 
@@ -45,6 +48,40 @@ def test_rare_small_classes_count_as_much_as_frequent_large_ones():
         for scales in (USUAL_SCALES, finest)
     ]
     assert reached[0] == 0 and reached[1] > 0.3
+
+
+def test_a_second_scale_leaves_middling_boxes_to_the_finest_map():
+    """Where small boxes draw the first scale down, those of 0.18 fall between it and an even second one."""
+    boxes = np.concatenate([squares(0.08, 100), squares(0.18, 400, seed=1)])
+    labels = np.repeat([0, 1], [100, 400])
+    finest, second, coarsest = scales = fitting_scales(boxes, labels, DetectorSpec())
+    anchors = {kind: anchors_of(DetectorSpec(anchors=kind)) for kind in (scales, (finest, coarsest))}
+    chosen, even = (best_overlap(boxes[100:], anchors[kind]).mean() for kind in (scales, (finest, coarsest)))
+    assert chosen > even + 0.02
+    sides = np.diff(anchors[scales][: 20 * 20 * 6, ::2])
+    assert np.isclose(sides, np.sqrt(finest * second), atol=1e-4).any(), "the finest map has squares between the two"
+
+
+def test_boxes_of_all_sizes_want_no_second_scale():
+    sides = np.geomspace(0.05, 0.9, 400)
+    boxes = np.concatenate([squares(side, 1, seed) for seed, side in enumerate(sides)])
+    assert fitting_scales(boxes, np.zeros(400, int), DetectorSpec()) == (0.08, 0.95)
+
+
+@pytest.mark.parametrize("scales", [(0.1, 0.4, 0.9), (0.1, 0.26, 0.9)])
+def test_three_scales_by_their_definition(scales):
+    """Of three, the first is the finest map's; those from the second on are torchvision's of one map less."""
+    anchors = SSDAnchorGenerator((2,), scales[0], scales[2], second_ratio=scales[1])
+    torchvisions = DefaultBoxGenerator([[2]] * 5, min_ratio=scales[1], max_ratio=scales[2])
+    features = [torch.zeros(1, 1, side, side) for side in (10, 5, 3, 2, 1)]
+    images = ImageList(torch.zeros(1, 3, 320, 320), [(320, 320)])
+    reference = torchvisions(images, features)[0]
+    ours = anchors([(side, side) for side in (20, 10, 5, 3, 2, 1)], (320, 320))
+    finest, others = ours[: 20 * 20 * 4], ours[20 * 20 * 4 :]
+    torch.testing.assert_close(others, reference, atol=1e-4, rtol=0)
+    squares_of_it = (finest[0, 2:] - finest[0, :2]), (finest[1, 2:] - finest[1, :2])
+    for square, scale in zip(squares_of_it, (scales[0], (scales[0] * scales[1]) ** 0.5), strict=True):
+        torch.testing.assert_close(square, torch.full((2,), 320 * scale))
 
 
 def test_no_boxes_keep_the_usual_scales():
@@ -64,7 +101,9 @@ def test_a_run_keeps_its_anchors_and_a_start_hands_them_on(tmp_path):
     assert read_detector_card(again.model)[1].anchors == (0.1, 0.8)
 
 
-@pytest.mark.parametrize("anchors", ["0.2", "0.2,0.1", "0,0.9", "a,b", "0.1,1.5", "0.1,0.2,0.3", "nan,0.9"])
+@pytest.mark.parametrize(
+    "anchors", ["0.2", "0.2,0.1", "0,0.9", "a,b", "0.1,1.5", "0.1,0.3,0.2", "0.1,0.2,0.3,0.4", "nan,0.9"]
+)
 def test_scales_that_are_none(anchors, tmp_path, capsys):
     with pytest.raises(UserError, match="--anchors is"):
         read_scales(anchors)

@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from mixtransfer.detection.spec import DetectorSpec
+
 
 class SSDAnchorGenerator(nn.Module):
     """Anchors around the centres of each map's cells.
 
     A map of h×w cells divides the image evenly, whatever its nominal stride: detectron2's ``DefaultAnchorGenerator``
     steps by the stride, which at 64 and above puts centres outside the image. Scales go evenly from ``min_ratio`` of
-    the image at the finest level to ``max_ratio`` at the coarsest. Each cell has a square of its level's scale, one of
-    the geometric mean of this scale and the next, and for each aspect ratio a wide and a tall box. No side is longer
-    than the image's. Order and values are those of torchvision's ``DefaultBoxGenerator``.
+    the image at the finest level, or from ``second_ratio`` at the next, to ``max_ratio`` at the coarsest. Each cell has
+    a square of its level's scale, one of the geometric mean of this scale and the next, and for each aspect ratio a
+    wide and a tall box. No side is longer than the image's. Order and values are those of torchvision's
+    ``DefaultBoxGenerator``.
 
     Args:
         aspect_ratios: Beside 1; the same on every level.
         min_ratio, max_ratio: Scales relative to the image; the scale after the last is 1.
         levels: Number of maps.
+        second_ratio: Scale of the second finest level; None: as far from the first as from the third.
     """
 
     def __init__(
@@ -29,12 +33,16 @@ class SSDAnchorGenerator(nn.Module):
         min_ratio: float = 0.2,
         max_ratio: float = 0.95,
         levels: int = 6,
+        second_ratio: float | None = None,
     ) -> None:
         super().__init__()
-        self.scales, self.aspect_ratios = (min_ratio, max_ratio), tuple(aspect_ratios)
+        self.scales = (min_ratio, max_ratio) if second_ratio is None else (min_ratio, second_ratio, max_ratio)
+        self.aspect_ratios = tuple(aspect_ratios)
         self._last: tuple[Any, torch.Tensor] | None = None
-        step = (max_ratio - min_ratio) / (levels - 1)
-        scales = [min_ratio + step * level for level in range(levels)] + [1.0]
+        *finer, start = self.scales[:-1]
+        even = levels - len(finer)
+        step = (max_ratio - start) / (even - 1)
+        scales = [*finer, *(start + step * level for level in range(even)), 1.0]
         self.sizes = [_sizes(scale, after, aspect_ratios) for scale, after in zip(scales, scales[1:], strict=False)]
 
     @property
@@ -71,6 +79,12 @@ class SSDAnchorGenerator(nn.Module):
         centre, half = torch.cat(centres), 0.5 * torch.cat(sizes)
         image = torch.tensor([image_size[1], image_size[0]])
         return torch.cat(((centre - half) * image, (centre + half) * image), 1)
+
+
+def make_anchors(spec: DetectorSpec) -> SSDAnchorGenerator:
+    """The anchors of a detector."""
+    finest, *second, coarsest = spec.anchors
+    return SSDAnchorGenerator(spec.aspect_ratios, finest, coarsest, second_ratio=second[0] if second else None)
 
 
 def _sizes(scale: float, after: float, aspect_ratios: Sequence[float]) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
 from mixtransfer.detection.spec import DetectorSpec
-from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
+from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator, make_anchors
 from mixtransfer.detection.ssdlite.head import SSDLiteHead
 from mixtransfer.detection.ssdlite.losses import HardNegativeCrossEntropy, SigmoidFocalLoss
 from mixtransfer.detection.ssdlite.matcher import SSDMatcher
@@ -226,7 +226,7 @@ def ssdlite_parts(
 ) -> dict[str, Any]:
     """The parts of SSDLite behind a backbone, by the names of its arguments."""
     loss = classification_loss or make_loss(spec)
-    anchors = anchor_generator or SSDAnchorGenerator(spec.aspect_ratios, *spec.anchors)
+    anchors = anchor_generator or make_anchors(spec)
     channels = [shape.channels for shape in backbone.output_shape().values()]
     logits, bias = loss.num_logits(num_classes), loss.initial_bias()
     return {
