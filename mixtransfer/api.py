@@ -52,16 +52,16 @@ def train(
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    from mixtransfer.classification.options import TrainOptions
-    from mixtransfer.classification.train import train as train_run
+    with undisturbed():  # by imports too, some of which draw
+        from mixtransfer.classification.options import TrainOptions
+        from mixtransfer.classification.train import train as train_run
 
-    named, loggers = loggers_of(logger)
-    given = _callbacks(callbacks)
-    policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
-    settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
-    if settled.preview:
-        raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
-    with undisturbed():
+        named, loggers = loggers_of(logger)
+        given = _callbacks(callbacks)
+        policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
+        settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options})
+        if settled.preview:
+            raise UserError("preview is for the command: mixtransfer classify train DATA --preview.")
         return cast("Run", train_run(settled, callbacks=given, loggers=loggers, augment=None if policy else augment))
 
 

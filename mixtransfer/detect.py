@@ -47,19 +47,19 @@ def train(
         UserError: An option or the data cannot be used, or detectron2 is missing.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    from mixtransfer.detection.compat import prepare_detectron2
-    from mixtransfer.detection.recipes import read_recipe
-    from mixtransfer.detection.train import train as train_run
+    with undisturbed():  # by imports too, some of which draw
+        from mixtransfer.detection.compat import prepare_detectron2
+        from mixtransfer.detection.recipes import read_recipe
+        from mixtransfer.detection.train import train as train_run
 
-    policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
-    named, loggers = loggers_of(logger)
-    settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options}, read_recipe)
-    if settled.preview:
-        raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
-    prepare_detectron2()
-    from detectron2.engine import HookBase
+        policy = {"augment": str(augment)} if isinstance(augment, str | Path) else {}
+        named, loggers = loggers_of(logger)
+        settled = options_of(TrainOptions, {"data": data, "logger": named, **policy, **options}, read_recipe)
+        if settled.preview:
+            raise UserError("preview is for the command: mixtransfer detect train DATA --preview.")
+        prepare_detectron2()
+        from detectron2.engine import HookBase
 
-    given = several_of(HookBase, hooks, "hooks takes hooks of detectron2 (HookBase)")
-    with undisturbed():
+        given = several_of(HookBase, hooks, "hooks takes hooks of detectron2 (HookBase)")
         made = train_run(settled, augment=None if policy else augment, hooks=given, loggers=loggers)
         return cast("Run", made)

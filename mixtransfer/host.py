@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import random
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -48,7 +50,12 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def _enter() -> None:
+    _left.callback(random.setstate, random.getstate())  # before Lightning's import, which draws
     _keep_generators(_left)
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not None:  # None: of no Python code
+            _left.callback(signal.signal, signal.SIGINT, handler)  # Lightning ignores it from a Ctrl-C on
     keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
     _left.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")

@@ -22,8 +22,9 @@ def check_ranges(options: object, **ranges: tuple[float, float]) -> None:
     """
     for name, (low, high) in ranges.items():
         value = getattr(options, name)
-        if isinstance(value, int | float) and not low <= value <= high:
+        if isinstance(value, int | float) and not (low <= value <= high and value != inf):
             words = f"be at least {low}" if high == inf else f"lie between {low} and {high}"
+            words = "be finite" if value == inf else words
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must {words}.")
 
 

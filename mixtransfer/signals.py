@@ -75,8 +75,9 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
-            raise  # a callback's own; Lightning's is its answer to Ctrl-C
+        lightnings = isinstance(stop.__context__, KeyboardInterrupt) or type(stop).__name__ == "SIGTERMException"
+        if isinstance(stop, SystemExit) and not lightnings:
+            raise  # a callback's own; Lightning's are its answers to Ctrl-C and SIGTERM
         raise Interrupted(f"Interrupted. {go_on()}".strip()) from stop
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):  # torch has no class of its own for these

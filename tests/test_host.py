@@ -386,3 +386,40 @@ def test_several_processes_train_several_times_and_leave_each_as_it_was(animals,
         time.sleep(0.1)
     assert json.loads((tmp_path / "0.json").read_text()) == [True] * 3
     assert json.loads((tmp_path / "1.json").read_text()) == [False] * 3
+
+
+STOPPED = """
+import os, random, signal, sys
+random.seed(0)
+before, handler = random.getstate(), signal.getsignal(signal.SIGINT)
+import mixtransfer as mt
+
+def stopped(how, when):
+    from lightning.pytorch.callbacks import Callback
+    one = type("Stopped", (Callback,), {when: lambda *_, **__: os.kill(os.getpid(), how)})()
+    try:
+        mt.train(sys.argv[1], output=sys.argv[2] + when, callbacks=[one], **OPTIONS)
+    except mt.Interrupted as told:
+        print("Interrupted", when, "Go on with" in str(told))
+
+OPTIONS = {**eval(sys.argv[3]), "epochs": 2}
+try:
+    mt.train(sys.argv[1], lr=-1)
+except mt.UserError:
+    print("state", random.getstate() == before)
+stopped(signal.SIGTERM, "on_train_batch_end")
+stopped(signal.SIGINT, "on_fit_start")
+print("handler", signal.getsignal(signal.SIGINT) is handler)
+"""
+
+
+def test_a_script_that_is_asked_to_end(animals, tmp_path):
+    """By SIGTERM too, which nobody else handles; Ctrl-C works on, and the first call has drawn nothing."""
+    (tmp_path / "script.py").write_text(STOPPED)
+    words = [sys.executable, tmp_path / "script.py", animals, tmp_path / "run-", repr(OPTIONS)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if line.startswith(("Interrupted", "state", "handler"))]
+    assert done.returncode == 0, done.stderr
+    assert said == [
+        "state True", "Interrupted on_train_batch_end True", "Interrupted on_fit_start True", "handler True",
+    ]  # fmt: skip

@@ -37,6 +37,7 @@ MISTAKES = [
     ("classify train images --dropout 1.5", "--dropout is 1.5"),
     ("classify train images --workers -1", "--workers is -1; it must be at least 0."),
     ("classify train images --mixup .nan", "--mixup is nan"),
+    ("detect train boxes --lr .inf", "--lr is inf; it must be finite"),
     (f"classify train images {SCRATCH} --val-fraction 1.5", "validation fraction is 1.5"),
     (f"classify train images {SCRATCH} --test-fraction 0", "test fraction is 0"),
     ("classify train images --backbone mixnet_z", "There is no backbone 'mixnet_z': did you mean mixnet_"),

@@ -1,6 +1,7 @@
 """From a Trainer of one's own to a Run, which every other part of the library takes."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -29,6 +30,8 @@ from mixtransfer.model_card import ModelCard
 from mixtransfer.run import NOT_RECORDED, Run
 
 NO_NUMBERS = "The network's weights or answers are no numbers: train it with a smaller rate; nothing is written."
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # in names: control characters, and halves of characters
 
 
 def save_run(
@@ -161,9 +164,10 @@ def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:
 def _class_names(module: ImageClassifier, data: ImageDataModule | None, classes: Sequence[str] | None) -> list[str]:
     trained_with = getattr(module._trainer, "datamodule", None)
     known = (data.classes if data else None) or module.classes or getattr(trained_with, "classes", None)
-    names = list(classes or known or ())
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"classes= takes the names of the classes, a text each, not {classes!r}.")
+    names = list(known or () if classes is None else classes)
+    in_order = classes is None or isinstance(classes, list | tuple)
+    if not in_order or not all(isinstance(name, str) and name.strip() and not _UNFIT.search(name) for name in names):
+        raise UserError(f"classes= takes a list of the names of the classes, printable text each, not {classes!r}.")
     if not names:
         raise UserError("The names of the classes are not known: give save_run classes=, or data= that it trained on.")
     if data and names != data.classes:

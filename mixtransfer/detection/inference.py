@@ -38,6 +38,8 @@ def detect(
         rank, world: This process and the number of processes; each takes every world-th record.
         tiling: How images are cut; their tiles then go through the network ``batch_size`` at a time.
     """
+    if not records[rank::world]:
+        return []
     model = for_inference(model, model.device)  # type: ignore[arg-type]
     loader = EvaluationLoader(records, square, batch_size, workers, rank, world, tiling)
     spec = DetectorSpec(

@@ -161,7 +161,7 @@ class DetectionTrainer(TrainerBase):
         self.losses = self._propagate(next(self.batches))
         if not math.isfinite(sum(self.losses.values())):
             raise UserError(
-                f"The loss is not finite in iteration {self.iter + 1}: resume with a smaller --lr, "
+                f"The loss is not finite in iteration {self.iter + 1}: train anew with a smaller --lr, "
                 "or look for boxes that are wrong."
             )
         if self.options.clip_grad:

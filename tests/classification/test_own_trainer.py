@@ -329,3 +329,10 @@ def test_a_data_module_knows_its_classes_and_predicts(data):
     assert own.classes == ["a", "b"] and own.num_classes == 2
     probabilities = torch.cat(L.Trainer(**QUIET).predict(classifier(), own))
     assert probabilities.shape == (len(own.dataset.test), 2)
+
+
+@pytest.mark.parametrize("classes", [{"a", "b"}, {"a": 0, "b": 1}, ["a", "b\nc"], ["a", "\ud800"], ["a", " "], []])
+def test_classes_are_names_in_an_order(classes, tmp_path):
+    with pytest.raises(mt.UserError, match="classes= takes a list of the names|are not known"):
+        mt.save_run(classifier(), tmp_path / "r", classes=classes)
+    assert not (tmp_path / "r").exists()

@@ -14,6 +14,8 @@ from detect_tiny import tiny
 from processes import Command, words_of
 
 from mixtransfer.cli import main
+from mixtransfer.data.detection.square import Square
+from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import _passed_on, devices_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import train
@@ -110,3 +112,8 @@ def test_gpus_are_taken_as_far_as_their_batch_norms_see_enough_images(monkeypatc
     assert devices_of(TrainOptions(batch_size=batch, num_nodes=nodes)) == devices
     assert ("of 8 GPUs" in capsys.readouterr().out) == (devices < 8)
     assert devices_of(TrainOptions(batch_size=batch, devices=4)) == 4
+
+
+def test_a_process_without_images_finds_nothing():
+    """Of one image to validate on, the second of two processes gets none."""
+    assert detect(torch.nn.Identity(), [object()], Square(64, "warp"), rank=1, world=2) == []
