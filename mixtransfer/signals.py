@@ -29,6 +29,8 @@ def sigterm_as_ctrl_c() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
         yield _received
         return
+    import psutil  # noqa: F401  now: a signal may come while others import it
+
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *_CHILD_ENDED)}
     process, last = os.getpid(), -TOGETHER
 

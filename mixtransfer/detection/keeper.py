@@ -16,11 +16,20 @@ from mixtransfer.detection.inference import detect
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.detection.tiling import as_tiling
+from mixtransfer.errors import UserError
 from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.messages import tell
 from mixtransfer.run import Run
 
 CHECKPOINT_EVERY = 200  # iterations
+
+
+def diverged(iteration: int) -> UserError:
+    """What is said where losses or boxes are not finite."""
+    return UserError(
+        f"The loss is not finite in iteration {iteration}: train anew with a smaller --lr, or look for boxes that are "
+        "wrong."
+    )
 
 
 class Enough(BaseException):
@@ -80,10 +89,13 @@ class Keeper(hooks.HookBase):
         trainer, options = self.trainer, self.options
         trained = time.perf_counter() - self._since
         model, records = trainer.evaluated, trainer.dataset.val
-        found = detect(
-            model, records, trainer.square, trainer.batch_size, options.workers,
-            trainer.rank, trainer.world, trainer.rank == 0, as_tiling(options.tiles, options.overlap),
-        )  # fmt: skip
+        try:
+            found = detect(
+                model, records, trainer.square, trainer.batch_size, options.workers,
+                trainer.rank, trainer.world, trainer.rank == 0, as_tiling(options.tiles, options.overlap),
+            )  # fmt: skip
+        except AssertionError as error:  # detectron2's, of boxes that are not finite
+            raise diverged(done) from error
         found = [one for share in comm.gather(found) for one in share]
         if trainer.rank == 0:
             scores = coco_scores(records, found, trainer.dataset.classes, trainer.dataset.category_ids)

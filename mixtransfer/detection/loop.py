@@ -26,7 +26,7 @@ from mixtransfer.detection.beginning import (
     start_network,
     with_shared_statistics,
 )
-from mixtransfer.detection.keeper import Enough, Keeper
+from mixtransfer.detection.keeper import Enough, Keeper, diverged
 from mixtransfer.detection.loader import TrainingLoader
 from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
@@ -160,10 +160,7 @@ class DetectionTrainer(TrainerBase):
         self.optimizer.zero_grad()
         self.losses = self._propagate(next(self.batches))
         if not math.isfinite(sum(self.losses.values())):
-            raise UserError(
-                f"The loss is not finite in iteration {self.iter + 1}: train anew with a smaller --lr, "
-                "or look for boxes that are wrong."
-            )
+            raise diverged(self.iter + 1)
         if self.options.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad)

@@ -235,3 +235,9 @@ def test_weights_of_another_detector(digits, finished, tmp_path):
 def test_data_is_asked_for():
     with pytest.raises(UserError, match="Say what to train on"):
         train(TrainOptions())
+
+
+def test_a_rate_that_ruins_the_network_is_one_sentence(digits, tmp_path):
+    """Weights that give boxes without numbers, while the losses still were some."""
+    with pytest.raises(UserError, match=r"not finite in iteration \d: train anew with a smaller --lr"):
+        train(tiny(digits, tmp_path / "r", iterations=4, eval_every=2, lr=1e6))
