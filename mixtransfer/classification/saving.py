@@ -167,7 +167,7 @@ def _class_names(module: ImageClassifier, data: ImageDataModule | None, classes:
     names = list(known or () if classes is None else classes)
     in_order = classes is None or isinstance(classes, list | tuple)
     if not in_order or not all(isinstance(name, str) and name.strip() and not _UNFIT.search(name) for name in names):
-        raise UserError(f"classes= takes a list of the names of the classes, a text each without line breaks, not {classes!r}.")
+        raise UserError(f"classes= takes a list of the names of the classes, a text each in one line, not {classes!r}.")
     if not names:
         raise UserError("The names of the classes are not known: give save_run classes=, or data= that it trained on.")
     if data and names != data.classes:
