@@ -38,6 +38,8 @@ def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | Non
     iterations = options.iterations or int(np.clip(round(images / batch, -2), 100, MOST_ITERATIONS))
     (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     few = options.weights != "none" and len(dataset.train) < FEW_IMAGES
+    if few and options.freeze_at is None:
+        say("Few images: the layers up to stride 4 stay as they are; --freeze-at 0 trains them too.")
     return replace(
         options,
         batch_size=batch,

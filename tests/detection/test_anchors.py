@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import detecting  # noqa: F401  skips without detectron2
 import numpy as np
@@ -17,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from mixtransfer.cli import main
 from mixtransfer.detection.coverage import FINEST, anchors_of, best_overlap, fitting_scales
+from mixtransfer.detection.defaults import batch_of
 from mixtransfer.detection.model import open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, read_scales
@@ -136,13 +138,20 @@ def test_layers_that_are_kept_stay_and_others_learn(tmp_path):
     first = train(tiny(data, tmp_path / "first", iterations=1, eval_every=1))
     assert first.read_config()["freeze_at"] == 0, "from scratch all is trained"
     options = tiny(data, tmp_path / "r", weights=str(first.folder), iterations=2, eval_every=2, ema=False)
-    run = train(options)
+    said = []
+    run = train(options, say=said.append)
     assert run.read_config()["freeze_at"] == 2, "of few images, from a start"
+    assert any("--freeze-at 0 trains them too" in sentence for sentence in said)
     before, after = (safetensors.torch.load_file(each.weights) for each in (first, run))
     same = {name for name in before if name.startswith("backbone.body.") and torch.equal(before[name], after[name])}
     floats = {name for name in before if name.startswith("backbone.body.") and before[name].is_floating_point()}
     early = {name for name in floats if re.match(r"backbone\.body\.(conv_stem|bn1|blocks\.0)\.", name)}
     assert early <= same and not same & (floats - early)
+
+
+@pytest.mark.parametrize(("images", "given", "batch"), [(1999, None, 8), (2000, None, 16), (10, 5, 5)])
+def test_few_images_come_in_smaller_batches(images, given, batch):
+    assert batch_of(TrainOptions(batch_size=given), SimpleNamespace(train=range(images))) == batch
 
 
 def test_older_runs_go_on_as_they_began(tmp_path):
