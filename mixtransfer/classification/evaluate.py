@@ -13,6 +13,7 @@ from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
+from mixtransfer.classification.processes import together
 from mixtransfer.classification.trainer import make_trainer, predict_examples
 from mixtransfer.console import silent
 from mixtransfer.data.dataset import Examples, ImageDataset
@@ -72,7 +73,8 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Eva
     module = ImageClassifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
     trainer = make_trainer(options, enable_checkpointing=False)
-    predictions = predict_examples(trainer, module, data, examples)
+    with together(trainer, evaluate, options, silent):
+        predictions = predict_examples(trainer, module, data, examples)
     if not trainer.is_global_zero:
         return None
     return Evaluation(predictions, score(predictions), trained.classes)

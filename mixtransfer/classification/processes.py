@@ -1,87 +1,199 @@
-"""Several processes that train together, in one training of a script after another.
+"""Several processes of a machine that train together.
 
-Lightning starts each but the first by the script itself, which then calls every training of it too. It finds them again
-by what it leaves in the environment and in torch.distributed; here that is put away when a training ends, and taken out
-for the next one.
+The one that is asked for it is the first. It starts the others for this work alone: each does what the first does, with
+what the first was given, and ends with it. Where a launcher such as torchrun has started all of them, none is started.
 """
 
 import contextlib
 import os
+import pickle
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import psutil
+import lightning as L
 import torch
 import torch.distributed as dist
+from joblib import wrap_non_picklable_objects
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
-from mixtransfer.errors import UserError
+from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.host import keep_environment
+from mixtransfer.signals import sigterm_as_ctrl_c
 
-_PLACE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK")
-_LAUNCHED = ("LOCAL_RANK", "RANK", "SLURM_PROCID", "MASTER_PORT")  # set by torchrun, SLURM or the user
+_PLACE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK")  # where Lightning looks for a process's own
+_SOON = 10.0  # seconds in which a process that has lost the others, or is to end, ends
 
-_place: dict[str, str] = {}  # this process's among those that Lightning has started, for the next training
-_started: list[psutil.Process] = []  # those that this process has had Lightning start
+_arrived: Path | None = None  # in one of the others: the file by which it says that it is ready to meet
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
-    """Work for which Lightning may start processes; afterwards environment, threads and groups are as they were.
+def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on: str = "") -> Iterator[None]:
+    """Have the processes that a Trainer wants; afterwards there are none, and this one is as it was.
 
-    What was set up before, by the user or a launcher such as torchrun, stays, and so does a group that is formed
-    within it: its processes could not meet a second time.
+    Args:
+        trainer: A Trainer with which the work is done.
+        work, args: What the others call, each of which comes to this function by it. Importable; the arguments go
+            there by pickle, or by value where they are of the script.
+        go_on: A sentence that says how to go on if one of them is ended from outside.
 
     Raises:
-        UserError: The processes that an earlier training had started have ended.
+        UserError: One of them was ended from outside, or an argument cannot go there.
+        Exception: What one of them has raised.
     """
-    if not dist.is_available() or dist.is_initialized():
+    place = getattr(trainer.strategy, "cluster_environment", None)
+    if place is None or dist.is_initialized():  # one process alone, or a group of the caller's own
         yield
         return
-    if _started and not all(process.is_running() and process.status() != "zombie" for process in _started):
-        raise UserError(
-            "The processes that an earlier training has started for this script have ended, and those of another would "
-            "begin it anew: let them run to the end of the script, or train in a script of its own."
-        )
-    launched = any(name in os.environ for name in _LAUNCHED)
+    if _arrived:
+        _arrived.touch()
+        yield
+        return
     with contextlib.ExitStack() as left:
         keep_environment(left, *_PLACE, "WORLD_SIZE", "OMP_NUM_THREADS")
         left.callback(torch.set_num_threads, torch.get_num_threads())
-        os.environ.update(_place)
+        left.callback(setattr, sys, "excepthook", sys.excepthook)
+        if place.creates_processes_externally:
+            yield  # their group stays: they could not meet a second time
+            return
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", str(find_free_network_port()))
+        os.environ["LOCAL_RANK"] = "0"
+        others = _Others(left.enter_context(tempfile.TemporaryDirectory()), go_on)
         try:
+            others.start(trainer.num_devices - 1, work, args)
             yield
+            _part()
+            others.wait()
+        except RuntimeError as error:  # of torch too, where a process does not answer any more
+            if first := others.failure(wait=_SOON / 2):
+                raise first from first.__cause__ or error
+            raise
         finally:
-            if dist.is_initialized():
-                _part(launched, agreed=sys.exc_info()[0] is None)
+            others.end()
+            _part()
 
 
-def _part(launched: bool, agreed: bool) -> None:
-    """End the group of processes, and note where to meet next.
+class _Others:
+    """The other processes of this machine.
 
     Args:
-        launched: Whether this process had its place before.
-        agreed: Whether the others are here too; not if an error ends the training.
+        folder: What they are given lies there, and what they have to say.
+        go_on: See ``together``.
     """
-    port = [None if dist.get_rank() or launched else str(find_free_network_port())]
-    if agreed:  # a new one: who is first would find the old meeting at the old one
-        dist.broadcast_object_list(port)
-        if port[0] is None:
+
+    def __init__(self, folder: str, go_on: str):
+        self.folder, self.go_on = Path(folder), go_on
+        self.processes: list[subprocess.Popen] = []
+
+    def start(self, number: int, work: Callable[..., object], args: tuple) -> None:
+        """Start so many, and return when all are ready to meet: from then on torch says if one is missing."""
+        if not number:
             return
-    elif dist.get_backend() != "gloo" or launched and not _place:
-        return  # others would wait for those that are not here
-    if not launched and not _started:
-        _started.extend(_started_by(os.environ["MASTER_PORT"]))
-    _place.update({name: os.environ[name] for name in _PLACE})
-    if agreed:
-        _place["MASTER_PORT"] = str(port[0])
-    dist.destroy_process_group()
+        try:
+            given = pickle.dumps(wrap_non_picklable_objects((work, args), keep_wrapper=False))
+        except Exception as error:  # whatever a class of the user's raises
+            raise UserError(
+                f"With devices above 1, callbacks and transforms go to other processes; these cannot ({error})."
+            ) from error
+        (self.folder / "work").write_bytes(given)
+        for rank in range(1, number + 1):
+            begin = (
+                f"import sys; sys.path[:] = {sys.path!r}\n"
+                "from mixtransfer.process import prepare_process; prepare_process()\n"  # before Lightning's import
+                f"from {__name__} import follow; follow({str(self.folder)!r}, {rank})"
+            )
+            place = {**os.environ, "LOCAL_RANK": str(rank)}
+            self.processes.append(subprocess.Popen([sys.executable, "-c", begin], env=place, stdin=subprocess.PIPE))
+        while not all((self.folder / f"{rank}.arrived").exists() for rank in range(1, number + 1)):
+            if failure := self.failure():
+                raise failure
+            time.sleep(0.05)
+
+    def failure(self, wait: float = 0.0) -> BaseException | None:
+        """What has ended the first of them that did not end well, for which this waits so many seconds."""
+        until = time.monotonic() + wait
+        while not (ended := [one for one in self.processes if one.poll()]):
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.05)
+        if told := sorted(self.folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
+            error, where = pickle.loads(told[0].read_bytes())
+            error.__cause__ = RuntimeError(where)
+            return error
+        code = ended[0].returncode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        why = ", probably for want of memory" if how == "SIGKILL" else ""
+        return UserError(f"A process of this training was ended from outside ({how}{why}). {self.go_on}".strip())
+
+    def wait(self) -> None:
+        """Let them end by themselves.
+
+        Raises:
+            Exception: What one of them has raised in the end.
+        """
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SOON)
+        if any(self.folder.glob("*.error")) and (failure := self.failure()):
+            raise failure
+
+    def end(self) -> None:
+        """End those that still work."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(_SOON)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdin
+            process.stdin.close()
 
 
-def _started_by(port: str) -> list[psutil.Process]:
-    """The processes that were started with this place to meet."""
-    found = []
-    for process in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("MASTER_PORT") == port:
-                found.append(process)
-    return found
+def follow(folder: str, rank: int) -> None:
+    """In one of the others: do the work that is described in ``folder``, and end with the first."""
+    global _arrived
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    _arrived = Path(folder, f"{rank}.arrived")
+    try:
+        with sigterm_as_ctrl_c():
+            work, args = pickle.loads(Path(folder, "work").read_bytes())
+            work(*args)
+    except (KeyboardInterrupt, Interrupted):
+        sys.exit(1)  # as the first was
+    except BaseException as error:
+        _tell(error, rank, Path(folder))
+        sys.exit(1)
+
+
+def _tell(error: BaseException, rank: int, folder: Path) -> None:
+    """Leave an error for the first process, whole if it can go there, and where it was raised."""
+    where = f"In process {rank}:\n{traceback.format_exc()}"
+    try:
+        told = pickle.dumps((error, where))
+        pickle.loads(told)
+    except Exception:  # whatever a class of the user's raises
+        told = pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), where))
+    part = folder / f"{rank}.part"
+    part.write_bytes(told)
+    part.replace(folder / f"{rank}.error")
+
+
+def _end_with_the_first() -> None:
+    # Nothing comes but the end. A lock of sys.stdin's would be held for ever in the loading processes.
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _part() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -6,14 +6,15 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.processes import joined
+from mixtransfer.classification.processes import together
 from mixtransfer.classification.results import write_results
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.classification.stages import Choice, fit_head, judge_in_folds, select, test, tune
 from mixtransfer.classification.trainer import is_first_process, processes
-from mixtransfer.classification.training import Say, prepare, reopened, resumable
+from mixtransfer.classification.training import Say, how_to_go_on, prepare, reopened, resumable
 from mixtransfer.classification.tuning import find_batch_size, find_rate
 from mixtransfer.console import silent
 from mixtransfer.data.split_file import Split
@@ -42,7 +43,7 @@ def train(
         UserError: An option or the data cannot be used.
         Interrupted: Ctrl-C; what is needed to resume has been written.
     """
-    main, run = is_first_process(), None
+    main, run, asked = is_first_process(), None, options
     say = say if main else silent
     if options.data is None and not options.resume:
         raise UserError("Say what to train on: mixtransfer classify train DATA (a folder, a CSV file or a name).")
@@ -53,10 +54,10 @@ def train(
                 say(f"{run.folder} is finished already.")
                 return run if main else None
         if not main and processes(options) == 1:
-            return None  # this process was begun for another training of the script; the first trains
-        claims.enter_context(joined())
+            return None  # of those that a launcher has started the first trains
         training = prepare(run, options, main, say, claims, split, callbacks, loggers, augment)
-        with resumable(training.run):
+        given = asked, silent, split, callbacks, [DummyLogger() for _ in loggers], augment
+        with resumable(training.run), together(training.trainer, train, *given, go_on=how_to_go_on(training.run)):
             if not training.earlier and training.options.batch_size == "auto":
                 find_batch_size(training)
             head = fit_head(training)

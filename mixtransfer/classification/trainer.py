@@ -89,8 +89,7 @@ class _Checkpoints(TorchCheckpointIO):
 def is_first_process() -> bool:
     """Whether this is the first of the processes that train together, before there is a Trainer.
 
-    Lightning starts those of a machine itself, and sees by NODE_RANK which machine it is; torchrun and SLURM say the
-    rank.
+    NODE_RANK says which machine this is, and LOCAL_RANK which process of it; torchrun and SLURM say the rank.
     """
     rank = getattr(rank_zero_only, "rank", None)
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))

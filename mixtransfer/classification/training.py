@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.capability import check_classifier
@@ -187,13 +188,20 @@ def prepare(
         loggers = [*loggers, *open_loggers(options.logger, run.folder, claims)]
         for logger in loggers:
             logger.log_hyperparams(asdict(options))
+    elif options.logger:
+        loggers = [*loggers, DummyLogger()]  # some callbacks ask whether there is any
     trainer = make_trainer(options, callbacks, max_epochs=options.epochs, logger=list(loggers) or False)
     return Training(run, earlier, options, module, data, tuning, folded, history, kept, trainer, say)
 
 
 def resumable(run: Run | None) -> contextlib.AbstractContextManager[None]:
     """Work that an interrupt ends with the sentence that says how to go on; see ``interruptible``."""
-    return interruptible(lambda: f"Go on with: mixtransfer classify train --resume {run.folder}" if run else "")
+    return interruptible(lambda: how_to_go_on(run))
+
+
+def how_to_go_on(run: Run | None) -> str:
+    """The sentence on it for who has interrupted a training; of a process without a run nothing."""
+    return f"Go on with: mixtransfer classify train --resume {run.folder}" if run else ""
 
 
 def _was_folded(run: Run) -> bool:
