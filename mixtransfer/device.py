@@ -27,7 +27,7 @@ def choose_device(name: str) -> "torch.device":
         return best_device()
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).item()  # on "meta" there are no values
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name} cannot be used here; try cpu or auto.") from error
     return device

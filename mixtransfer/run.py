@@ -250,20 +250,20 @@ def join_folder(folder: Path, options: "DataclassInstance", free: Sequence[str],
         UserError: It holds something else, or cannot be written.
     """
     run = Run(folder)
-    if run.config.is_file():
-        recorded = run.read_config()
-        if mark not in recorded:
-            raise UserError(f"{folder} holds something else, not {what}: choose another --output.")
-        for key, value in asdict(options).items():
-            if key not in free and recorded.get(key, value) != value:
-                option = f"--{key.replace('_', '-')}" if key != "data" else "data"
-                raise UserError(
-                    f"{folder} holds {what} whose {option} is {recorded[key]}, not {value}: "
-                    "choose another --output, or the same options to go on."
-                )
-    elif not is_unused(folder):
-        raise UserError(f"{folder} exists and is not empty: choose another --output.")
     try:
+        if run.config.is_file():
+            recorded = run.read_config()
+            if mark not in recorded:
+                raise UserError(f"{folder} holds something else, not {what}: choose another --output.")
+            for key, value in asdict(options).items():
+                if key not in free and recorded.get(key, value) != value:
+                    option = f"--{key.replace('_', '-')}" if key != "data" else "data"
+                    raise UserError(
+                        f"{folder} holds {what} whose {option} is {recorded[key]}, not {value}: "
+                        "choose another --output, or the same options to go on."
+                    )
+        elif not is_unused(folder):
+            raise UserError(f"{folder} exists and is not empty: choose another --output.")
         folder.mkdir(parents=True, exist_ok=True)
         run.write_config(options)
     except OSError as error:

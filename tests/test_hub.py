@@ -253,7 +253,7 @@ def test_a_repository_without_a_model_of_ours_is_named_as_it_was_given(hub):
 
 
 def test_odd_devices_and_backbones_are_said(run, animals):
-    for device in (None, 5, "gpu"):
+    for device in (None, 5, "gpu", "meta"):
         with pytest.raises(mt.UserError, match=f"--device {device} cannot be used here"):
             mt.load(run, device)
     assert mt.load(run, torch.device("cpu")).classes == ["cat", "dog"]

@@ -1,5 +1,6 @@
 """From a name to a network."""
 
+import os
 from typing import Any
 
 import timm
@@ -66,6 +67,8 @@ def create_backbone(
         image_size = whole("image_size", image_size, 1)
     state = None
     published = False
+    if not isinstance(weights, str | os.PathLike):
+        raise UserError(f"weights is {weights!r}: take 'imagenet', 'none' for random ones, or a file.")
     if weights == "imagenet":
         state = packaged_weights(spec)
         if state is None:

@@ -98,3 +98,5 @@ def test_a_variant_that_the_network_does_not_admit(name, reason):
 def test_an_unknown_backbone():
     with pytest.raises(UserError, match="There is no backbone 'mixnet_z'"):
         create_backbone("mixnet_z", weights="none")
+    with pytest.raises(UserError, match="weights is None: take 'imagenet', 'none'"):
+        create_backbone("mixnet_s", weights=None)
