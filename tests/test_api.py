@@ -52,7 +52,7 @@ def test_train_does_what_the_command_does(animals, run, tmp_path):
 def test_options_are_checked_as_the_command_checks_them(animals, tmp_path):
     for options, says in (
         ({"epoch": 3}, "no option 'epoch'; did you mean 'epochs'?"),
-        ({"output": "a\0b"}, "output is .*: give another"),
+        ({"augment": "a\0b"}, "augment is .*: give another"),
         ({"weights": ""}, "weights is '': give another"),
         ({"epochs": "many"}, "--epochs takes a whole number"),
         ({"backbone": "mixnet_x"}, "mixnet_x"),
