@@ -160,7 +160,7 @@ def options_of(
             near = difflib.get_close_matches(name, names, n=1)
             raise UserError(f"There is no option {name!r}{f'; did you mean {near[0]!r}?' if near else '.'}")
         for one in several(given[name]):
-            if isinstance(one, str) and (not one or "\0" in one):
+            if isinstance(one, str) and ("\0" in one or not one and name != "logger"):  # "" there is none at all
                 raise UserError(f"{name} is {one!r}: give another, or leave it out.")
     return checked(kind, given)
 
