@@ -68,6 +68,8 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | No
     fitting = fitting_scales(boxes, labels, spec)
     words = in_words(fitting)
     if start is None:
+        if words != (usual := in_words(USUAL_SCALES)):
+            say(f"Anchors are as the boxes: --anchors {words} (sides by the image's); the usual ones are {usual}.")
         return words
     its = in_words(start.spec.anchors)
     if fitting[0] < start.spec.anchors[0]:

@@ -358,6 +358,9 @@ def test_finer_anchors_are_told(file, tmp_path, capsys):
         capsys.readouterr().out
     )
     assert open_detector(tmp_path / "r").model.anchor_generator.scales == (0.2, 0.95)
+    own = begun(asked(data, tmp_path / "own", "none", backbone="mobilenetv3_small_050", image_size=320, batch_size=2))
+    said = capsys.readouterr().out
+    assert f"Anchors are as the boxes: --anchors {own.read_config()['anchors']} (sides by" in said
 
 
 def test_names_that_are_the_same():
