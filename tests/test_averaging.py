@@ -1,17 +1,17 @@
 """The moving average of the weights, against its closed form."""
 
 import pytest
-import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from mixtransfer.averaging import moving_average
+from mixtransfer.averaging import average_over
 
 
 def averages(values: list[float], window: float) -> list[float]:
     """Of a network of one weight that has these values one after the other."""
     model = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(model, multi_avg_fn=moving_average(window))
+    average = AveragedModel(model)
+    average_over(average, window)
     result = []
     for value in values:
         nn.init.constant_(model.weight, value)
@@ -35,9 +35,23 @@ def test_later_it_reaches_back_over_the_window():
 
 
 def test_buffers_of_whole_numbers_are_taken():
-    counts = [torch.tensor(3)]
-    moving_average(2)(counts, [torch.tensor(5)], torch.tensor(1))
-    assert 3 <= counts[0] <= 5
+    model = nn.BatchNorm1d(1)
+    average = AveragedModel(model, use_buffers=True)
+    average_over(average, 2)
+    for _ in range(3):
+        model.num_batches_tracked += 2
+        average.update_parameters(model)
+    assert 2 <= average.module.num_batches_tracked <= 6
+
+
+def test_an_update_reads_nothing_on_the_device():
+    """On "meta" there is nothing to read."""
+    model = nn.BatchNorm1d(1, device="meta")
+    average = AveragedModel(model, use_buffers=True)
+    average_over(average, 10)
+    for _ in range(3):
+        average.update_parameters(model)
+    assert average.n_averaged == 3
 
 
 @pytest.mark.parametrize(("window", "share"), [(0.5, 0.5), (2, 0.5), (4, 0.75)])

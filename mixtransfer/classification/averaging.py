@@ -4,11 +4,9 @@ from itertools import chain
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch.optim.swa_utils import PARAM_LIST
 
-from mixtransfer.averaging import moving_average
+from mixtransfer.averaging import average_over
 
 
 class WeightAverage(WeightAveraging):
@@ -21,12 +19,8 @@ class WeightAverage(WeightAveraging):
     """
 
     def __init__(self) -> None:
-        super().__init__(multi_avg_fn=self._update)
-        self.window = 2.0
+        super().__init__()
         self._swapped = False
-
-    def _update(self, averages: PARAM_LIST, values: PARAM_LIST, updates: torch.Tensor | int) -> None:
-        moving_average(self.window)(averages, values, updates)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self._average_model is not None
@@ -34,7 +28,7 @@ class WeightAverage(WeightAveraging):
         averages, values = (chain(m.parameters(), m.buffers()) for m in (self._average_model.module, pl_module))
         for average, value in zip(averages, values, strict=True):
             average.data = average.data.to(value.dtype)
-        self.window = min(0.15 * trainer.estimated_stepping_batches, 5000)
+        average_over(self._average_model, min(0.15 * trainer.estimated_stepping_batches, 5000))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":

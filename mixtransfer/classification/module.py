@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification import given
+from mixtransfer.classification.bar import LossBar
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.weighting import weights_of_images
@@ -82,6 +83,7 @@ class ImageClassifier(L.LightningModule):
         self.mix = self._recipe.mixing(self.num_classes)
         self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
         self.unlogged: frozenset[str] = frozenset()
+        self.last_loss: torch.Tensor | None = None
         self._results: list[tuple[torch.Tensor, ...]] = []
 
     def _see_by(self, preprocessing: Preprocessing) -> None:
@@ -204,7 +206,9 @@ class ImageClassifier(L.LightningModule):
         """The loss of a batch of images and labels, a scalar; it is logged with the rate."""
         images, labels = batch[:2]
         loss, logits, targets = self._answer(images, labels)
-        self.log("loss", loss, prog_bar=True, logger=False)
+        self.last_loss = loss.detach()
+        for_bar = not isinstance(self.trainer.progress_bar_callback, LossBar)  # read each step, which a GPU waits for
+        self.log("loss", loss, prog_bar=for_bar, logger=False)
         if self.loggers:
             self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
@@ -266,11 +270,9 @@ class ImageClassifier(L.LightningModule):
         Raises:
             UserError: They are not numbers: the training diverged.
         """
-        none = torch.empty(0, dtype=torch.int64)
-        nothing = torch.empty(0, self.num_classes), none, none  # this process may have had no share
-        logits, labels, positions = (
-            torch.cat(parts).numpy() for parts in zip(*(self._results or [nothing]), strict=True)
-        )
+        nothing = torch.empty(0, self.num_classes), *torch.empty(2, 0, dtype=torch.int64)  # of no share of the images
+        results = zip(*(self._results or [nothing]), strict=True)
+        logits, labels, positions = (torch.cat(parts).numpy() for parts in results)
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             gathered: list[Any] = [None] * torch.distributed.get_world_size()

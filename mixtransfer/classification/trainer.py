@@ -9,17 +9,19 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
+from mixtransfer.classification.bar import LossBar
 from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, ImageDataModule
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.dataset import Examples
+from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 
 PARTS = {"state_dict": dict, "callbacks": dict, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
@@ -39,8 +41,9 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
     if devices == "auto" and not torch.cuda.is_available():
         devices = 1
     if not any(isinstance(callback, ProgressBar) for callback in callbacks):
-        # A log file or a pipe gets no progress bar.
-        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=int(sys.stdout.isatty()))]
+        # A log file or a pipe gets no progress bar, and an accelerator's steps are too short to look at each.
+        often = 1 if best_device().type == "cpu" else 20
+        callbacks = [*callbacks, LossBar(refresh_rate=often * sys.stdout.isatty())]
     trainer = L.Trainer(
         callbacks=list(callbacks),
         precision=chosen,

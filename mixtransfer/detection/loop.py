@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from mixtransfer.averaging import moving_average
+from mixtransfer.averaging import average_over
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
@@ -114,9 +114,10 @@ class DetectionTrainer(TrainerBase):
         self.model = start_network(options, card, resumes).to(device)
         if device.type != "cpu" and self.world > 1:  # torch has none for the CPU
             self.model = with_shared_statistics(self.model, self.batch_size / self.world / options.accumulate)
-        average = moving_average(min(0.1 * options.iterations, 2000))
         # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
-        self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if options.ema else None
+        self.average = AveragedModel(self.model, use_buffers=True) if options.ema else None
+        if self.average:
+            average_over(self.average, min(0.1 * options.iterations, 2000))
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = make_optimizer(self.model, options)

@@ -160,18 +160,20 @@ class SSDLite(nn.Module):
             logits, deltas, anchors: See ``predict``.
             truth: ``gt_boxes`` and ``gt_classes`` of each image.
         """
+        # Of all anchors alike: to pick those that are matched, a GPU would have to say how many they are.
         classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
-        box_loss = deltas.new_zeros(())
-        positives = 0
+        positive = torch.zeros_like(classes, dtype=torch.bool)
+        boxes = anchors.repeat(len(truth), 1, 1)
         for i, instances in enumerate(truth):
+            if not len(instances):
+                continue
             match = self.matcher(pairwise_iou(instances.gt_boxes, Boxes(anchors)))
-            positive = (match >= 0).nonzero().squeeze(1)
-            match = match[positive]
-            classes[i, positive] = instances.gt_classes[match]
-            target = self.box_transform.get_deltas(anchors[positive], instances.gt_boxes.tensor[match])
-            box_loss = box_loss + F.smooth_l1_loss(deltas[i, positive], target, reduction="sum")
-            positives += len(positive)
-        scale = max(1, positives)
+            positive[i], match = match >= 0, match.clamp(min=0)
+            classes[i] = torch.where(positive[i], instances.gt_classes[match], self.num_classes)
+            boxes[i] = instances.gt_boxes.tensor[match]
+        targets = self.box_transform.get_deltas(anchors.repeat(len(truth), 1), boxes.flatten(0, 1)).view_as(deltas)
+        box_loss = (F.smooth_l1_loss(deltas, targets, reduction="none").sum(dim=2) * positive).sum()
+        scale = positive.sum().clamp(min=1)
         return {"loss_cls": self.classification_loss(logits, classes) / scale, "loss_box_reg": box_loss / scale}
 
     def detections(
