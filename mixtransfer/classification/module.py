@@ -204,8 +204,7 @@ class ImageClassifier(L.LightningModule):
 
     def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch of images and labels, a scalar; it is logged with the rate."""
-        images, labels = batch[:2]
-        loss, logits, targets = self._answer(images, labels)
+        loss, logits, targets = self._answer(*batch[:2])
         self.last_loss = loss.detach()
         for_bar = not isinstance(self.trainer.progress_bar_callback, LossBar)  # read each step, which a GPU waits for
         self.log("loss", loss, prog_bar=for_bar, logger=False)
