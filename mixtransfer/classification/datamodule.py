@@ -14,7 +14,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.augment import View, as_augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.load import load_dataset
-from mixtransfer.data.loading import default_workers, epoch_order
+from mixtransfer.data.loading import default_workers, epoch_order, one_thread
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.ranges import SEED, whole
@@ -161,6 +161,7 @@ class EvaluationData(L.LightningDataModule):
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=one_thread,
             persistent_workers=keep and self.workers > 0,
             **kwargs,
         )
@@ -234,7 +235,7 @@ class ImageDataModule(EvaluationData):
         if getattr(self.trainer, "overfit_batches", 0):  # Lightning wants the same batches in every epoch
             order, seeds = epoch_order(len(views), self.seed, 0)
             fixed = Subset(views, [(int(i), int(seeds[i])) for i in order])  # type: ignore[misc]
-            return DataLoader(fixed, batch_size=self.batch_size, num_workers=self.workers)
+            return DataLoader(fixed, batch_size=self.batch_size, num_workers=self.workers, worker_init_fn=one_thread)
         batches = EpochBatches(len(self.dataset.train), self.batch_size, self.seed, *self._place())
         return self._loader(views, sampler=batches, batch_size=None, keep=True)
 

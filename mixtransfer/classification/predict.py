@@ -16,7 +16,7 @@ from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import find_images, load_image
-from mixtransfer.data.loading import default_workers
+from mixtransfer.data.loading import default_workers, one_thread
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
@@ -84,6 +84,7 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
         batch_size=options.batch_size,
         num_workers=min(default_workers() if options.workers is None else options.workers, len(paths) - 1),
         collate_fn=list,
+        worker_init_fn=one_thread,
     )
     done = 0
     for views in loader:

@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import numpy as np
 import torch
 
@@ -21,3 +22,8 @@ def default_workers() -> int:
     """Loading processes that keep training fed without crowding out a training on the CPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, cores) if torch.cuda.is_available() else min(2, cores)
+
+
+def one_thread(worker: int) -> None:
+    """For a loader's ``worker_init_fn``: what torch does for its own threads in a loading process, for OpenCV's."""
+    cv2.setNumThreads(0)

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mixtransfer.data.detection.augment import BoxView
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
-from mixtransfer.data.loading import default_workers, epoch_order
+from mixtransfer.data.loading import default_workers, epoch_order, one_thread
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, add_instances, model_input, to_dataset_dict
 from mixtransfer.detection.tiles import TiledMapper
@@ -164,13 +163,9 @@ def _loader(views: Dataset, workers: int | None, **batches) -> DataLoader:
         num_workers=default_workers() if workers is None else workers,
         collate_fn=_together,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         **batches,
     )
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)
 
 
 def _together(examples: list[dict[str, Any]]) -> tuple[torch.Tensor, list[dict[str, Any]]]:

@@ -1,5 +1,7 @@
 """Order and augmentation follow from seed and epoch alone: not from workers, processes or interrupts."""
 
+import albumentations
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,19 @@ def test_training_sees_images_as_they_are_seen_afterwards(dataset):
     assert data.batch_size == 32
     image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
     assert np.array_equal(data.augment(image, 0), preprocessing.central_view(Image.fromarray(image)))
+
+
+def test_opencv_has_one_thread_in_a_loading_process(dataset):
+    """As torch has there: the processes are as many as the cores already."""
+
+    def threads(image, **_):
+        return np.full((32, 32, 3), cv2.getNumThreads(), np.uint8)
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        data = ImageDataModule(dataset, Preprocessing(size=32), albumentations.Lambda(image=threads, p=1), 8, workers=1)
+        images, _ = next(iter(data.train_dataloader()))
+    finally:
+        cv2.setNumThreads(before)
+    assert images.unique().tolist() == [1]
