@@ -1,4 +1,4 @@
-"""The README and the recipes: every command in them works, with trainings made small; every file is there."""
+"""The README, docs/ and the recipes: every command in them works, with trainings made small; every file is there."""
 
 import ast
 import json
@@ -19,7 +19,8 @@ from serving import serving
 from mixtransfer.cli import VERBS, _parsed, main
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TEXT = "\n".join(PAGES.values())
 RECIPES = sorted(path for path in (ROOT / "configs").rglob("*.[yp][ay]*") if path.parent.name != "common")
 
 # What makes a command's work small: put behind a command that has these words in it, the first that fits.
@@ -71,21 +72,21 @@ NEEDS = {  # a package that is not always there, by what a command has in it
 
 
 def commands() -> list[str]:
-    """Every line of the README's shell blocks, and the command in the head of each recipe."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """Every line of the pages' shell blocks, and the command in the head of each recipe, once."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     for config in RECIPES:
         lines += [line[1:] for line in config.read_text().splitlines() if line.startswith("#   mixtransfer ")]
-    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+    return list(dict.fromkeys(shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))))
 
 
 def makes() -> list[str]:
-    """Every call of make in the README and CONTRIBUTING.md, in blocks and in sentences."""
-    texts = README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """Every call of make in the pages and CONTRIBUTING.md, in blocks and in sentences."""
+    texts = TEXT, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     return sorted({found for text in texts for found in re.findall(r"(?:^|`)(make [a-z][^`#\n]*)", text, re.MULTILINE)})
 
 
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 # What makes the work of a snippet small.
 SHORTER = {
     'backbone="mixnet_s", epochs=5': 'backbone="mobilenetv3_small_050", output="runs/py", epochs=1, **SMALL',
@@ -98,7 +99,7 @@ SMALL_TRAINING = {"weights": "none", "image_size": 32, "batch_size": 8, "workers
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder with all the images that the README speaks of, and named datasets of a few images."""
+    """A folder with all the images that the pages speak of, and named datasets of a few images."""
     root = tmp_path_factory.mktemp("home")
     (root / "configs").symlink_to(ROOT / "configs")
     for folder, count in (("flowers", 10), ("other/flowers", 2), ("path/to/images", 10)):
@@ -149,7 +150,7 @@ def made_small(line: str) -> list[str]:
 
 
 def run(line: str) -> None:
-    """Run a command of the README, made small, and before it what it needs."""
+    """Run a command of the pages, made small, and before it what it needs."""
     for word in shlex.split(line):
         if word in MADE_BY and not Path(word).exists():
             run(f"mixtransfer {MADE_BY[word]}")
@@ -226,7 +227,7 @@ def test_a_tool_has_what_its_head_shows(tool):
 def test_every_extra_that_is_spoken_of_can_be_installed():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "mixtransfer").rglob("*.py"))]
+    texts = [TEXT, *(path.read_text(encoding="utf-8") for path in (ROOT / "mixtransfer").rglob("*.py"))]
     spoken = {
         extra for text in texts for found in re.findall(r"mixtransfer\[([\w,]+)\]", text) for extra in found.split(",")
     }
@@ -238,18 +239,19 @@ def test_every_recipe_says_the_command_that_takes_it(config):
     assert any(str(config.relative_to(ROOT)) in line.split() for line in commands())
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http|#)([^)]+)\)", README))))
-def test_linked_file_exists(path):
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_linked_files_exist(page):
+    for path in re.findall(r"\]\((?!http|#)([^)#]+)", PAGES[page]):
+        assert (page.parent / path).exists(), path
 
 
 def test_every_command_is_mentioned():
     for name in VERBS:
-        assert f"mixtransfer {name}" in README, name
+        assert f"mixtransfer {name}" in TEXT, name
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_of_the_readme_runs(home, monkeypatch, snippet):
+def test_the_python_of_the_pages_runs(home, monkeypatch, snippet):
     if "export" in snippet:
         pytest.importorskip("onnx", reason="needs the extra mixtransfer[export]")
     monkeypatch.chdir(home)

@@ -143,7 +143,7 @@ def print_ledger(as_json: bool) -> None:
 
 
 def markdown() -> str:
-    """The ledger as the README has it."""
+    """The ledger as ``docs/paper.md`` has it."""
     lines = ["| | | the paper | built here | accuracy here |", "|---|---|---|---|---|"]
     for entry in ledger():
         lines.append(f"| {entry.artefact} | {entry.row} | {entry.paper} | {entry.built} | {entry.accuracy} |")

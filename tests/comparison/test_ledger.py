@@ -1,4 +1,4 @@
-"""The ledger: what the README shows of it is current, and its numbers are the paper's."""
+"""The ledger: what docs/paper.md shows of it is current, and its numbers are the paper's."""
 
 import json
 import re
@@ -9,12 +9,12 @@ import pytest
 from mixtransfer.cli import main
 from mixtransfer.comparison.ledger import STUDIES, ledger, markdown
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
 
 
-def test_readme_has_the_current_ledger():
+def test_the_page_has_the_current_ledger():
     pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
-    assert markdown() in README, "python tools/write_ledger.py"
+    assert markdown() in PAGE, "python tools/write_ledger.py"
 
 
 def test_every_artefact_has_rows_and_a_command_that_is_there():
