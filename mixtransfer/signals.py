@@ -17,6 +17,11 @@ _CHILD_ENDED = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []  # Windows
 _received: list[int] = []  # signals that ask this process to end, since `sigterm_as_ctrl_c` began
 
 
+def asked_to_end() -> bool:
+    """Whether a signal has asked this process to end, since ``sigterm_as_ctrl_c`` began."""
+    return bool(_received)
+
+
 @contextlib.contextmanager
 def sigterm_as_ctrl_c() -> Iterator[list[int]]:
     """Answer SIGTERM by KeyboardInterrupt, here and, as a terminal does, in every process that this one has started.

@@ -1,28 +1,45 @@
-"""The API's documentation from its docstrings, by pdoc, into build/docs (make docs).
+"""The documentation as a site, into build/docs (make docs).
 
     python tools/build_docs.py [--output build/docs]
 
-It fails on what a reader would stumble over: a module that cannot be imported, whatever pdoc warns of, and a
-``mixtransfer.…`` in a docstring that names nothing.
+The pages of docs/ and those beside the README, every command's help, by Sphinx; the API from its docstrings, by pdoc.
+It fails on what a reader would stumble over: whatever one of the two warns of, such as a link to nowhere, a module that
+cannot be imported, and a ``mixtransfer.…`` in a docstring that names nothing.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
+import os
 import pkgutil
 import re
+import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from types import ModuleType
 
 import pdoc
 import pdoc.render
+from sphinx.cmd.build import build_main
 
 import mixtransfer
+from mixtransfer.cli import VERBS
+from mixtransfer.cli import main as command
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[1]
+# The pages in the order of the site, by its parts; the first of them is the README.
+SITE = {
+    "Tasks": ("classify", "detect", "compare", "deploy", "search"),
+    "Reference": ("commands", "options", "python"),
+    "What was measured": ("results", "paper", "reproduce"),
+    "The project": ("../CONTRIBUTING", "../CHANGELOG", "../SECURITY"),
+}
 REFERENCE = re.compile(r"`(mixtransfer(?:\.\w+)+)`")
 
 
@@ -70,6 +87,46 @@ def _prepare_for_pdoc(names: list[str]) -> None:
     sys.modules["_typeshed"] = typeshed
 
 
+def lay_out(folder: Path) -> None:
+    """The sources of the site: the repository's pages where they are, with what they link to, and generated ones."""
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "CITATION.cff"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("docs", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "docs" / "options.md").write_text(help_of_commands(), encoding="utf-8")
+    contents = [
+        f"```{{toctree}}\n:caption: {part}\n:hidden:\n\n" + "\n".join(_place(page) for page in pages) + "\n```\n"
+        for part, pages in SITE.items()
+    ]
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    (folder / "index.md").write_text("\n".join([index, *contents]), encoding="utf-8")
+    (folder / "README.md").unlink()
+
+
+def _place(page: str) -> str:
+    return page.removeprefix("../") if page.startswith("../") else f"docs/{page}"
+
+
+def help_of_commands() -> str:
+    """A page with what each command says of its options."""
+    os.environ["COLUMNS"] = "100"
+    parts = ["# Every option", "What each command says with `--help`."]
+    for name in VERBS:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            command([*name.split(), "--help"])
+        parts.append(f"## mixtransfer {name}\n\n```text\n{said.getvalue().strip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def build_site(output: Path) -> bool:
+    """Whether Sphinx had nothing to warn of."""
+    with tempfile.TemporaryDirectory() as sources:
+        lay_out(Path(sources))
+        settings = ["-c", str(ROOT / "docs"), "-D", f"release={mixtransfer.__version__}"]
+        return build_main(["-q", "-W", "--keep-going", "-b", "html", *settings, sources, str(output)]) == 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/docs"))
@@ -89,10 +146,12 @@ def main() -> int:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", module=r"pdoc(\..*)?$")
-            pdoc.pdoc("mixtransfer", *left_out, output_directory=options.output)
+            pdoc.pdoc("mixtransfer", *left_out, output_directory=options.output / "api")
         complaints = [str(one.message) for one in caught]
     for complaint in complaints:
         print(complaint, file=sys.stderr)
+    if not complaints and not build_site(options.output):
+        complaints = ["Sphinx"]  # which has said it
     if not complaints:
         print(f"{len(names)} modules: {options.output / 'index.html'}")
     return 1 if complaints else 0

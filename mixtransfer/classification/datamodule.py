@@ -29,12 +29,12 @@ class EpochBatches(DistributedSampler):
     """Batches of (position, seed of its augmentation) for one process of a data-parallel training.
 
     Each epoch is a fresh permutation that depends on the seed and the epoch's number only, cut into batches of
-    nearly equal size, so that no image is dropped and no batch is so small that batch norm fails. It is a
+    nearly equal size, so that no image is dropped and none is alone in a batch, where batch norm may fail. It is a
     ``DistributedSampler`` so that a Trainer with ``use_distributed_sampler`` leaves it in its place.
 
     Args:
         length: Number of examples.
-        batch_size: The largest batch.
+        batch_size: The largest batch (of 2, of an odd number of images, one may have 3).
         rank, world: This process and the number of processes; each takes every world-th example.
     """
 
@@ -43,9 +43,9 @@ class EpochBatches(DistributedSampler):
         self.length, self.batch_size = length, batch_size
 
     def __len__(self) -> int:
-        # As many in every process, whose shares differ by one image; none is empty where each has an image.
+        # As many in every process, whose shares differ by one image; of two or more where each has as many.
         wanted = math.ceil(self.length / (self.batch_size * self.num_replicas))
-        return max(1, min(wanted, self.length // self.num_replicas))
+        return max(1, min(wanted, self.length // (self.num_replicas * min(2, self.batch_size))))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order, seeds = epoch_order(self.length, self.seed, self.epoch)

@@ -22,14 +22,38 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from joblib import wrap_non_picklable_objects
+from lightning.fabric.plugins.environments import (
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.host import keep_environment
-from mixtransfer.signals import sigterm_as_ctrl_c
+from mixtransfer.signals import asked_to_end, sigterm_as_ctrl_c
 
 _PLACE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK")  # where Lightning looks for a process's own
 _SOON = 10.0  # seconds in which a process that has lost the others, or is to end, ends
+GOES_THERE = "With devices above 1, callbacks and transforms go to other processes"
+_LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+
+
+class StartedHere(LightningEnvironment):
+    """Of a Trainer whose processes ``together`` starts, where Lightning would start them by the script."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+
+def environment() -> LightningEnvironment | None:
+    """For a Trainer of several processes: None where a launcher has started them, which Lightning sees by itself."""
+    launched = "LOCAL_RANK" in os.environ or any(launcher.detect() for launcher in _LAUNCHERS)
+    return None if launched else StartedHere()
+
 
 _arrived: Path | None = None  # in one of the others: the file by which it says that it is ready to meet
 
@@ -60,25 +84,30 @@ def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on:
         keep_environment(left, *_PLACE, "WORLD_SIZE", "OMP_NUM_THREADS")
         left.callback(torch.set_num_threads, torch.get_num_threads())
         left.callback(setattr, sys, "excepthook", sys.excepthook)
-        if place.creates_processes_externally:
+        if not isinstance(place, StartedHere):
             yield  # their group stays: they could not meet a second time
             return
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            left.enter_context(sigterm_as_ctrl_c())  # to one of them it is to all
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", str(find_free_network_port()))
         os.environ["LOCAL_RANK"] = "0"
-        others = _Others(left.enter_context(tempfile.TemporaryDirectory()), go_on)
+        others = _Others(left.enter_context(tempfile.TemporaryDirectory(prefix="mixtransfer-")), go_on)
         try:
             others.start(trainer.num_devices - 1, work, args)
             yield
             _part()
             others.wait()
         except RuntimeError as error:  # of torch too, where a process does not answer any more
+            if asked_to_end():
+                raise KeyboardInterrupt from error
             if first := others.failure(wait=_SOON / 2):
                 raise first from first.__cause__ or error
             raise
         finally:
+            others.ask_to_end()
+            _part()  # which those see that wait for this one
             others.end()
-            _part()
 
 
 class _Others:
@@ -100,17 +129,15 @@ class _Others:
         try:
             given = pickle.dumps(wrap_non_picklable_objects((work, args), keep_wrapper=False))
         except Exception as error:  # whatever a class of the user's raises
-            raise UserError(
-                f"With devices above 1, callbacks and transforms go to other processes; these cannot ({error})."
-            ) from error
+            raise UserError(f"{GOES_THERE}; these cannot ({error}).") from error
         (self.folder / "work").write_bytes(given)
         for rank in range(1, number + 1):
             begin = (
-                f"import sys; sys.path[:] = {sys.path!r}\n"
+                f"import sys; sys.path[:] = {[entry for entry in sys.path if isinstance(entry, str)]}\n"
                 "from mixtransfer.process import prepare_process; prepare_process()\n"  # before Lightning's import
                 f"from {__name__} import follow; follow({str(self.folder)!r}, {rank})"
             )
-            place = {**os.environ, "LOCAL_RANK": str(rank)}
+            place = {**os.environ, "LOCAL_RANK": str(rank), "TQDM_DISABLE": "1"}
             self.processes.append(subprocess.Popen([sys.executable, "-c", begin], env=place, stdin=subprocess.PIPE))
         while not all((self.folder / f"{rank}.arrived").exists() for rank in range(1, number + 1)):
             if failure := self.failure():
@@ -145,10 +172,12 @@ class _Others:
         if any(self.folder.glob("*.error")) and (failure := self.failure()):
             raise failure
 
-    def end(self) -> None:
-        """End those that still work."""
+    def ask_to_end(self) -> None:
         for process in self.processes:
             process.terminate()
+
+    def end(self) -> None:
+        """See those end that have been asked to."""
         for process in self.processes:
             try:
                 process.wait(_SOON)
@@ -166,7 +195,10 @@ def follow(folder: str, rank: int) -> None:
     _arrived = Path(folder, f"{rank}.arrived")
     try:
         with sigterm_as_ctrl_c():
-            work, args = pickle.loads(Path(folder, "work").read_bytes())
+            try:
+                work, args = pickle.loads(Path(folder, "work").read_bytes())
+            except Exception as error:  # whatever a class of the user's raises
+                raise UserError(f"{GOES_THERE}, where they cannot be read ({error}).") from error
             work(*args)
     except (KeyboardInterrupt, Interrupted):
         sys.exit(1)  # as the first was
@@ -180,9 +212,11 @@ def _tell(error: BaseException, rank: int, folder: Path) -> None:
     where = f"In process {rank}:\n{traceback.format_exc()}"
     try:
         told = pickle.dumps((error, where))
-        pickle.loads(told)
+        whole = isinstance(pickle.loads(told)[0], BaseException)
     except Exception:  # whatever a class of the user's raises
-        told = pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), where))
+        whole = False
+    if not whole:
+        told = pickle.dumps((RuntimeError(f"{type(error).__name__} in process {rank}"), where))
     part = folder / f"{rank}.part"
     part.write_bytes(told)
     part.replace(folder / f"{rank}.error")

@@ -19,6 +19,7 @@ from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, 
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
+from mixtransfer.classification.processes import environment
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.dataset import Examples
 from mixtransfer.device import best_device
@@ -44,19 +45,20 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         # A log file or a pipe gets no progress bar, and an accelerator's steps are too short to look at each.
         often = 1 if best_device().type == "cpu" else 20
         callbacks = [*callbacks, LossBar(refresh_rate=often * sys.stdout.isatty())]
+    several = processes(options) > 1
     trainer = L.Trainer(
         callbacks=list(callbacks),
         precision=chosen,
         devices=devices,
         num_nodes=options.num_nodes,
-        strategy="ddp" if processes(options) > 1 else "auto",
+        strategy="ddp" if several else "auto",
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        plugins=[_Checkpoints()],
+        plugins=[_Checkpoints(), *([place] if several and (place := environment()) else [])],
         enable_model_summary=False,
         **{"logger": False, **settings},
     )
-    if callable(signal.getsignal(signal.SIGTERM)):
+    if several or callable(signal.getsignal(signal.SIGTERM)):
         # Whoever handles it ends the training. Lightning would first have this process broadcast that it is to end,
         # which hangs where the others are in a collective operation of another kind.
         trainer._signal_connector._sigterm_notifier_fn = _leave_to_the_next  # type: ignore[assignment, method-assign]
