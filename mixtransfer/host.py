@@ -59,6 +59,7 @@ def _enter() -> None:
     keep_environment(_left, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
     _left.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", module=r"(lightning|torch\.utils\._pytree)")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1×1 kernels, which have several
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         _left.callback(logger.setLevel, logger.level)

@@ -69,6 +69,7 @@ def _silence_others() -> None:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
     warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1×1 kernels, which have several
     # Pillow warns from 89 megapixels and refuses from 179; large photographs are welcome, so only the refusal stays.
     # And odd metadata (a broken EXIF block, a palette with byte transparency) says nothing about the pixels.
     warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit", category=Warning)

@@ -2,16 +2,14 @@
 
 import pytest
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from mixtransfer.averaging import average_over
+from mixtransfer.averaging import MovingAverage
 
 
 def averages(values: list[float], window: float) -> list[float]:
     """Of a network of one weight that has these values one after the other."""
     model = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(model)
-    average_over(average, window)
+    average = MovingAverage(model, window)
     result = []
     for value in values:
         nn.init.constant_(model.weight, value)
@@ -36,8 +34,7 @@ def test_later_it_reaches_back_over_the_window():
 
 def test_buffers_of_whole_numbers_are_taken():
     model = nn.BatchNorm1d(1)
-    average = AveragedModel(model, use_buffers=True)
-    average_over(average, 2)
+    average = MovingAverage(model, 2)
     for _ in range(3):
         model.num_batches_tracked += 2
         average.update_parameters(model)
@@ -47,8 +44,7 @@ def test_buffers_of_whole_numbers_are_taken():
 def test_an_update_reads_nothing_on_the_device():
     """On "meta" there is nothing to read."""
     model = nn.BatchNorm1d(1, device="meta")
-    average = AveragedModel(model, use_buffers=True)
-    average_over(average, 10)
+    average = MovingAverage(model, 10)
     for _ in range(3):
         average.update_parameters(model)
     assert average.n_averaged == 3

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
-from mixtransfer.averaging import average_over
+from mixtransfer.averaging import MovingAverage
 
 
 class WeightAverage(WeightAveraging):
@@ -22,13 +22,18 @@ class WeightAverage(WeightAveraging):
         super().__init__()
         self._swapped = False
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._average_model = MovingAverage(pl_module)
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert self._average_model is not None
+        assert isinstance(self._average_model, MovingAverage)
         self._average_model.to(pl_module.device)
         averages, values = (chain(m.parameters(), m.buffers()) for m in (self._average_model.module, pl_module))
         for average, value in zip(averages, values, strict=True):
             average.data = average.data.to(value.dtype)
-        average_over(self._average_model, min(0.15 * trainer.estimated_stepping_batches, 5000))
+        self._average_model.count_on_cpu()
+        self._average_model.window = min(0.15 * trainer.estimated_stepping_batches, 5000)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":

@@ -30,6 +30,8 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.host import keep_environment
@@ -41,18 +43,33 @@ GOES_THERE = "With devices above 1, callbacks and transforms go to other process
 _LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
 
 
-class StartedHere(LightningEnvironment):
-    """Of a Trainer whose processes ``together`` starts, where Lightning would start them by the script."""
-
+class _Place(LightningEnvironment):
     @property
     def creates_processes_externally(self) -> bool:
         return True
 
 
-def environment() -> LightningEnvironment | None:
-    """For a Trainer of several processes: None where a launcher has started them, which Lightning sees by itself."""
+class _Launcher(_SubprocessScriptLauncher):
+    @property
+    def is_interactive_compatible(self) -> bool:
+        return True
+
+
+class StartedHere(DDPStrategy):
+    """Data-parallel training by processes that ``together`` starts, in notebooks too; Lightning would by the script."""
+
+    def __init__(self) -> None:
+        super().__init__(cluster_environment=_Place())
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment
+        self._launcher = _Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+
+
+def strategy() -> DDPStrategy:
+    """For a Trainer of several processes, whether a launcher has started them or nobody has yet."""
     launched = "LOCAL_RANK" in os.environ or any(launcher.detect() for launcher in _LAUNCHERS)
-    return None if launched else StartedHere()
+    return DDPStrategy() if launched else StartedHere()
 
 
 _arrived: Path | None = None  # in one of the others: the file by which it says that it is ready to meet
@@ -72,8 +89,9 @@ def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on:
         UserError: One of them was ended from outside, or an argument cannot go there.
         Exception: What one of them has raised.
     """
-    place = getattr(trainer.strategy, "cluster_environment", None)
-    if place is None or dist.is_initialized():  # one process alone, or a group of the caller's own
+    if (
+        not isinstance(trainer.strategy, DDPStrategy) or dist.is_initialized()
+    ):  # one process alone, or a group of the caller's own
         yield
         return
     if _arrived:
@@ -84,7 +102,7 @@ def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on:
         keep_environment(left, *_PLACE, "WORLD_SIZE", "OMP_NUM_THREADS")
         left.callback(torch.set_num_threads, torch.get_num_threads())
         left.callback(setattr, sys, "excepthook", sys.excepthook)
-        if not isinstance(place, StartedHere):
+        if not isinstance(trainer.strategy, StartedHere):
             yield  # their group stays: they could not meet a second time
             return
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -140,8 +158,8 @@ class _Others:
             place = {**os.environ, "LOCAL_RANK": str(rank), "TQDM_DISABLE": "1"}
             self.processes.append(subprocess.Popen([sys.executable, "-c", begin], env=place, stdin=subprocess.PIPE))
         while not all((self.folder / f"{rank}.arrived").exists() for rank in range(1, number + 1)):
-            if failure := self.failure():
-                raise failure
+            if any(process.poll() is not None for process in self.processes):
+                raise self.failure(wait=0.0) or RuntimeError("a process has ended before it began")
             time.sleep(0.05)
 
     def failure(self, wait: float = 0.0) -> BaseException | None:

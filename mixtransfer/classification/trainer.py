@@ -19,7 +19,7 @@ from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, 
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
-from mixtransfer.classification.processes import environment
+from mixtransfer.classification.processes import strategy
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.dataset import Examples
 from mixtransfer.device import best_device
@@ -51,10 +51,10 @@ def make_trainer(options: HardwareOptions, callbacks: Sequence[Callback] = (), *
         precision=chosen,
         devices=devices,
         num_nodes=options.num_nodes,
-        strategy="ddp" if several else "auto",
+        strategy=strategy() if several else "auto",
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        plugins=[_Checkpoints(), *([place] if several and (place := environment()) else [])],
+        plugins=[_Checkpoints()],
         enable_model_summary=False,
         **{"logger": False, **settings},
     )

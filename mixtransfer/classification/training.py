@@ -168,6 +168,11 @@ def prepare(
     folded = _was_folded(earlier) if earlier else is_folded(options, dataset)
     if earlier and folded and processes(options) > 1:
         raise UserError(f"{earlier.folder} is a training on few images in one process: go on with --devices 1.")
+    if 1 < processes(options) > len(dataset.train) // 2:
+        raise UserError(
+            f"{len(dataset.train)} images to train on are too few for {processes(options)} processes: each needs two "
+            "or more, so take fewer --devices."
+        )
     given = options.augment if augment is None else augment
     augment = kept_pipeline(run.augment, given) if run else given
     data = ImageDataModule.of(dataset, preprocessing, options, augment)

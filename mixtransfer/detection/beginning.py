@@ -84,7 +84,9 @@ def make_optimizer(model: SSDLite, options: TrainOptions) -> torch.optim.Optimiz
     more = recipe.get("optimizer", {})
     kept = options.weight_decay if recipe.get("norm_decay") else 0.0
     body = {id(parameter) for parameter in model.backbone.body.parameters()} if options.body_lr != 1 else set()
-    fused = {} if "foreach" in more else {"fused": True}  # on the CPU a quarter of the time that one by one takes
+    fused = (
+        {} if more.keys() & {"foreach", "differentiable"} else {"fused": True}
+    )  # on the CPU a quarter of the time that one by one takes
     groups: list[dict[str, Any]] = []
     for of_body, rate in ((False, options.lr), (True, options.lr * options.body_lr))[: 1 + bool(body)]:
         own = [p for p in model.parameters() if p.requires_grad and (id(p) in body) is of_body]

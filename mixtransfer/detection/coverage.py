@@ -77,9 +77,11 @@ def fitting_scales(boxes: np.ndarray, labels: np.ndarray, spec: DetectorSpec) ->
     """
     if not len(boxes):
         return USUAL_SCALES
-    chosen = np.random.default_rng(0).permutation(len(boxes))[:MOST_BOXES]
-    boxes, labels = boxes[chosen], labels[chosen]
     classes = np.unique(labels)
+    order = np.random.default_rng(0).permutation(len(boxes))
+    of_each = max(1, MOST_BOXES // len(classes))  # or rare classes would hardly be among them
+    chosen = np.concatenate([order[labels[order] == label][:of_each] for label in classes])
+    boxes, labels = boxes[chosen], labels[chosen]
 
     def overlaps(*scales: float) -> np.ndarray:
         return best_overlap(boxes, anchors_of(replace(spec, anchors=scales)))

@@ -10,7 +10,7 @@ import torch
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset
-from mixtransfer.detection.coverage import MOST_BOXES, anchors_of, best_overlap, fitting_scales, target_shares
+from mixtransfer.detection.coverage import anchors_of, best_overlap, fitting_scales, target_shares
 from mixtransfer.detection.options import RECIPE_KEYS, TrainOptions
 from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, DetectorSpec, in_words, read_scales
 from mixtransfer.detection.starts import Start
@@ -72,14 +72,14 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | No
             say(f"Anchors are as the boxes: --anchors {words} (sides by the image's); the usual ones are {usual}.")
         return words
     its = in_words(start.spec.anchors)
-    if fitting[0] < start.spec.anchors[0]:
-        say(f"Anchors as in {start.name} ({its}); finer ones would fit more of the boxes: --anchors {words}.")
+    if fitting[0] < start.spec.anchors[0] or len(fitting) > len(start.spec.anchors):
+        say(f"Anchors as in {start.name} ({its}); others would fit more of the boxes: --anchors {words}.")
     return its
 
 
 def check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
     spec = DetectorSpec.of_options(options)
-    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])[:MOST_BOXES]
+    boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
     if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < NEEDED:
         raise UserError(
             f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "

@@ -139,7 +139,7 @@ class Keeper(hooks.HookBase):
         write_atomic(self.run.history, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "rows": self.rows}
+        return {"best": self.best, "rows": self.rows, "losses": self._losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.rows = state["best"], state["rows"]
+        self.best, self.rows, self._losses = state["best"], state["rows"], state.get("losses", [])

@@ -12,9 +12,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import TensorboardXWriter
 from lightning.pytorch.loggers import Logger
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from mixtransfer.averaging import average_over
+from mixtransfer.averaging import MovingAverage
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
@@ -115,9 +114,7 @@ class DetectionTrainer(TrainerBase):
         if device.type != "cpu" and self.world > 1:  # torch has none for the CPU
             self.model = with_shared_statistics(self.model, self.batch_size / self.world / options.accumulate)
         # Its buffers, the statistics of batch norms, are averaged as the weights that they belong to.
-        self.average = AveragedModel(self.model, use_buffers=True) if options.ema else None
-        if self.average:
-            average_over(self.average, min(0.1 * options.iterations, 2000))
+        self.average = MovingAverage(self.model, min(0.1 * options.iterations, 2000)) if options.ema else None
         places = {"device_ids": None} if device.type == "cpu" else {}  # by default a GPU
         self.parallel = create_ddp_model(self.model, broadcast_buffers=True, **places)
         self.optimizer = make_optimizer(self.model, options)
@@ -207,6 +204,8 @@ class DetectionTrainer(TrainerBase):
         self.model.load_state_dict(state["model"])
         if self.average:
             self.average.load_state_dict(state["average"])
+        for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+            group["fused"] = own["fused"]  # a checkpoint of before it was; how a step is computed, not what it is
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler), ("scaler", self.scaler)):
             part.load_state_dict(state[name])
         self.keeper.load_state_dict(state["keeper"])

@@ -91,10 +91,14 @@ def _passed_on(loggers: Sequence[Logger]) -> Iterator[FarLogger]:
 def devices_of(options: TrainOptions) -> int:
     """Processes of this machine. By default a GPU each, as long as its batch norms see ``ENOUGH`` images of a batch."""
     gpus = torch.cuda.device_count()
-    if options.devices != "auto":
-        return options.devices
     batch = options.batch_size
     assert batch
+    if options.devices != "auto":
+        if batch % (every := options.devices * options.num_nodes):
+            raise UserError(
+                f"{every} devices cannot share a batch of {batch} images: take a multiple of {every} for --batch-size."
+            )
+        return options.devices
     shares = [count for count in range(1, gpus + 1) if batch % (count * options.num_nodes) == 0]
     chosen = max((one for one in shares if batch >= ENOUGH * one * options.num_nodes), default=1)
     if chosen < gpus:

@@ -34,7 +34,7 @@ class TrainOptions:
         resize: warp fills the square; letterbox keeps the image's shape.
         tap: Map at stride 16: expanded (as torchvision), stage, or auto.
         loss: cross_entropy with hard negatives, or focal.
-        anchors: Finest and coarsest scale, as 0.2,0.95; auto: by the boxes.
+        anchors: Finest (, second), coarsest scale: 0.2,0.95; auto: by the boxes.
         body_lr: The body's learning rate as a share of the other layers'.
         batch_norm: Of the body: train updates its statistics, frozen keeps them.
         freeze_at: Keep the body's layers up to stride 2^N; by default by the data.

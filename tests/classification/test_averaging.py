@@ -60,4 +60,4 @@ def test_the_average_lies_where_the_network_lies():
     module.to("meta")
     average.on_fit_start(Trainer(), module)
     assert {p.device.type for p in average._average_model.module.parameters()} == {"meta"}
-    assert average.window == 15
+    assert average._average_model.window == 15 and average._average_model.n_averaged.device.type == "cpu"

@@ -17,8 +17,9 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from mixtransfer.cli import main
+from mixtransfer.detection import defaults
 from mixtransfer.detection.coverage import FINEST, anchors_of, best_overlap, fitting_scales
-from mixtransfer.detection.defaults import batch_of
+from mixtransfer.detection.defaults import batch_of, check_anchors
 from mixtransfer.detection.model import open_detector, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, read_scales
@@ -40,13 +41,13 @@ def test_the_finest_scale_follows_the_boxes_and_is_no_finer_than_they_need(side,
 
 
 def test_rare_small_classes_count_as_much_as_frequent_large_ones():
-    """5 small boxes of one class beside 2,000 large ones of another."""
-    boxes = np.concatenate([squares(0.4, 2000), squares(0.06, 5, seed=1)])
-    assert fitting_scales(boxes, np.repeat([0, 0], [2000, 5]), DetectorSpec())[0] == USUAL_SCALES[0]
-    finest = fitting_scales(boxes, np.repeat([0, 1], [2000, 5]), DetectorSpec())
+    """5 small boxes of one class beside 30,000 large ones of another."""
+    boxes = np.concatenate([squares(0.4, 30_000), squares(0.06, 5, seed=1)])
+    assert fitting_scales(boxes, np.repeat([0, 0], [30_000, 5]), DetectorSpec())[0] == USUAL_SCALES[0]
+    finest = fitting_scales(boxes, np.repeat([0, 1], [30_000, 5]), DetectorSpec())
     assert finest[0] < 0.1
     reached = [
-        (best_overlap(boxes[2000:], anchors_of(DetectorSpec(anchors=scales))) >= 0.5).mean()
+        (best_overlap(boxes[30_000:], anchors_of(DetectorSpec(anchors=scales))) >= 0.5).mean()
         for scales in (USUAL_SCALES, finest)
     ]
     assert reached[0] == 0 and reached[1] > 0.3
@@ -157,19 +158,54 @@ def test_few_images_come_in_smaller_batches(images, given, batch):
 def test_older_runs_go_on_as_they_began(tmp_path):
     """Before there was a choice, anchors were SSD's own and all layers learnt at one rate."""
     data = make_coco(tmp_path / "d", train=6, val=2, test=2)
+    start = train(tiny(data, tmp_path / "start", iterations=1, eval_every=1, anchors="0.2,0.95"))
 
     def stop(sentence):
         if sentence.startswith("Training"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(data, tmp_path / "r", iterations=1, eval_every=1), say=stop)
+        train(tiny(data, tmp_path / "r", iterations=1, eval_every=1, weights=str(start.folder)), say=stop)
     run = Run(tmp_path / "r")
+    assert run.read_config()["freeze_at"] == 2
     lines = run.config.read_text().splitlines()
     new = ("anchors:", "body_lr:", "batch_norm:", "freeze_at:", "logger:")
     run.config.write_text("\n".join(line for line in lines if not line.startswith(new)) + "\n")
     card = json.loads(run.model.read_text())
     del card["details"]["anchors"]
     run.model.write_text(json.dumps(card))
-    assert train(TrainOptions(resume=str(run.folder), workers=0)).read_metrics()["test"]
+    trained = []
+
+    class See(HookBase):
+        def after_train(self):
+            trained.append(all(parameter.requires_grad for parameter in self.trainer.model.parameters()))
+
+    assert train(TrainOptions(resume=str(run.folder), workers=0), hooks=[See()]).read_metrics()["test"]
+    assert trained == [True]
     assert open_detector(run.folder).model.anchor_generator.scales == USUAL_SCALES
+
+
+def test_anchors_for_the_last_of_many_boxes_are_taken(tmp_path):
+    """Two thousand small boxes come first."""
+    boxes = np.concatenate([squares(0.05, 2000), squares(0.5, 200)]) * 100
+    record = SimpleNamespace(targets=(boxes, np.zeros(2200, int)), width=100, height=100)
+    check_anchors(TrainOptions(anchors="0.5,0.95"), SimpleNamespace(train=[record]))
+    record.targets = boxes[:2000], np.zeros(2000, int)
+    with pytest.raises(UserError, match="of a size that no box to train on has"):
+        check_anchors(TrainOptions(anchors="0.5,0.95"), SimpleNamespace(train=[record]))
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "iterations", "lr"),
+    [
+        (100, {}, 1000, 1e-3),  # at least 8,000 views
+        (400, {}, 3000, 1e-3),  # 60 passes
+        (400, {"batch_size": 32}, 800, 1e-3),
+        (400, {"batch_size": 2}, 12_000, 2.5e-4),
+        (400, {"lr": 0.1, "iterations": 7}, 7, 0.1),
+    ],
+)
+def test_passes_and_rate_follow_images_and_batch(images, given, iterations, lr, monkeypatch):
+    monkeypatch.setattr(defaults, "_anchors", lambda *_: "0.2,0.95")
+    found = defaults.resolve(TrainOptions(**given), SimpleNamespace(train=range(images)), None, lambda _: None)
+    assert (found.iterations, found.lr) == (iterations, pytest.approx(lr))

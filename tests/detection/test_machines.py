@@ -19,6 +19,7 @@ from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import _passed_on, devices_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import train
+from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
 
@@ -117,3 +118,8 @@ def test_gpus_are_taken_as_far_as_their_batch_norms_see_enough_images(monkeypatc
 def test_a_process_without_images_finds_nothing():
     """Of one image to validate on, the second of two processes gets none."""
     assert detect(torch.nn.Identity(), [object()], Square(64, "warp"), rank=1, world=2) == []
+
+
+def test_devices_that_cannot_share_a_batch_are_refused():
+    with pytest.raises(UserError, match="6 devices cannot share a batch of 8 images: take a multiple of 6"):
+        devices_of(TrainOptions(batch_size=8, devices=3, num_nodes=2))

@@ -153,7 +153,7 @@ def test_other_augmentation_and_amp_are_followed(tmp_path):
     assert (options.precision, options.workers) == ("16", 3)
 
 
-def test_arguments_of_the_optimizer_are_followed(tmp_path):
+def test_arguments_of_the_optimizer_are_followed(tmp_path, capsys):
     options = options_of(recipe(tmp_path, "optimizer.momentum = 0.8", "optimizer.nesterov = True"))
     (group, *_) = make_optimizer(torch.nn.Linear(2, 2), options).param_groups
     assert (group["momentum"], group["nesterov"]) == (0.8, True)
@@ -165,6 +165,7 @@ def test_arguments_of_the_optimizer_are_followed(tmp_path):
     )
     path = recipe(tmp_path, *lines)
     assert main(["detect", "train", "x", "--config", path]) == 2  # biases of convolutions decay, norms do not
+    assert "by which the weight_decay of some parameters" in capsys.readouterr().err
 
 
 MULTI_STEP = (

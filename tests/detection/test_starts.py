@@ -354,7 +354,7 @@ def test_finer_anchors_are_told(file, tmp_path, capsys):
 
     data = make_coco(tmp_path / "d", small, train=10)
     begun(asked(data, tmp_path / "r", file, image_size=320, batch_size=2))
-    assert f"Anchors as in {file} (0.2,0.95); finer ones would fit more of the boxes: --anchors 0." in (
+    assert f"Anchors as in {file} (0.2,0.95); others would fit more of the boxes: --anchors 0." in (
         capsys.readouterr().out
     )
     assert open_detector(tmp_path / "r").model.anchor_generator.scales == (0.2, 0.95)

@@ -42,7 +42,8 @@ class HardNegativeCrossEntropy:
         # Positive anchors sort last as zeros, so that they add nothing where negatives are too few.
         negatives = loss.masked_fill(positive, 0).sort(1, descending=True).values
         rank = torch.arange(negatives.shape[1], device=negatives.device)
-        return loss[positive].sum() + negatives[rank < wanted].sum()
+        # By masks: to pick the elements, a GPU would have to say how many they are.
+        return (loss * positive).sum() + (negatives * (rank < wanted)).sum()
 
 
 class SigmoidFocalLoss:

@@ -110,9 +110,10 @@ class SSDLite(nn.Module):
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor] | list[dict[str, Instances]]:
         """In training {"loss_cls", "loss_box_reg"}, else a dict with "instances" for each image."""
         images = self.preprocess(batched_inputs)
+        truth = [x["instances"].to(self.device) for x in batched_inputs] if self.training else []  # before it is busy
         logits, deltas, anchors = self.predict(images.tensor)
         if self.training:
-            return self.losses(logits, deltas, anchors, [x["instances"].to(self.device) for x in batched_inputs])
+            return self.losses(logits, deltas, anchors, truth)
         results = []
         for i, (image, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True)):
             instances = self.detections(logits[i], deltas[i], anchors, size)
@@ -172,7 +173,8 @@ class SSDLite(nn.Module):
             classes[i] = torch.where(positive[i], instances.gt_classes[match], self.num_classes)
             boxes[i] = instances.gt_boxes.tensor[match]
         targets = self.box_transform.get_deltas(anchors.repeat(len(truth), 1), boxes.flatten(0, 1)).view_as(deltas)
-        box_loss = (F.smooth_l1_loss(deltas, targets, reduction="none").sum(dim=2) * positive).sum()
+        losses = F.smooth_l1_loss(deltas, targets, reduction="none").sum(dim=2)
+        box_loss = torch.where(positive, losses, 0).sum()  # an empty box, which nothing is matched with, has no size
         scale = positive.sum().clamp(min=1)
         return {"loss_cls": self.classification_loss(logits, classes) / scale, "loss_box_reg": box_loss / scale}
 

@@ -102,11 +102,14 @@ def test_settings_reach_the_suppression():
     assert len(none) == 0
 
 
-def test_an_object_of_no_size_spoils_nothing():
-    given = example()
-    given["instances"].gt_boxes.tensor[1] = torch.tensor([5.0, 5.0, 5.0, 9.0])
-    losses = detector()([given])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_object_of_no_size_spoils_nothing(which):
+    given, model = example(), detector()
+    given["instances"].gt_boxes.tensor[which] = torch.tensor([5.0, 5.0, 5.0, 9.0])
+    losses = model([given])
+    sum(losses.values()).backward()
     assert all(value.isfinite() for value in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_a_thousand_objects():
