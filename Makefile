@@ -38,8 +38,8 @@ wheel: setup  # build it, install it elsewhere, use it there; ARGS=--fresh: with
 	$(VENV)/bin/pip install -q -c constraints.txt hatchling
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/check_wheel.py $(ARGS)
 
-docs: setup
-	$(VENV)/bin/python tools/build_docs.py  # into build/docs
+docs: setup  # the site, into build/docs
+	$(VENV)/bin/python tools/build_docs.py
 
 coverage: setup
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
