@@ -351,7 +351,9 @@ def test_an_object_that_ends_meanwhile_may_use_the_library(moment, monkeypatch):
 
 
 SEVERAL = """
-import json, os, signal, sys
+import json, os, pathlib, signal, sys
+sys.ps1 = ">>> "  # as where one works interactively
+sys.path.insert(0, pathlib.Path("elsewhere"))  # which Python ignores
 import psutil, torch, lightning, cv2, timm
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from mixtransfer.classification import train, processes  # what others set up when they are imported is theirs

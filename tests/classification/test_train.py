@@ -175,6 +175,12 @@ def test_two_processes_evaluate_to_the_same_numbers(colours, finished):
     assert alone["top1"] == pytest.approx(finished.read_metrics()["test"]["top1"])
 
 
+def test_images_too_few_for_several_processes_are_told(tmp_path):
+    folder = make_folder(tmp_path / "d", {"a": 3, "b": 3})
+    with pytest.raises(UserError, match="2 images to train on are too few for 2 processes: .* fewer --devices"):
+        train(tiny(folder, tmp_path / "r", devices=2))
+
+
 def test_two_processes_of_torchrun_train(colours, finished, tmp_path):
     options = tiny(colours, tmp_path / "r", epochs=1, weights=str(finished.weights), devices=2)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
