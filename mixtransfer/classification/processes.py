@@ -69,9 +69,10 @@ class StartedHere(DDPStrategy):
 def strategy() -> DDPStrategy:
     """For a Trainer of several processes, whether a launcher has started them or nobody has yet."""
     launched = "LOCAL_RANK" in os.environ or any(launcher.detect() for launcher in _LAUNCHERS)
-    return DDPStrategy() if launched else StartedHere()
+    return DDPStrategy() if launched and not _begun else StartedHere()
 
 
+_begun = False  # whether this process is the first of some that `together` has started
 _arrived: Path | None = None  # in one of the others: the file by which it says that it is ready to meet
 
 
@@ -89,10 +90,9 @@ def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on:
         UserError: One of them was ended from outside, or an argument cannot go there.
         Exception: What one of them has raised.
     """
-    if (
-        not isinstance(trainer.strategy, DDPStrategy) or dist.is_initialized()
-    ):  # one process alone, or a group of the caller's own
-        yield
+    global _begun
+    if not isinstance(trainer.strategy, DDPStrategy) or dist.is_initialized():
+        yield  # of one process alone, or of a group of the caller's own
         return
     if _arrived:
         _arrived.touch()
@@ -110,6 +110,8 @@ def together(trainer: L.Trainer, work: Callable[..., object], *args: Any, go_on:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", str(find_free_network_port()))
         os.environ["LOCAL_RANK"] = "0"
+        _begun = True
+        left.callback(globals().update, _begun=False)
         others = _Others(left.enter_context(tempfile.TemporaryDirectory(prefix="mixtransfer-")), go_on)
         try:
             others.start(trainer.num_devices - 1, work, args)
