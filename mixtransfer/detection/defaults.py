@@ -67,6 +67,11 @@ def _anchors(options: TrainOptions, dataset: DetectionDataset, start: Start | No
     labels = np.concatenate([record.targets[1] for record in dataset.train])
     fitting = fitting_scales(boxes, labels, spec)
     words = in_words(fitting)
+    if len(boxes) and best_overlap(boxes, anchors_of(replace(spec, anchors=fitting))).max() < NEEDED:
+        say(
+            f"Warning: no anchor is as small as the boxes to train on at --image-size {options.image_size}: "
+            "take larger images, or --tiles."
+        )
     if start is None:
         if words != (usual := in_words(USUAL_SCALES)):
             say(f"Anchors are as the boxes: --anchors {words} (sides by the image's); the usual ones are {usual}.")
@@ -82,8 +87,8 @@ def check_anchors(options: TrainOptions, dataset: DetectionDataset) -> None:
     boxes = np.concatenate([target_shares(record, spec.square) for record in dataset.train])
     if len(boxes) and best_overlap(boxes, anchors_of(spec)).max() < NEEDED:
         raise UserError(
-            f"--anchors {options.anchors} are of a size that no box to train on has: leave it out, and they follow the "
-            "boxes."
+            f"--anchors {options.anchors} are of a size that no box to train on has at --image-size "
+            f"{options.image_size}: leave it out, and they follow the boxes, or take larger images, or --tiles."
         )
 
 

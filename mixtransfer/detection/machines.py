@@ -1,6 +1,8 @@
 """Where a training runs: in this process, or in one for each GPU, of all machines."""
 
 import contextlib
+import multiprocessing.connection
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -110,8 +112,17 @@ def devices_of(options: TrainOptions) -> int:
 
 
 def _train_in_new_process(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Any, own: Any) -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     prepare_process()
     _train_in_process(run, options, dataset, loggers, *own)
+
+
+def _end_with_the_parent() -> None:
+    """Or those whose command was killed would go on, beside another that resumes it."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _train_in_process(*args) -> None:

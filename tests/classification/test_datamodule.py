@@ -76,7 +76,9 @@ def test_images_arrive_in_channels_last_order(dataset):
     assert labels.tolist() == dataset.val.labels.tolist()
 
 
-@pytest.mark.parametrize(("length", "batch_size", "world"), [(7, 1, 2), (5, 2, 4), (9, 4, 2), (3, 8, 3), (3, 2, 1), (5, 2, 2)])
+@pytest.mark.parametrize(
+    ("length", "batch_size", "world"), [(7, 1, 2), (5, 2, 4), (9, 4, 2), (3, 8, 3), (3, 2, 1), (5, 2, 2)]
+)
 def test_no_process_has_an_empty_batch_and_all_have_as_many(length, batch_size, world):
     batches = [list(EpochBatches(length, batch_size, 0, rank, world)) for rank in range(world)]
     assert len({len(its) for its in batches}) == 1 and all(batch for its in batches for batch in its)

@@ -6,6 +6,7 @@ import socket
 
 import albumentations as A
 import detecting  # noqa: F401  skips without detectron2
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -123,3 +124,15 @@ def test_a_process_without_images_finds_nothing():
 def test_devices_that_cannot_share_a_batch_are_refused():
     with pytest.raises(UserError, match="6 devices cannot share a batch of 8 images: take a multiple of 6"):
         devices_of(TrainOptions(batch_size=8, devices=3, num_nodes=2))
+
+
+def test_the_processes_end_with_a_command_that_is_killed(digits, tmp_path):
+    """They would write into a run that another command has resumed."""
+    command = Command("detect", "train", *words_of(tiny(digits, tmp_path / "r", devices=2, iterations=500)))
+    command.wait_for("Iteration 3/")
+    others = [one for one in psutil.Process(command.process.pid).children(recursive=True)]
+    command.process.kill()
+    command.end()
+    assert len(others) > 1
+    _, alive = psutil.wait_procs(others, timeout=60)
+    assert not alive, alive

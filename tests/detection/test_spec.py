@@ -175,7 +175,7 @@ def test_anchors_that_no_box_needs(tmp_path, capsys):
     words = ["--backbone", "mobilenetv3_small_050", "--weights", "none", "--output", str(tmp_path / "run")]
     assert main(["detect", "train", data, "--anchors", "0.01,0.02", *words]) == 2
     error = capsys.readouterr().err
-    assert "--anchors 0.01,0.02 are of a size that no box to train on has" in error
+    assert "--anchors 0.01,0.02 are of a size that no box to train on has at --image-size 320" in error
     assert not (tmp_path / "run").exists()
 
 

@@ -363,6 +363,16 @@ def test_finer_anchors_are_told(file, tmp_path, capsys):
     assert f"Anchors are as the boxes: --anchors {own.read_config()['anchors']} (sides by" in said
 
 
+def test_boxes_too_small_for_any_anchor_are_told(tmp_path, capsys):
+    def tiny_ones(coco):
+        for annotation in coco["annotations"]:
+            annotation |= {"bbox": [4, 4, 1, 1], "area": 1}
+
+    data = make_coco(tmp_path / "d", tiny_ones, train=10)
+    begun(asked(data, tmp_path / "r", "none", backbone="mobilenetv3_small_050", image_size=64, batch_size=2))
+    assert "no anchor is as small as the boxes to train on at --image-size 64: take larger" in capsys.readouterr().out
+
+
 def test_names_that_are_the_same():
     assert same_names(["Cat", "cat"], ["cat", "Cat"]) == {0: 1, 1: 0}
     assert same_names(["CAT"], ["cat", "Cat"]) == {}  # it could be either
