@@ -3,6 +3,9 @@
 import csv
 import signal
 import socket
+import subprocess
+import sys
+import time
 
 import albumentations as A
 import detecting  # noqa: F401  skips without detectron2
@@ -127,12 +130,23 @@ def test_devices_that_cannot_share_a_batch_are_refused():
 
 
 def test_the_processes_end_with_a_command_that_is_killed(digits, tmp_path):
-    """They would write into a run that another command has resumed."""
-    command = Command("detect", "train", *words_of(tiny(digits, tmp_path / "r", devices=2, iterations=500)))
-    command.wait_for("Iteration 3/")
-    others = [one for one in psutil.Process(command.process.pid).children(recursive=True)]
-    command.process.kill()
-    command.end()
+    """They would write into a run that another command has resumed.
+
+    As in the background of a shell's script: SIGINT, which torch would send them, is ignored, and what they say goes to
+    a file, which stays open.
+    """
+    words = words_of(tiny(digits, tmp_path / "r", devices=2, iterations=50_000))
+    with (tmp_path / "said").open("w") as said:
+        begin = [sys.executable, "-m", "mixtransfer", "detect", "train", *words]
+        command = subprocess.Popen(begin, stdout=said, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    while "Iteration 3/" not in (tmp_path / "said").read_text():
+        assert command.poll() is None
+        time.sleep(0.1)
+    others = psutil.Process(command.pid).children(recursive=True)
+    command.kill()
+    command.wait()
     assert len(others) > 1
-    _, alive = psutil.wait_procs(others, timeout=60)
+    _, alive = psutil.wait_procs(others, timeout=20)
+    for one in alive:
+        one.kill()
     assert not alive, alive
