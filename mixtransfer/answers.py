@@ -8,6 +8,8 @@ import numpy as np
 
 from mixtransfer.ranges import whole
 
+UNKNOWN_BELOW = 0.05  # share of the images to validate on that look less known than an image that is called unknown
+
 
 @dataclass(frozen=True, eq=False)
 class Classification:
@@ -16,10 +18,13 @@ class Classification:
     Attributes:
         classes: Class names.
         probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on.
+        known: How much the image looks like those of the classes: the share of the images to validate on that look
+            less so, 0 to 1; None of a model that keeps no measure of it.
     """
 
     classes: list[str]
     probabilities: np.ndarray
+    known: float | None = None
 
     @property
     def name(self) -> str:
@@ -30,6 +35,11 @@ class Classification:
     def probability(self) -> float:
         """Of the most probable class."""
         return float(self.probabilities.max())
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the image looks like none of the classes: of 20 images to validate on 19 look more known."""
+        return self.known is not None and self.known < UNKNOWN_BELOW
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities.
@@ -43,13 +53,15 @@ class Classification:
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
         """For JSON, in the words of `classify predict --json`."""
-        return {"top": [{"class": name, "probability": p} for name, p in self.top(count)]}
+        top = [{"class": name, "probability": p} for name, p in self.top(count)]
+        return {"top": top} if self.known is None else {"top": top, "known": self.known}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Classification) and _same(self, other)
 
     def __repr__(self) -> str:
-        return f"Classification({', '.join(f'{name} {100 * p:.1f} %' for name, p in self.top(3))})"
+        listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in self.top(3))
+        return f"Classification({listed}{', unknown' if self.unknown else ''})"
 
 
 class Object(NamedTuple):

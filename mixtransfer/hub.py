@@ -25,7 +25,15 @@ from mixtransfer.run import NOT_RECORDED, Run
 
 HUB = "hf-hub:"
 # What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.
-PUBLISHED = ("model.safetensors", "model.json", "config.json", "config.yaml", "metrics.json", "README.md")
+PUBLISHED = (
+    "model.safetensors",
+    "known.safetensors",
+    "model.json",
+    "config.json",
+    "config.yaml",
+    "metrics.json",
+    "README.md",
+)
 PLACES = ("data_root", "output", "resume", "dist_url")  # options that say where a training ran: they stay here
 FILES = ("backbone", "weights", "augment")  # options that may name a file: its own name is published
 

@@ -93,7 +93,7 @@ class ClassificationModel(_Model[Classification]):
 
     def _batch(self, images: list[Image.Image]) -> list[Classification]:
         views = np.stack([self.preprocessing.central_view(image) for image in images])
-        return [Classification(self.classes, values) for values in self._classifier.probabilities(views)]
+        return self._classifier.classify(views)
 
 
 class DetectionModel(_Model[Objects]):

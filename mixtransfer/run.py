@@ -85,6 +85,11 @@ class Run:
         return self.folder / "augment.yaml"
 
     @property
+    def known(self) -> Path:
+        """What tells known images from others, see ``mixtransfer.classification.known``; not every run has it."""
+        return self.folder / "known.safetensors"
+
+    @property
     def evidence(self) -> Path:
         """What was said of images that were not trained on, until the run is finished."""
         return self.folder / "evidence.npz"

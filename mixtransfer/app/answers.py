@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from mixtransfer.app.models import Model
@@ -25,7 +24,7 @@ class Answer:
     """What one model says of one image.
 
     Attributes:
-        seen: A classifier's probabilities (classes,) or a detector's ``Detections``, as the model's task has it.
+        seen: A classifier's ``Classification`` or a detector's ``Detections``, as the model's task has it.
         milliseconds: From the decoded image to that.
     """
 
@@ -95,12 +94,6 @@ def look(
         except ValueError as error:
             left_out.append(f"{path.name} {error}.")
     return Answers(models, images, left_out)
-
-
-def top(probabilities: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
-    """The ``TOP`` most probable classes with their probability."""
-    order = np.argsort(-probabilities, kind="stable")[:TOP]
-    return [(classes[i], float(probabilities[i])) for i in order]
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 
-from mixtransfer.app.answers import Answers, top
+from mixtransfer.app.answers import TOP, Answers
 from mixtransfer.app.models import Model
 from mixtransfer.detection.scores import Detections
 
@@ -82,4 +82,9 @@ def _described(seen, model: Model, threshold: float | None) -> dict:
                 for label, score, box in rows
             ]
         }
-    return {"top": [{"class": name, "probability": round(p, 6)} for name, p in top(seen, model.classes)]}
+    described = seen.to_dict(TOP)
+    for one in described["top"]:
+        one["probability"] = round(one["probability"], 6)
+    if "known" in described:
+        described["known"] = round(described["known"], 4)
+    return described

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from mixtransfer.app.answers import Answers, Looked, top
+from mixtransfer.app.answers import TOP, Answers, Looked
 from mixtransfer.app.downloads import as_csv, as_json, as_zip, draw
 from mixtransfer.app.models import Model
 
@@ -73,13 +73,12 @@ def _column(answers: Answers, number: int, threshold: float | None) -> dict[str,
 
 
 def _agreement(answers: Answers) -> str:
-    same = sum(1 for image in answers.images if not _differ(image, answers.models))
+    same = sum(1 for image in answers.images if not _differ(image))
     return f"Both give the same class to {same} of {len(answers.images)} images."
 
 
-def _differ(image: Looked, models: Sequence[Model]) -> bool:
-    best = {top(answer.seen, model.classes)[0][0] for answer, model in zip(image.answers, models, strict=True)}
-    return len(best) > 1
+def _differ(image: Looked) -> bool:
+    return len({answer.seen.name for answer in image.answers}) > 1
 
 
 def _image(
@@ -99,13 +98,14 @@ def _image(
             named = [(model.classes[i], float(score)) for i, score in zip(found.labels, found.scores, strict=True)]
             entry["src"] = _data(drawn[model.name, image.name], "image/jpeg")
         else:
-            named = top(answer.seen, model.classes)
+            named = answer.seen.top(TOP)
+            entry["unknown"] = answer.seen.unknown
         entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named[:MOST_LISTED]]
         entry["more"] = len(named[MOST_LISTED:])
         entries.append(entry)
     if detects:
         return {"name": image.name, "answers": entries}
-    differs = len(shown) > 1 and _differ(image, models)
+    differs = len(shown) > 1 and _differ(image)
     return {"name": image.name, "answers": entries, "src": _data(image.preview, "image/jpeg"), "differs": differs}
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from mixtransfer.answers import Objects
+from mixtransfer.answers import Classification, Objects
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
@@ -27,7 +26,7 @@ class Model:
         network: Its backbone, and the format of an exported file.
         classes: Names in the order of its outputs.
         min_side: See ``load_image``; None if it wants the whole image.
-        see: From an RGB image to a classifier's probabilities (classes,) or a detector's ``Detections`` above
+        see: From an RGB image to a classifier's ``Classification`` or a detector's ``Detections`` above
             ``LOWEST_SCORE`` or its class's threshold, in pixels of the image.
         thresholds: Of a detector's classes, as validation chose them.
     """
@@ -84,10 +83,10 @@ def open_model(path: str, name: str, device: str) -> Model:
         thresholds = loaded.thresholds
         loaded.show_from([min(LOWEST_SCORE, one) for one in thresholds])
 
-    def see(image: Image.Image) -> np.ndarray | Detections:
+    def see(image: Image.Image) -> Classification | Detections:
         seen = loaded.predict(image)
         if isinstance(seen, Objects):
             return Detections(0, seen.boxes, seen.scores, seen.labels)
-        return seen.probabilities
+        return seen
 
     return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see, thresholds)

@@ -54,7 +54,7 @@ def evaluate(options: EvaluateOptions) -> int:
 def predict(options: PredictOptions, classifier: Classifier | None = None) -> int:
     """Classify with the run that the options name, or with another classifier."""
     form = "json" if options.json else options.format
-    if not print_predictions(predict_images(options, classifier), form):
+    if not print_predictions(predict_images(options, classifier), form, options.unknown):
         print("error: None of the images can be used.", file=sys.stderr)
         return 2
     return 0

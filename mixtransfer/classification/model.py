@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.backbones.skip_init import SkipInit
+from mixtransfer.classification.known import KnownScore
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
@@ -18,11 +20,12 @@ from mixtransfer.run import Run
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A network ready for use, with what belongs to it."""
+    """A network ready for use, with what belongs to it; ``known`` tells how known images look, where it is kept."""
 
     model: nn.Module
     preprocessing: Preprocessing
     classes: list[str]
+    known: KnownScore | None = None
 
 
 def open_classifier(folder: Path | str) -> TrainedClassifier:
@@ -36,7 +39,9 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     with SkipInit():
         model = create_backbone(card.spec, weights="none", num_classes=len(card.classes), image_size=preprocessing.size)
     run.load_weights(model)
-    return TrainedClassifier(model.eval(), preprocessing, card.classes)
+    head: Any = model  # timm's, with a linear layer where known images are told
+    known = KnownScore.read(run.known, head.get_classifier()) if run.known.exists() else None
+    return TrainedClassifier(model.eval(), preprocessing, card.classes, known)
 
 
 def read_classifier_card(path: Path) -> tuple[ModelCard, Preprocessing]:

@@ -148,6 +148,8 @@ class PredictOptions:
         run: The run, or a file that `mixtransfer export` wrote.
         images: Files, folders or glob patterns.
         top: How many classes to give an image.
+        unknown: Call images unknown that look like none of the classes: less known than 95 % of the images to
+            validate on. In JSON each answer has this share, known, anyway.
         format: table for people; json gives one object a line; csv one row an image and class.
         json: Short for --format json.
         batch_size: Images at a time.
@@ -159,6 +161,7 @@ class PredictOptions:
     run: str
     images: list[str]
     top: int = 5
+    unknown: bool = False
     format: Literal["table", "json", "csv"] = "table"
     json: bool = False
     batch_size: int = 32

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mixtransfer.answers import UNKNOWN_BELOW, Classification
 from mixtransfer.backbones.fuse import for_inference
+from mixtransfer.classification.known import WithKnown
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.loading import default_workers, one_thread
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device
+from mixtransfer.errors import UserError
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
@@ -30,21 +33,39 @@ class Prediction:
         path: The file.
         top: (class, probability) pairs, most probable first; empty if the image cannot be used.
         error: Why it cannot be used, or None.
+        known: See ``mixtransfer.answers.Classification``.
     """
 
     path: Path
     top: list[tuple[str, float]]
     error: str | None = None
+    known: float | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """See ``mixtransfer.answers.Classification``."""
+        return self.known is not None and self.known < UNKNOWN_BELOW
 
 
 class Classifier(Protocol):
-    """What classifies: a run's network, or an exported file."""
+    """What classifies: a run's network, or an exported file.
+
+    Attributes:
+        tells_known: Whether it says how known images look.
+    """
 
     classes: list[str]
     preprocessing: Preprocessing
+    tells_known: bool
 
-    def probabilities(self, views: np.ndarray) -> np.ndarray:
-        """Of each class, float32 (n, classes), for central views, uint8 (n, size, size, 3)."""
+    def classify(self, views: np.ndarray) -> list[Classification]:
+        """What it says of central views, uint8 (n, size, size, 3)."""
+
+
+def classifications(classes: list[str], probabilities: np.ndarray, known: np.ndarray | None) -> list[Classification]:
+    """Answers of probabilities (n, classes) and, where there are such, shares (n,)."""
+    shares = [None] * len(probabilities) if known is None else known.tolist()
+    return [Classification(classes, *answer) for answer in zip(probabilities, shares, strict=True)]
 
 
 class RunClassifier:
@@ -57,14 +78,19 @@ class RunClassifier:
     def __init__(self, run: str, device: str = "auto"):
         trained = open_classifier(run)
         self.device = choose_device(device)
-        self.model = for_inference(trained.model, self.device)
+        model = for_inference(trained.model, self.device)
+        self.tells_known = trained.known is not None
+        self.model = WithKnown(model, trained.known.to(self.device)) if trained.known else model
         self.normalize = Normalize(trained.preprocessing).to(self.device)
         self.classes, self.preprocessing = trained.classes, trained.preprocessing
 
     @torch.inference_mode()
-    def probabilities(self, views: np.ndarray) -> np.ndarray:
+    def classify(self, views: np.ndarray) -> list[Classification]:
         images = torch.from_numpy(views).permute(0, 3, 1, 2).to(self.device)
-        return self.model(self.normalize(images)).float().softmax(dim=1).cpu().numpy()
+        answer = self.model(self.normalize(images))
+        logits, known = answer if self.tells_known else (answer, None)
+        probabilities = logits.float().softmax(dim=1).cpu().numpy()
+        return classifications(self.classes, probabilities, None if known is None else known.cpu().numpy())
 
 
 def predict(options: PredictOptions, classifier: Classifier | None = None) -> Iterator[Prediction]:
@@ -78,6 +104,11 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
     """
     check_ranges(options, top=AT_LEAST_1, batch_size=AT_LEAST_1, workers=AT_LEAST_0)
     classifier = classifier or RunClassifier(options.run, options.device)
+    if options.unknown and not classifier.tells_known:
+        raise UserError(
+            f"{options.run} keeps no measure of how known images look: train it anew by `classify train`, with a "
+            "network that has a linear head, or export it with --known."
+        )
     paths = find_images(options.images)
     loader = DataLoader(
         _Files(paths, classifier.preprocessing),
@@ -92,21 +123,21 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
         done += len(views)
         usable = [view for view in views if isinstance(view, np.ndarray)]
         if usable:
-            probabilities = iter(classifier.probabilities(np.stack(usable)))
+            answers = iter(classifier.classify(np.stack(usable)))
         for path, view in zip(here, views, strict=True):
             if isinstance(view, str):
                 yield Prediction(path, [], view)
             else:
-                values = next(probabilities)
-                best = np.argsort(-values, kind="stable")[: options.top]
-                yield Prediction(path, [(classifier.classes[i], float(values[i])) for i in best])
+                answer = next(answers)
+                yield Prediction(path, answer.top(options.top), known=answer.known)
 
 
-def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
+def print_predictions(predictions: Iterator[Prediction], form: str, unknown: bool = False) -> int:
     """Print predictions as they come; unusable files are named on the error stream.
 
     Args:
         form: "table", "json" (one object a line) or "csv" (one row an image and class).
+        unknown: Whether to say which images look unknown.
 
     Returns:
         The number of images that were classified.
@@ -114,7 +145,7 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
     classified = 0
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
-        writer.writerow(["path", "rank", "class", "probability"])
+        writer.writerow(["path", "rank", "class", "probability", *(["known"] if unknown else [])])
     for prediction in predictions:
         if prediction.error:
             print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
@@ -125,12 +156,21 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> int:
                 answer["error"] = prediction.error
             else:
                 answer["top"] = [{"class": name, "probability": round(p, 6)} for name, p in prediction.top]
+                if prediction.known is not None:
+                    answer["known"] = round(prediction.known, 4)
+                if unknown:
+                    answer["unknown"] = prediction.is_unknown
             print(json.dumps(answer, ensure_ascii=False), flush=True)
         elif form == "csv":
-            writer.writerows([prediction.path, i + 1, name, f"{p:.6f}"] for i, (name, p) in enumerate(prediction.top))
+            known = [f"{prediction.known:.4f}"] if unknown and prediction.known is not None else []
+            writer.writerows(
+                [prediction.path, i + 1, name, f"{p:.6f}", *known] for i, (name, p) in enumerate(prediction.top)
+            )
             sys.stdout.flush()
         elif not prediction.error:
             listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in prediction.top)
+            if unknown and prediction.is_unknown:
+                listed = f"unknown (as if it were {listed})"
             print(f"{prediction.path}  {listed}", flush=True)
     return classified
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.evidence import Evidence
+from mixtransfer.classification.known import KnownScore
 from mixtransfer.classification.metrics import Predictions, mean_log_loss, score, selected_on
 from mixtransfer.classification.report import write_report
 from mixtransfer.classification.stages import Selected
@@ -13,7 +14,7 @@ from mixtransfer.data.division import counted
 from mixtransfer.loggers import log_results
 
 
-def write_results(training: Training, selected: Selected, tested: Predictions) -> None:
+def write_results(training: Training, selected: Selected, tested: Predictions, known: KnownScore | None) -> None:
     """Write what came of a training, in its first process; the test scores come last: who has them is finished."""
     run, rows, kept, validated = training.run, training.history.rows, training.kept, selected.validated
     if run is None or validated is None:
@@ -40,6 +41,8 @@ def write_results(training: Training, selected: Selected, tested: Predictions) -
     write_report(run, training.options, training.dataset, tested, scores, rows, seconds)
     write_answers(run.test_predictions, tested, training.dataset.test, training.dataset.classes)
     write_timm_config(run)
+    if known:
+        known.write(run.known)
     values = {name: estimate.value for name, estimate in scores["test"].items()}
     log_results(training.trainer.loggers, values, run.figures, training.trainer.global_step)
     run.write_metrics(

@@ -15,6 +15,8 @@ from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.classification import given
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
+from mixtransfer.classification.known import KnownScore
+from mixtransfer.classification.known_fit import learn_known
 from mixtransfer.classification.metrics import Predictions, score
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import ImageClassifier
@@ -71,11 +73,15 @@ def save_run(
         names = _class_names(module, data, classes)
         spec = _spec_of(module)
         model = _like(module, spec)
-        tested = _predicted(ImageClassifier(model, module.preprocessing), data) if data else None
+        network = ImageClassifier(model, module.preprocessing)
+        tested = _predicted(network, data) if data else None
+        known = _known(network, data) if data else None
         run = Run.create(folder, _options(module, spec, data))
         ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
         write_atomic(run.weights, model_bytes(model))
         write_timm_config(run)
+        if known:
+            known.write(run.known)
         if data and data.dataset.division:
             data.dataset.split().write(run.split)
         if data and tested:
@@ -134,6 +140,13 @@ def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
     if not torch.cat(logits).isfinite().all():
         raise UserError(NO_NUMBERS)
     return Predictions.from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
+
+
+def _known(network: ImageClassifier, data: ImageDataModule) -> KnownScore | None:
+    loaders = EvaluationData(network.preprocessing, data.batch_size, data.workers)
+    known = learn_known(network.model, network.normalize, loaders, data.dataset, best_device())
+    network.cpu()
+    return known
 
 
 def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:

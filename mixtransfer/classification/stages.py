@@ -17,6 +17,8 @@ from mixtransfer.classification.folds import (
     refitted,
     set_head,
 )
+from mixtransfer.classification.known import KnownScore
+from mixtransfer.classification.known_fit import known_by, learn_known
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
@@ -164,6 +166,24 @@ def select(training: Training, choice: Choice | None) -> Selected:
         write_atomic(run.weights, model_bytes(module.model))
     said = validated.get(choice.share)
     return Selected(choice, said and said.at_temperature(choice.temperature))
+
+
+def known_score(training: Training, selected: Selected, head: FittedHead | None) -> KnownScore | None:
+    """What tells known images from others by the selected network's features.
+
+    Args:
+        head: What was fitted in this process, whose features are those of the network where the head alone is kept.
+
+    Returns:
+        None where there is no such measure: of this network, or by this process.
+    """
+    module, data = training.module, training.data
+    if training.run is None:
+        return None
+    if head and selected.choice.share == HEAD:
+        return known_by(head.features, len(training.dataset.train), len(training.dataset.classes))
+    device = training.trainer.strategy.root_device
+    return learn_known(module.model, module.normalize, data, training.dataset, device)
 
 
 def test(training: Training) -> Predictions:

@@ -12,7 +12,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.processes import together
 from mixtransfer.classification.results import write_results
 from mixtransfer.classification.selection import HEAD
-from mixtransfer.classification.stages import Choice, fit_head, judge_in_folds, select, test, tune
+from mixtransfer.classification.stages import Choice, fit_head, judge_in_folds, known_score, select, test, tune
 from mixtransfer.classification.trainer import is_first_process, processes
 from mixtransfer.classification.training import Say, how_to_go_on, prepare, reopened, resumable
 from mixtransfer.classification.tuning import find_batch_size, find_rate
@@ -70,5 +70,6 @@ def train(
                 tune(training)
             if callbacks and choice and choice.share == HEAD:
                 say("The head is kept and nothing is fine-tuned: of the callbacks none is called in a training.")
-            write_results(training, select(training, choice), test(training))
+            selected = select(training, choice)
+            write_results(training, selected, test(training), known_score(training, selected, head))
         return training.run

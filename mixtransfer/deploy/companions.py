@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mixtransfer.answers import UNKNOWN_BELOW
 from mixtransfer.data.detection.square import CANVAS
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.runtimes import runtime_of
@@ -39,9 +40,10 @@ def write_companions(path: Path, metadata: Metadata) -> list[Path]:
     is_detector = metadata.task == "detection"
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
     text = environment.get_template(TEMPLATE).render(
-        file=path.name, script=script.name, quoted=repr(path.name), labels=repr(labels.name),
+        file=path.name, script=script.name, quoted=repr(path.name), outputs=metadata.outputs, labels=repr(labels.name),
         reader="OpenCV" if is_detector else "Pillow", runtime=runtime.name, module=runtime.modules[0],
         task=metadata.task, inside=metadata.inside, softmax="probabilities" in metadata.outputs,
+        known="known" in metadata.outputs, unknown_below=UNKNOWN_BELOW,
         size=preprocessing.size, shorter=int(preprocessing.size / preprocessing.crop),
         crop_mode=preprocessing.crop_mode,
         filter=preprocessing.interpolation.upper(), mean=list(preprocessing.mean), std=list(preprocessing.std),

@@ -14,7 +14,7 @@ from mixtransfer.deploy.quantize import RULE, Quantization, check_int8, labelled
 from mixtransfer.deploy.runtimes import FORMATS
 from mixtransfer.deploy.runtimes.base import FileRuntime, this_target
 from mixtransfer.deploy.runtimes.onnxruntime import OPSETS, OnnxRuntime
-from mixtransfer.deploy.source import images_of, open_source
+from mixtransfer.deploy.source import Source, images_of, open_source
 from mixtransfer.deploy.web.site import check_folder, write_site
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
@@ -73,6 +73,7 @@ def export(options: ExportOptions) -> Written:
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
     if options.softmax and source.task != "classification":
         raise UserError(f"--softmax is for classifiers; {options.run} holds a detector.")
+    _check_known(options, source)
     path = _site(options) if runtime.is_site else _path(options, runtime)
     target = this_target() if options.target == "auto" else options.target
     labelled = labelled_views(source) if int8 else None
@@ -80,7 +81,8 @@ def export(options: ExportOptions) -> Written:
         made = Path(folder) / path.name
         rule = RULE if int8 else runtime.rule(target)
         softmax = options.softmax or (runtime.is_site and source.task == "classification")
-        network = source.network(options.preprocess or runtime.is_site, options.raw, rule, softmax)
+        known = options.known or (runtime.is_site and source.known is not None)
+        network = source.network(options.preprocess or runtime.is_site, options.raw, rule, softmax, known)
         metadata = source.describe(network, target)
         half = options.precision == "fp16"
         runtime.write(network, metadata, made, half)
@@ -96,6 +98,24 @@ def export(options: ExportOptions) -> Written:
             write_site(made.parent, source, metadata, parity)
             return put_in_place(made, path, parity, quantized)
         return put_in_place(made, path, parity, quantized, metadata)
+
+
+def _check_known(options: ExportOptions, source: Source) -> None:
+    """
+    Raises:
+        UserError: How known images look is asked for, but cannot be told.
+    """
+    if not options.known:
+        return
+    if source.task != "classification":
+        raise UserError(f"--known is for classifiers; {options.run} holds a detector.")
+    if source.known is None:
+        raise UserError(
+            f"{options.run} keeps no measure of how known images look: train it anew by `classify train`, with a "
+            "network that has a linear head, or leave out --known."
+        )
+    if options.format == "coreml" and options.softmax:
+        raise UserError("--known and --softmax exclude each other of coreml: Vision takes one output.")
 
 
 def put_in_place(

@@ -17,7 +17,7 @@ KEY = "mixtransfer"
 WRITERS = ("onnx", "openvino", "executorch", "litert-torch", "coremltools")
 CROP_MODES = {"warp": "squash", "letterbox": "border"}  # timm's names of the ways of ``Square``
 OUTPUTS = {
-    "classification": (["logits"], ["probabilities"]),
+    "classification": (["logits"], ["probabilities"], ["logits", "known"], ["probabilities", "known"]),
     "detection": (["boxes", "scores", "labels"], ["logits", "deltas", "anchors"]),
 }
 
@@ -109,7 +109,7 @@ class Metadata:
             return False
         shapes, classes = [part.shape for part in outputs], len(self.classes)
         if self.task == "classification":
-            return shapes == [(images, classes)]
+            return shapes == [(images, classes), (images,)][: len(self.outputs)]
         if self.outputs[0] == "logits":
             classes += self.details["loss"] == "cross_entropy"  # the background
             anchors = len(outputs[2])

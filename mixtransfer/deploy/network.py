@@ -10,6 +10,7 @@ from torchvision.ops import nms
 
 from mixtransfer.backbones.fuse import fuse
 from mixtransfer.backbones.mixconv import MixConv2d
+from mixtransfer.classification.known import KnownScore, WithKnown
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 
 CANDIDATES = 1000  # of an image go through non-maximum suppression, at least
@@ -72,16 +73,27 @@ class ExportNetwork(nn.Module):
 
 
 class ExportClassifier(ExportNetwork):
-    """Images to ``logits`` (n, classes), or to their softmax, ``probabilities``."""
+    """Images to ``logits`` (n, classes), or to their softmax, ``probabilities``; and, if asked, ``known`` (n)."""
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, inside: bool, rule: Rule, softmax: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        inside: bool,
+        rule: Rule,
+        softmax: bool = False,
+        known: KnownScore | None = None,
+    ):
         super().__init__(preprocessing, inside)
-        self.model = fuse(model, rule.merge, rule.pointwise)
-        self.outputs = ("probabilities",) if softmax else ("logits",)
+        fused = fuse(model, rule.merge, rule.pointwise)
+        self.model = WithKnown(fused, known) if known else fused
+        self.outputs = ("probabilities" if softmax else "logits", *(["known"] if known else []))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.model(self.planes(images))
-        return logits.softmax(1) if self.outputs == ("probabilities",) else logits
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        answer = self.model(self.planes(images))
+        logits, *known = answer if "known" in self.outputs else (answer,)
+        first = logits.softmax(1) if "probabilities" in self.outputs else logits
+        return (first, *known) if known else first
 
 
 class ExportDetector(ExportNetwork):

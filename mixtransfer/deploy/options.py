@@ -29,6 +29,8 @@ class ExportOptions:
         min_score: Smallest score that a detector gives; by default as in training.
         max_detections: Detections an image has at most; by default as in training.
         classes: Of a detector, names of the classes to find, with commas between; by default all.
+        known: Of a classifier, a second output: how known each image looks, from 0 to 1; below 0.05 it is to be called
+            unknown (of web anyway).
         softmax: Of a classifier, give probabilities instead of logits (coreml: by class name, as Vision wants them).
         precision: fp32; fp16: weights in half the bytes (onnx, openvino, litert, coreml and web); int8: see --int8.
         int8: Quantize to 8-bit integers by post-training quantization, calibrated on training images of the run's data
@@ -52,6 +54,7 @@ class ExportOptions:
     min_score: float | None = None
     max_detections: int | None = None
     classes: str | None = None
+    known: bool = False
     softmax: bool = False
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     int8: bool = False

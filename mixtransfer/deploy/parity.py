@@ -10,6 +10,7 @@ from torchvision.ops import box_iou
 from mixtransfer.deploy.exported import Exported
 
 BATCH = 8
+KNOWN_SHARES = 20  # how known an image looks may differ by so many times the share that logits may
 SHOWN = 0.3  # detections with smaller scores are not compared: no one is shown them
 
 
@@ -20,7 +21,8 @@ class Parity:
     Attributes:
         images: How many were compared.
         source: What they are, in words.
-        difference: The largest absolute difference: of logits, of raw outputs, or of scores.
+        difference: The largest absolute difference: of logits, of raw outputs, or of scores; infinite too where how
+            known an image looks differs by more than 0.02, in 16 bits 0.2.
         tolerance: What it may be: 0.001 of the largest value that PyTorch gives, 0.01 in 16 bits.
         changed: Images whose most probable class, or whose shown detections, are others.
         pixels: Of detections, how far the corners of the boxes are off at most.
@@ -75,11 +77,15 @@ def compare(
         found.append(exported(batch))
     if "labels" in exported.metadata.outputs:
         return _compare_detections(expected, found, len(views), source, share)
-    pairs = [(a[name], b[name]) for a, b in zip(expected, found, strict=True) for name in exported.metadata.outputs]
+    outputs = [name for name in exported.metadata.outputs if name != "known"]
+    pairs = [(a[name], b[name]) for a, b in zip(expected, found, strict=True) for name in outputs]
     # Each output has a range of its own, but all are about as large as the largest: logits, deltas, pixels of anchors.
     difference = max(float(np.abs(a - b).max()) for a, b in pairs)
     tolerance = share * max(1.0, max(float(np.abs(a).max()) for a, _ in pairs))
-    first = exported.metadata.outputs[0]
+    if "known" in exported.metadata.outputs:
+        off = max(float(np.abs(a["known"] - b["known"]).max()) for a, b in zip(expected, found, strict=True))
+        difference = difference if off <= KNOWN_SHARES * share else float("inf")
+    first = outputs[0]
     changed = sum(
         int((a[first].argmax(-1) != b[first].argmax(-1)).reshape(len(a[first]), -1).any(1).sum())
         for a, b in zip(expected, found, strict=True)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mixtransfer.answers import Classification
+from mixtransfer.classification.predict import classifications
 from mixtransfer.data.detection.square import Square
 from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.metadata import square_of
@@ -28,10 +30,14 @@ class ExportedClassifier:
     def __init__(self, file: str | Exported, device: str = "cpu"):
         self.exported = _open(file, "classification", device)
         self.classes, self.preprocessing = self.exported.classes, self.exported.preprocessing
+        self.tells_known = "known" in self.exported.metadata.outputs
 
-    def probabilities(self, views: np.ndarray) -> np.ndarray:
-        ((name, values),) = self.exported(views).items()
-        return values if name == "probabilities" else torch.from_numpy(values).softmax(dim=1).numpy()
+    def classify(self, views: np.ndarray) -> list[Classification]:
+        found = self.exported(views)
+        probabilities = found.get("probabilities")
+        if probabilities is None:
+            probabilities = torch.from_numpy(found["logits"]).softmax(dim=1).numpy()
+        return classifications(self.classes, probabilities, found.get("known"))
 
 
 class ExportedDetector:

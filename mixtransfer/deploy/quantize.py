@@ -231,7 +231,7 @@ def _of_classifier(source: Source) -> LabelledViews:
     def judge(exported: Exported, title: str) -> float:
         right = 0
         for view, label in zip(tqdm(views, title, leave=False, disable=None), val.labels[chosen], strict=True):
-            (answer,) = exported(view[None]).values()
+            answer = exported(view[None])[exported.metadata.outputs[0]]
             right += int(answer.argmax() == label)
         return 100 * right / len(views)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from mixtransfer.backbones import backbone_spec, count_macs, count_parameters, create_backbone
 from mixtransfer.backbones.capability import check_classifier
+from mixtransfer.classification.known import KnownScore, WithKnown
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.deploy.metadata import CROP_MODES, Metadata, square_of
@@ -35,6 +36,7 @@ class Source:
         preprocessing: Of its input.
         classes: Names in the order of the outputs.
         details: What only this task needs of the description.
+        known: Of a classifier, what tells known images from others; None where the run keeps none.
     """
 
     run: Run | None
@@ -44,6 +46,7 @@ class Source:
     preprocessing: Preprocessing
     classes: list[str]
     details: dict = field(default_factory=dict)
+    known: KnownScore | None = None
 
     @property
     def name(self) -> str:
@@ -73,11 +76,13 @@ class Source:
             return boxes_of_run(self.run)
         return images_of_run(self.run, check=check)
 
-    def network(self, inside: bool, raw: bool, rule: Rule, softmax: bool = False) -> ExportNetwork:
+    def network(self, inside: bool, raw: bool, rule: Rule, softmax: bool = False, known: bool = False) -> ExportNetwork:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
         if self.task == "detection":
             return ExportDetector(self.model, self.preprocessing, inside, rule, raw).eval()
-        return ExportClassifier(self.model, self.preprocessing, inside, rule, softmax).eval()
+        return ExportClassifier(
+            self.model, self.preprocessing, inside, rule, softmax, self.known if known else None
+        ).eval()
 
     def describe(self, network: ExportNetwork, target: str) -> Metadata:
         """What a file of such a network says of itself."""
@@ -104,11 +109,14 @@ class Source:
 
     def _classifier_reference(self) -> Callable[[torch.Tensor], dict[str, np.ndarray]]:
         normalize = Normalize(self.preprocessing)
+        network = WithKnown(self.model, self.known) if self.known else self.model
 
         @torch.inference_mode()
         def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
-            logits = self.model(normalize(images))
-            return {"logits": logits.numpy(), "probabilities": logits.softmax(1).numpy()}
+            answer = network(normalize(images))
+            logits, *known = answer if self.known else (answer,)
+            outputs = {"logits": logits.numpy(), "probabilities": logits.softmax(1).numpy()}
+            return {**outputs, "known": known[0].numpy()} if known else outputs
 
         return answer
 
@@ -154,7 +162,15 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
             if name:
                 raise UserError(f"--{name.replace('_', '-')} is for detectors; {folder} holds a classifier.")
         trained = open_classifier(folder)
-        return Source(run, card.task, card.backbone, trained.model, trained.preprocessing, trained.classes)
+        return Source(
+            run,
+            card.task,
+            card.backbone,
+            trained.model,
+            trained.preprocessing,
+            trained.classes,
+            known=trained.known,
+        )
     from mixtransfer.detection.model import open_detector
 
     detector = open_detector(folder).finding(only, **choice)

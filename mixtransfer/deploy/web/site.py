@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from mixtransfer.answers import UNKNOWN_BELOW
 from mixtransfer.data.detection.square import CANVAS
 from mixtransfer.deploy.metadata import Metadata, square_of
 from mixtransfer.deploy.parity import Parity
@@ -73,6 +74,7 @@ def describe(metadata: Metadata) -> dict:
         "interpolation": preprocessing.interpolation,
         "enough": preprocessing.min_side,
         "fill": [round(255 * value) for value in preprocessing.mean],
+        "unknownBelow": UNKNOWN_BELOW,
     }
 
 

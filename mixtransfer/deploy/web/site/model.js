@@ -51,14 +51,17 @@ function pixelsOf({ image, width, height }) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-// Of a classifier {shares, preparing, computing}, of a detector {objects, …}; times in milliseconds.
+// Of a classifier {shares, isUnknown, preparing, computing}, of a detector {objects, …}; times in milliseconds.
 async function predict(session, model, picture) {
   const start = performance.now();
   const images = new ort.Tensor("uint8", view(pixelsOf(picture), model, picture.isJpeg), [1, model.size, model.size, 3]);
   const middle = performance.now();
   const outputs = await session.run({ images });
   const times = { preparing: middle - start, computing: performance.now() - middle };
-  if (model.task === "classification") return { shares: Array.from(outputs.probabilities.data), ...times };
+  if (model.task === "classification") {
+    const isUnknown = outputs.known !== undefined && outputs.known.data[0] < model.unknownBelow;
+    return { shares: Array.from(outputs.probabilities.data), isUnknown, ...times };
+  }
   return { objects: objectsOf(outputs, picture, model), ...times };
 }
 

@@ -48,7 +48,7 @@ function show() {
   const { picture, found } = shown;
   at("result").hidden = false;
   drawPicture(at("picture"), picture);
-  if (model.task === "classification") showClasses(found.shares);
+  if (model.task === "classification") showClasses(found);
   else showObjects(found.objects.filter(({ label, score }) => score > Math.fround(thresholds[label])), picture);
   const [preparing, computing] = [found.preparing, found.computing].map((time) => Math.round(time));
   at("time").textContent = `${preparing + computing} ms on this device: ${preparing} to prepare the image, ${computing} in the network.`;
@@ -56,9 +56,10 @@ function show() {
   else say(at("summary").textContent, true);
 }
 
-function showClasses(shares) {
+function showClasses({ shares, isUnknown }) {
   const best = shares.map((share, label) => ({ share, label })).sort((a, b) => b.share - a.share);
-  at("summary").textContent = `${model.classes[best[0].label]}, ${percent(best[0].share)}`;
+  const said = `${model.classes[best[0].label]}, ${percent(best[0].share)}`;
+  at("summary").textContent = isUnknown ? `Looks like none of the classes; as if it were ${said}` : said;
   at("picture").ariaLabel = `The image: ${at("summary").textContent}`;
   at("answers").className = "classes";
   at("answers").replaceChildren(

@@ -1,0 +1,90 @@
+"""Learning what tells known images from others, from the features of a trained network."""
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+from torch.nn import functional as F
+
+from mixtransfer.backbones.answer import takes_linear_head
+from mixtransfer.classification.datamodule import EvaluationData
+from mixtransfer.classification.head import Features, pooled_features
+from mixtransfer.classification.known import DIRECTIONS, KNOTS, KnownScore
+from mixtransfer.data.dataset import ImageDataset
+
+MOST_IMAGES = 20_000  # that it is learnt from, of each class as many
+SHRINKAGE = 0.9  # share of the variance that is taken to be the same in all directions
+LEAST_VARIANCE = 1e-3  # of normalised features within classes: of one image a class there is none
+
+
+def learn_known(
+    model: nn.Module, normalize: nn.Module, data: EvaluationData, dataset: ImageDataset, device: torch.device
+) -> KnownScore | None:
+    """What a trained network needs to tell known images from others; None where its features are not to be had.
+
+    Args:
+        model: It is moved to ``device``.
+        data: Loads the images of ``dataset``.
+    """
+    assert data.preprocessing
+    if not len(dataset.val) or not takes_linear_head(model, data.preprocessing.size):
+        return None
+    labels, classes = dataset.train.labels, len(dataset.classes)
+    order = np.random.default_rng(0).permutation(len(labels))
+    each = -(-MOST_IMAGES // classes)
+    chosen = np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
+    both = dataset.train.subset(chosen).joined(dataset.val)
+    title = f"How known {len(both):,} images look"
+    features = pooled_features(
+        model.to(device), normalize.to(device), data.evaluation_loader(both), device, flip=False, title=title
+    )
+    return known_by(features, len(chosen), classes)
+
+
+def known_by(features: Features, trained: int, classes: int) -> KnownScore:
+    """What is learnt from features of images to train on, ``trained`` of them, and behind them to validate on."""
+    train = features[np.arange(trained)]
+    return fit_known_score(train, classes, features.x[trained:])
+
+
+def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> KnownScore:
+    """What tells known images from others, learnt from labelled ones.
+
+    Args:
+        features: Of images to train on, in which every class occurs.
+        held_out: Features of others of the same classes, shape (n, channels): what is usual for new images.
+    """
+    score = KnownScore(classes, features.x.shape[1])
+    x = F.normalize(torch.from_numpy(features.x).double(), dim=1).numpy()
+    means = np.stack([x[features.labels == label].mean(0) for label in range(classes)])
+    center = x.mean(0)
+    (within, rest), (overall, other) = _axes(x - means[features.labels]), _axes(x - center)
+    learnt = {"means": means, "center": center, "within": within, "overall": overall, "rest": [rest, other]}
+    for name, values in learnt.items():
+        getattr(score, name).copy_(torch.as_tensor(np.asarray(values)))
+    with torch.inference_mode():
+        usual = score.distance(torch.from_numpy(held_out).float()).double().numpy()
+    # By the positions (1 … n) / (n + 1): a new image is as likely to lie in one gap between them as in any other.
+    knots = np.quantile(usual, np.linspace(0, 1, KNOTS + 1), method="weibull")
+    # Of alike images some are equal; then a step, not a slope.
+    score.knots.copy_(torch.from_numpy(knots + 1e-4 * np.abs(knots).max() * np.arange(KNOTS + 1)))
+    return score
+
+
+def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
+    """What ``_squared`` takes of a shrunk covariance: its largest axes, and one over the variance along all others.
+
+    Args:
+        differences: From the mean, shape (n, channels).
+    """
+    channels = differences.shape[1]
+    kept = min(DIRECTIONS, *differences.shape)
+    with np.errstate(invalid="ignore"):  # of one image a class there is no variance to take shares of
+        found = PCA(kept, random_state=0).fit(differences)
+    total = max(np.square(differences).sum(1).mean(), LEAST_VARIANCE)
+    shared = SHRINKAGE * total / channels
+    others = max(0.0, total - found.explained_variance_.sum()) / max(1, channels - kept)
+    along, rest = ((1 - SHRINKAGE) * values + shared for values in (found.explained_variance_, others))
+    axes = np.zeros((channels, min(DIRECTIONS, channels)))
+    axes[:, :kept] = found.components_.T * np.sqrt(np.maximum(0, 1 / rest - 1 / along))
+    return axes, 1 / rest
