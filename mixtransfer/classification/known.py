@@ -39,9 +39,9 @@ class KnownScore(nn.Module):
         super().__init__()
         directions = min(DIRECTIONS, channels)
         shapes: dict[str, tuple[int, ...]] = {
-            "means": (classes, channels),  # of classes
-            "center": (channels,),  # of all images
-            "within": (channels, directions),  # axes, so long that squared projections on them are taken off
+            "center": (channels,),  # the mean of all images
+            "means": (classes, channels),  # of classes, from there
+            "within": (channels, directions),  # axes, so long that what is squared along them is taken off
             "overall": (channels, directions),
             "rest": (2,),  # one over the variance along all other axes, within and overall
             "knots": (KNOTS + 1,),  # the score below which 0, 1, … KNOTS of KNOTS parts of the validation images lie
@@ -51,8 +51,8 @@ class KnownScore(nn.Module):
 
     def distance(self, features: torch.Tensor) -> torch.Tensor:
         """The relative distance, larger for what is more known, shape (n,)."""
-        x = F.normalize(features.float(), dim=1)
-        from_all = _squared(x - self.center, self.overall, self.rest[1])
+        x = F.normalize(features.float(), dim=1) - self.center
+        from_all = x.square().sum(1) * self.rest[1] - (x @ self.overall).square().sum(1)
         # The nearest class by ‖x − m‖² = ‖x‖² − 2 x·m + ‖m‖², in both parts of the distance: no (n, classes, channels).
         p, q = x @ self.within, self.means @ self.within
         along = p.square().sum(1, keepdim=True) - 2 * p @ q.t() + q.square().sum(1)
@@ -94,8 +94,3 @@ class WithKnown(nn.Module):
         model: Any = self.model
         features = model.forward_head(model.forward_features(images), pre_logits=True)
         return model.get_classifier()(features), self.known(features)
-
-
-def _squared(x: torch.Tensor, axes: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """The squared Mahalanobis distance of differences (n, channels), shape (n,)."""
-    return x.square().sum(1) * rest - (x @ axes).square().sum(1)

@@ -59,7 +59,7 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
     means = np.stack([x[features.labels == label].mean(0) for label in range(classes)])
     center = x.mean(0)
     (within, rest), (overall, other) = _axes(x - means[features.labels]), _axes(x - center)
-    learnt = {"means": means, "center": center, "within": within, "overall": overall, "rest": [rest, other]}
+    learnt = {"means": means - center, "center": center, "within": within, "overall": overall, "rest": [rest, other]}
     for name, values in learnt.items():
         getattr(score, name).copy_(torch.as_tensor(np.asarray(values)))
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
 
 
 def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
-    """What ``_squared`` takes of a shrunk covariance: its largest axes, and one over the variance along all others.
+    """What a Mahalanobis distance takes of a shrunk covariance: its largest axes, and one over the variance along all others.
 
     Args:
         differences: From the mean, shape (n, channels).
@@ -82,9 +82,10 @@ def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
     with np.errstate(invalid="ignore"):  # of one image a class there is no variance to take shares of
         found = PCA(kept, random_state=0).fit(differences)
     total = max(np.square(differences).sum(1).mean(), LEAST_VARIANCE)
+    values = found.explained_variance_ * (1 - 1 / len(differences))  # as the mean of squares has it
     shared = SHRINKAGE * total / channels
-    others = max(0.0, total - found.explained_variance_.sum()) / max(1, channels - kept)
-    along, rest = ((1 - SHRINKAGE) * values + shared for values in (found.explained_variance_, others))
+    others = max(0.0, total - values.sum()) / max(1, channels - kept)
+    along, rest = ((1 - SHRINKAGE) * value + shared for value in (values, others))
     axes = np.zeros((channels, min(DIRECTIONS, channels)))
     axes[:, :kept] = found.components_.T * np.sqrt(np.maximum(0, 1 / rest - 1 / along))
     return axes, 1 / rest

@@ -10,7 +10,8 @@ import numpy as np
 from app_runs import NAMES
 from PIL import Image
 
-from mixtransfer.app.answers import Answer, Answers, Looked, look, top
+from mixtransfer.answers import Classification
+from mixtransfer.app.answers import Answer, Answers, Looked, look
 from mixtransfer.app.downloads import as_csv, as_json, as_zip, draw
 from mixtransfer.app.html import heading, show
 from mixtransfer.app.models import Model
@@ -80,12 +81,24 @@ def test_tables_hold_the_answers(classifiers, images):
     described = json.loads(as_json(answers, 0.4))["images"]
     assert len(rows) == len(images) * len(classifiers) * len(NAMES)
     for number, model in enumerate(classifiers):
-        expected = top(answers.images[1].answers[number].seen, model.classes)
+        expected = answers.images[1].answers[number].seen.top()
         in_csv = [row for row in rows if row["image"] == "photo1.jpg" and row["model"] == model.name]
         assert [row["class"] for row in in_csv] == [name for name, _ in expected]
         in_json = described[1]["models"][model.name]
         assert [one["class"] for one in in_json["top"]] == [name for name, _ in expected]
         assert in_json["ms"] > 0
+
+
+def test_images_of_none_of_the_classes_are_told(images, tmp_path):
+    seen = [Classification(["cat", "dog"], np.array([0.9, 0.1], np.float32), known) for known in (0.04, 0.06, None)]
+    model = Model("one", "classification", "none", ["cat", "dog"], 32, lambda image: seen[0])
+    shown = []
+    for one in seen:
+        answers = Answers([model], [Looked("a.jpg", 1.0, images[0].read_bytes(), [Answer(one, 3.0)])], [])
+        shown.append("Looks like none of the classes" in show(answers, [0], None, tmp_path))
+        (entry,) = json.loads(as_json(answers, None))["images"]
+        assert entry["models"]["one"].get("known") == one.known
+    assert shown == [True, False, False]
 
 
 def test_the_models_that_are_asked_for_are_shown(classifiers, images, tmp_path):

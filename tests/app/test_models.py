@@ -21,7 +21,9 @@ def test_same_probabilities_as_classify_predict(runs, classifiers, images):
     for number, run in enumerate(runs):
         expected = [dict(one.top) for one in predict(PredictOptions(str(run), [*map(str, images)], device="cpu"))]
         for image, probabilities in zip(look(images, classifiers, 9, 9, _nothing).images, expected, strict=True):
-            ours = dict(zip(classifiers[number].classes, image.answers[number].seen.tolist(), strict=True))
+            ours = dict(
+                zip(classifiers[number].classes, image.answers[number].seen.probabilities.tolist(), strict=True)
+            )
             assert ours == pytest.approx(probabilities, abs=1e-5)
 
 
@@ -56,7 +58,8 @@ def test_an_exported_file_beside_its_run(runs, images, tmp_path):
     assert [model.name for model in models] == ["first", "model.onnx"]
     assert [model.network for model in models] == [BACKBONE, f"{BACKBONE}, ONNX Runtime"]
     for image in look(images, models, 9, 9, _nothing).images:
-        np.testing.assert_allclose(image.answers[0].seen, image.answers[1].seen, atol=1e-4)
+        one, other = (answer.seen.probabilities for answer in image.answers)
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_models_that_do_not_fit(runs, detector_run, tmp_path):

@@ -1,11 +1,10 @@
 """What lies beside an export works where mixtransfer is not."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from alone import alone
 from exporting import SUFFIXES, needs
 from PIL import Image
 
@@ -13,20 +12,6 @@ from mixtransfer.cli import main
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.companions import write_companions
 from mixtransfer.deploy.metadata import Metadata
-
-ALONE = """
-import runpy, sys
-sys.modules.update(dict.fromkeys(("mixtransfer", "torch", "timm"), None))  # importing one of them fails
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
-
-def alone(script, *images) -> str:
-    """What a script prints where there is nothing of ours."""
-    code = "import sys; sys.argv[:] = sys.argv[1:]\n" + ALONE.replace("sys.argv[1]", "sys.argv[0]")
-    found = subprocess.run([sys.executable, "-c", code, script, *images], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    return found.stdout
 
 
 @pytest.fixture

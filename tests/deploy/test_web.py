@@ -11,6 +11,7 @@ import torch
 from browsing import open_browser, serving_files
 from enlivening import enliven
 from exporting import needs
+from knowing import knowing
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
@@ -158,6 +159,19 @@ def test_a_classifier_answers_as_its_run(site, spread, opened, photographs):
     assert len(tops) > 1, "or any answer would do"
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 360, "nothing is wider than a phone"
     assert len(page.asked) == asked and {method for method, _ in page.asked} == {"GET"}, "no image goes anywhere"
+    assert not page.wrong
+
+
+def test_the_page_says_what_is_of_no_class(spread, animals, npm, opened, photographs, tmp_path):
+    run = knowing(spread, animals, tmp_path / "knows")
+    page, model = opened(exported(run, tmp_path / "site")), load(run, "cpu")
+    Image.open(sorted(animals.rglob("*.jpg"))[0]).save(tmp_path / "known.png")
+    told = []
+    for file in (*photographs, tmp_path / "known.png"):
+        page.show(file)
+        told.append(page.page.get_by_role("heading", level=2).inner_text().startswith("Looks like none of the classes"))
+        assert told[-1] == model.predict(file).unknown, file.name
+    assert True in told and not told[-1], "or any answer would do"
     assert not page.wrong
 
 

@@ -1,6 +1,7 @@
 """LiteRT, once TensorFlow Lite: for Android, with the kernels of XNNPACK."""
 
 import importlib.util
+import json
 import zipfile
 from pathlib import Path
 
@@ -64,14 +65,17 @@ class LiteRT(FileRuntime):
         interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
         (entry,) = interpreter.get_input_details()
-        outputs = [found["index"] for found in interpreter.get_output_details()]
+        # By name: which order they have in the graph is the converter's choice.
+        description = _description(path)
+        named = interpreter.get_signature_runner().get_output_details()
+        outputs = [named[name]["index"] for name in json.loads(description or '{"outputs": []}')["outputs"]]
 
         def call(image: np.ndarray) -> list[np.ndarray]:
             interpreter.set_tensor(entry["index"], image)
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in outputs]
 
-        return Opened(_description(path), one_at_a_time(image_by_image(call)))
+        return Opened(description, one_at_a_time(image_by_image(call)))
 
 
 class _Named(nn.Module):
