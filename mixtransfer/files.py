@@ -116,3 +116,30 @@ def is_unused(folder: Path) -> bool:
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name == LOCK or path.match(UNFINISHED) for path in folder.iterdir())
+
+
+class Copies:
+    """A folder of copies of files, each under a name that no other file there has, whatever its suffix.
+
+    Args:
+        folder: Is made if it is not there.
+        option: That named it, for errors.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+
+    def __init__(self, folder: Path | str, option: str):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._taken = {file.stem for file in self.folder.iterdir()}
+        except OSError as error:
+            raise UserError(f"The folder {folder} of {option} cannot be written ({error.strerror}).") from error
+
+    def path(self, source: Path, suffix: str) -> Path:
+        """Where the copy of ``source`` goes."""
+        names = (source.stem if i == 1 else f"{source.stem}-{i}" for i in range(1, 1_000_000))
+        stem = next(name for name in names if name not in self._taken)
+        self._taken.add(stem)
+        return self.folder / (stem + suffix)

@@ -9,11 +9,13 @@ from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
 from mixtransfer.api import path_of
+from mixtransfer.classification.explain import Explanation
 from mixtransfer.classification.predict import Classifier, RunClassifier
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.predict import Detector, RunDetector, Threshold, check_threshold
 from mixtransfer.detection.tiles import find, views_of
+from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
 from mixtransfer.ranges import whole
@@ -90,6 +92,32 @@ class ClassificationModel(_Model[Classification]):
         super().__init__(backbone, classifier.classes)
         self.preprocessing, self._classifier = classifier.preprocessing, classifier
         self.min_side = classifier.preprocessing.min_side
+
+    def explain(self, image: Picture, name: str | None = None) -> Explanation:
+        """Where in an image a class is read from, as a class activation map; ``drawn()`` is a picture of it.
+
+        Args:
+            image: See ``predict``.
+            name: The class; by default the most probable one.
+
+        Raises:
+            UserError: There is no such class, the image cannot be used, this is an exported file, or the network does
+                not answer by a map of the image.
+        """
+        maps = self._classifier.maps
+        if maps is None:
+            raise UserError(f"{self.backbone} is an exported file, whose network cannot be looked into: load the run.")
+        if name is not None and name not in self.classes:
+            raise UserError(f"The model does not know the class {name!r}; it knows {', '.join(self.classes[:5])} …")
+        view = self.preprocessing.central_view(to_image(image, self.min_side))[None]
+        (answer,) = self._classifier.classify(view)
+        label = self.classes.index(answer.name if name is None else name)
+        return maps.explain(view, [label], self.classes)[0]
+
+    @property
+    def explains(self) -> bool:
+        """Whether it is a run, which ``explain`` can look into."""
+        return self._classifier.maps is not None
 
     def _batch(self, images: list[Image.Image]) -> list[Classification]:
         views = np.stack([self.preprocessing.central_view(image) for image in images])

@@ -12,6 +12,7 @@ an interrupt.
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from small_sets import SETS, write_set
 
 import mixtransfer as mt
+from mixtransfer.prediction import ClassificationModel
 
 HELD_OUT = 2  # classes of a set
 FAR = {"food": "cifar-10x50"}  # what else is shown; of all others food
@@ -30,10 +32,7 @@ def without(folder: Path, held_out: list[str], target: Path) -> Path:
     for part in ("train", "test"):
         for one in sorted((folder / part).iterdir()):
             if one.name not in held_out:
-                (target / part).mkdir(parents=True, exist_ok=True)
-                link = target / part / one.name
-                if not link.exists():
-                    link.symlink_to(one.resolve(), target_is_directory=True)
+                shutil.copytree(one, target / part / one.name, dirs_exist_ok=True)
     return target
 
 
@@ -45,7 +44,9 @@ def told_apart(known: np.ndarray, unknown: np.ndarray) -> tuple[float, float]:
 
 def scores(run: mt.Run, files: list[Path]) -> dict[str, np.ndarray]:
     """What ranks images by how known they look, each shape (n,)."""
-    answers = mt.load(run).predict(files)
+    model = mt.load(run)
+    assert isinstance(model, ClassificationModel)
+    answers = model.predict(files)
     return {
         "known": np.array([answer.known for answer in answers]),
         "softmax": np.array([answer.probability for answer in answers]),

@@ -14,6 +14,7 @@ from mixtransfer.app.uploads import admit
 from mixtransfer.data.images import load_image
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.scores import Detections
+from mixtransfer.errors import UserError
 
 PREVIEW = {"classification": 512, "detection": 1024}  # pixels, longest side of what is shown
 TOP = 5
@@ -47,6 +48,16 @@ class Looked:
     scale: float
     preview: bytes
     answers: list[Answer]
+
+    def explained(self, model: Model) -> bytes | None:
+        """Where a classifier reads its most probable class from, by the preview, as a JPEG file; None if unknown."""
+        if model.explain is None:
+            return None
+        with Image.open(io.BytesIO(self.preview)) as image:
+            try:
+                return _jpeg(model.explain(image).drawn())
+            except UserError:  # the network has no map of the image
+                return None
 
     def drawn(self, number: int, model: Model, threshold: float | None) -> bytes:
         """The preview with the boxes of one model, the one with this number, as a JPEG file."""

@@ -29,12 +29,13 @@ def waiting(models: Sequence[Model]) -> str:
     return _TEMPLATES.get_template("answers.html.jinja").render(answers=None, waiting=words[models[0].task])
 
 
-def show(answers: Answers, shown: Sequence[int], threshold: float | None, folder: Path) -> str:
+def show(answers: Answers, shown: Sequence[int], threshold: float | None, folder: Path, explained: bool = False) -> str:
     """The answers of the models with the numbers ``shown``, side by side, and links to keep all answers.
 
     Args:
         threshold: The score that a detector's boxes must have; None: those of their classes.
         folder: Gets the drawn images as ``boxes.zip``; the server must give it out.
+        explained: Whether to show where a classifier has read its answers from.
     """
     models = answers.models
     task = models[0].task
@@ -57,7 +58,7 @@ def show(answers: Answers, shown: Sequence[int], threshold: float | None, folder
         columns=[_column(answers, number, threshold) for number in shown] if answers.images else [],
         agreement=_agreement(answers) if len(shown) > 1 and task == "classification" else "",
         links=links,
-        images=[_image(image, models, shown, threshold, drawn) for image in answers.images],
+        images=[_image(image, models, shown, threshold, drawn, explained) for image in answers.images],
     )
 
 
@@ -87,6 +88,7 @@ def _image(
     shown: Sequence[int],
     threshold: float | None,
     drawn: dict[tuple[str, str], bytes],
+    explained: bool,
 ) -> dict[str, Any]:
     detects = models[0].task == "detection"
     entries = []
@@ -100,6 +102,9 @@ def _image(
         else:
             named = answer.seen.top(TOP)
             entry["unknown"] = answer.seen.unknown
+            if explained:
+                picture = image.explained(model)
+                entry["map"] = _data(picture, "image/jpeg") if picture else ""
         entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named[:MOST_LISTED]]
         entry["more"] = len(named[MOST_LISTED:])
         entries.append(entry)

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
+from mixtransfer.classification.explain import Explanation
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
@@ -29,6 +30,7 @@ class Model:
         see: From an RGB image to a classifier's ``Classification`` or a detector's ``Detections`` above
             ``LOWEST_SCORE`` or its class's threshold, in pixels of the image.
         thresholds: Of a detector's classes, as validation chose them.
+        explain: From an RGB image to an ``Explanation`` of its most probable class; None where that cannot be had.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Model:
     min_side: int | None
     see: Callable
     thresholds: list[float] = field(default_factory=list)
+    explain: Callable[[Image.Image], Explanation] | None = None
 
     def timed(self, image: Image.Image) -> tuple:
         """What it sees, and the milliseconds from the decoded image to that."""
@@ -78,10 +81,12 @@ def open_model(path: str, name: str, device: str) -> Model:
         UserError: It cannot be used.
     """
     loaded = load(path, device)
-    thresholds = []
+    thresholds, explain = [], None
     if isinstance(loaded, DetectionModel):
         thresholds = loaded.thresholds
         loaded.show_from([min(LOWEST_SCORE, one) for one in thresholds])
+    elif loaded.explains:
+        explain = loaded.explain
 
     def see(image: Image.Image) -> Classification | Detections:
         seen = loaded.predict(image)
@@ -89,4 +94,4 @@ def open_model(path: str, name: str, device: str) -> Model:
             return Detections(0, seen.boxes, seen.scores, seen.labels)
         return seen
 
-    return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see, thresholds)
+    return Model(name, loaded.task, loaded.backbone, loaded.classes, loaded.min_side, see, thresholds, explain)

@@ -72,7 +72,7 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
 
 
 def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
-    """What a Mahalanobis distance takes of a shrunk covariance: its largest axes, and one over the variance along all others.
+    """Of a shrunk covariance its largest axes, scaled, and one over the variance along all others.
 
     Args:
         differences: From the mean, shape (n, channels).

@@ -150,6 +150,7 @@ class PredictOptions:
         top: How many classes to give an image.
         unknown: Call images unknown that look like none of the classes: less known than 95 % of the images to
             validate on. In JSON each answer has this share, known, anyway.
+        explain: A folder for pictures that show where the most probable class was read from (of runs alone).
         format: table for people; json gives one object a line; csv one row an image and class.
         json: Short for --format json.
         batch_size: Images at a time.
@@ -162,6 +163,7 @@ class PredictOptions:
     images: list[str]
     top: int = 5
     unknown: bool = False
+    explain: str | None = None
     format: Literal["table", "json", "csv"] = "table"
     json: bool = False
     batch_size: int = 32

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixtransfer.answers import UNKNOWN_BELOW, Classification
 from mixtransfer.backbones.fuse import for_inference
+from mixtransfer.classification.explain import ClassMaps, Explanation
 from mixtransfer.classification.known import WithKnown
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
@@ -22,6 +23,7 @@ from mixtransfer.data.loading import default_workers, one_thread
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
+from mixtransfer.files import Copies
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
@@ -34,12 +36,14 @@ class Prediction:
         top: (class, probability) pairs, most probable first; empty if the image cannot be used.
         error: Why it cannot be used, or None.
         known: See ``mixtransfer.answers.Classification``.
+        explained: The picture that shows where the most probable class was read from, if that was asked for.
     """
 
     path: Path
     top: list[tuple[str, float]]
     error: str | None = None
     known: float | None = None
+    explained: Path | None = None
 
     @property
     def is_unknown(self) -> bool:
@@ -52,11 +56,13 @@ class Classifier(Protocol):
 
     Attributes:
         tells_known: Whether it says how known images look.
+        maps: What tells where a class is read from; None of exported files.
     """
 
     classes: list[str]
     preprocessing: Preprocessing
     tells_known: bool
+    maps: ClassMaps | None
 
     def classify(self, views: np.ndarray) -> list[Classification]:
         """What it says of central views, uint8 (n, size, size, 3)."""
@@ -69,7 +75,7 @@ def classifications(classes: list[str], probabilities: np.ndarray, known: np.nda
 
 
 class RunClassifier:
-    """A run's network, ready for images; a ``Classifier``.
+    """A run's network, ready for images; a ``Classifier`` whose ``maps`` tell where a class is read from.
 
     Raises:
         UserError: The run or the device cannot be used.
@@ -82,6 +88,7 @@ class RunClassifier:
         self.tells_known = trained.known is not None
         self.model = WithKnown(model, trained.known.to(self.device)) if trained.known else model
         self.normalize = Normalize(trained.preprocessing).to(self.device)
+        self.maps: ClassMaps | None = ClassMaps(model, trained.preprocessing)
         self.classes, self.preprocessing = trained.classes, trained.preprocessing
 
     @torch.inference_mode()
@@ -109,7 +116,12 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
             f"{options.run} keeps no measure of how known images look: train it anew by `classify train`, with a "
             "network that has a linear head, or export it with --known."
         )
+    if options.explain is not None and classifier.maps is None:
+        raise UserError(
+            f"--explain is for runs; the network of {options.run}, an exported file, cannot be looked into."
+        )
     paths = find_images(options.images)
+    copies = Copies(options.explain, "--explain") if options.explain is not None else None
     loader = DataLoader(
         _Files(paths, classifier.preprocessing),
         batch_size=options.batch_size,
@@ -123,13 +135,29 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
         done += len(views)
         usable = [view for view in views if isinstance(view, np.ndarray)]
         if usable:
-            answers = iter(classifier.classify(np.stack(usable)))
+            said = classifier.classify(np.stack(usable))
+            answers, maps = iter(said), iter(_explained(classifier, np.stack(usable), said) if copies else [])
         for path, view in zip(here, views, strict=True):
             if isinstance(view, str):
                 yield Prediction(path, [], view)
             else:
                 answer = next(answers)
-                yield Prediction(path, answer.top(options.top), known=answer.known)
+                explained = None
+                if copies:
+                    explained = copies.path(path, ".jpg")
+                    next(maps).drawn().save(explained, quality=92)
+                yield Prediction(path, answer.top(options.top), known=answer.known, explained=explained)
+
+
+def _explained(classifier: Classifier, views: np.ndarray, answers: list[Classification]) -> list[Explanation]:
+    """Where the most probable class of each view is read from.
+
+    Raises:
+        UserError: The network does not answer by a map of the image.
+    """
+    assert classifier.maps
+    labels = [int(answer.probabilities.argmax()) for answer in answers]
+    return classifier.maps.explain(views, labels, classifier.classes)
 
 
 def print_predictions(predictions: Iterator[Prediction], form: str, unknown: bool = False) -> int:
@@ -158,6 +186,8 @@ def print_predictions(predictions: Iterator[Prediction], form: str, unknown: boo
                 answer["top"] = [{"class": name, "probability": round(p, 6)} for name, p in prediction.top]
                 if prediction.known is not None:
                     answer["known"] = round(prediction.known, 4)
+                if prediction.explained:
+                    answer["explained"] = str(prediction.explained)
                 if unknown:
                     answer["unknown"] = prediction.is_unknown
             print(json.dumps(answer, ensure_ascii=False), flush=True)

@@ -1,7 +1,9 @@
 """The page and figures of a classification run."""
 
 import numpy as np
+from PIL import Image
 
+from mixtransfer.classification.explain import ClassMaps
 from mixtransfer.classification.metrics import (
     SCORE_NAMES,
     Estimate,
@@ -15,10 +17,11 @@ from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.errors import UserError
 from mixtransfer.report import figures
 from mixtransfer.report.circumstances import add_circumstances
-from mixtransfer.report.page import Page
+from mixtransfer.report.page import THUMBNAIL, Page
 from mixtransfer.run import Run
 
 WORST_SHOWN = 24
+WORST_SIDE = 512  # pixels of their shorter side that are decoded, at least
 
 
 def write_report(
@@ -29,6 +32,7 @@ def write_report(
     scores: dict[str, dict[str, Estimate | PointEstimate]],
     history: list[dict],
     seconds: float,
+    maps: ClassMaps | None = None,
 ) -> None:
     """Write ``report.html`` and ``figures/`` of a finished run.
 
@@ -36,6 +40,7 @@ def write_report(
         test: The predictions on the test set.
         scores: Scores by part: "validation" and "test".
         history: A row an epoch, as in ``metrics.csv``.
+        maps: What tells where the network reads a class from.
         seconds: What fine-tuning took, that of folds with it.
     """
     hits = test.predicted == test.labels
@@ -67,8 +72,13 @@ def write_report(
         "Each class; intervals of 95 %.",
     )
 
-    page.section("Most confidently wrong", "The test images whose wrong answer was the surest.")
-    page.gallery(_worst(test, dataset.test, dataset.classes))
+    worst = _worst(test, dataset.test)
+    explained = _explained(worst, test, dataset.classes, maps) if maps else []
+    brighter = " On the right the brighter a place, the more it spoke for the wrong class." if explained else ""
+    page.section("Most confidently wrong", f"The test images whose wrong answer was the surest.{brighter}")
+    pictures = explained or [image for _, image in worst]
+    captions = [_caption(i, test, dataset) for i, _ in worst]
+    page.gallery(list(zip(pictures, captions, strict=True)), 2 * THUMBNAIL if explained else THUMBNAIL)
 
     page.section("Calibration", "When the model says 80 %, is it right four times out of five?")
     page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
@@ -108,19 +118,36 @@ def _class_row(row: dict) -> list:
     ]
 
 
-def _worst(test: Predictions, examples: Examples, classes: list[str]) -> list[tuple]:
-    """(image, caption) of the surest mistakes."""
+def _worst(test: Predictions, examples: Examples) -> list[tuple[int, Image.Image]]:
+    """Positions and images of the surest mistakes."""
     wrong = np.flatnonzero(test.predicted != test.labels)
     surest = wrong[np.argsort(-test.confidence[wrong])][:WORST_SHOWN]
     items = []
-    for i in surest:
+    for i in surest.tolist():
         try:
-            image = examples.image(i, min_side=160)
+            items.append((i, examples.image(i, min_side=WORST_SIDE)))
         except UserError:
             continue
-        said = f"{classes[test.predicted[i]]} ({100 * test.confidence[i]:.0f} %)"
-        items.append((image, f"{said}, is {classes[test.labels[i]]} · {examples.name(i)}"))
     return items
+
+
+def _explained(
+    items: list[tuple[int, Image.Image]], test: Predictions, classes: list[str], maps: ClassMaps
+) -> list[Image.Image]:
+    """What the network was shown of each image, and on its right where its class was read from; [] if none can tell."""
+    if not items:
+        return []
+    views = np.stack([maps.preprocessing.central_view(image) for _, image in items])
+    try:
+        found = maps.explain(views, [int(test.predicted[i]) for i, _ in items], classes)
+    except UserError:
+        return []
+    return [Image.fromarray(np.concatenate([one.view, np.asarray(one.drawn())], axis=1)) for one in found]
+
+
+def _caption(i: int, test: Predictions, dataset: ImageDataset) -> str:
+    said = f"{dataset.classes[test.predicted[i]]} ({100 * test.confidence[i]:.0f} %)"
+    return f"{said}, is {dataset.classes[test.labels[i]]} · {dataset.test.name(i)}"
 
 
 def _facts(history: list[dict], seconds: float) -> dict[str, str]:

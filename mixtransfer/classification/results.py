@@ -4,6 +4,7 @@ import numpy as np
 
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.evidence import Evidence
+from mixtransfer.classification.explain import ClassMaps
 from mixtransfer.classification.known import KnownScore
 from mixtransfer.classification.metrics import Predictions, mean_log_loss, score, selected_on
 from mixtransfer.classification.report import write_report
@@ -38,7 +39,8 @@ def write_results(training: Training, selected: Selected, tested: Predictions, k
             "images_per_second": _median([row["images_per_second"] for row in rows]),
         },
     )
-    write_report(run, training.options, training.dataset, tested, scores, rows, seconds)
+    maps = ClassMaps(training.module.model.eval(), training.module.preprocessing)
+    write_report(run, training.options, training.dataset, tested, scores, rows, seconds, maps)
     write_answers(run.test_predictions, tested, training.dataset.test, training.dataset.classes)
     write_timm_config(run)
     if known:

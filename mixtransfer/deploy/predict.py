@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mixtransfer.answers import Classification
+from mixtransfer.classification.explain import ClassMaps
 from mixtransfer.classification.predict import classifications
 from mixtransfer.data.detection.square import Square
 from mixtransfer.deploy.exported import Exported, open_exported
@@ -26,6 +27,8 @@ class ExportedClassifier:
     Raises:
         UserError: The file cannot be used, or is a detector.
     """
+
+    maps: ClassMaps | None = None
 
     def __init__(self, file: str | Exported, device: str = "cpu"):
         self.exported = _open(file, "classification", device)

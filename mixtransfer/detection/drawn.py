@@ -13,6 +13,7 @@ import numpy as np
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.shots import Shot
+from mixtransfer.files import Copies
 from mixtransfer.messages import remark
 
 # VP8 in WebM is what OpenCV's wheels can write and browsers play: H.264 is not in them, and VP9 takes eight times as
@@ -21,28 +22,27 @@ CODECS = (("VP80", ".webm"), ("mp4v", ".mp4"))
 
 
 class Drawings(AbstractContextManager):
-    """Copies in a folder; without one nothing is drawn.
+    """Copies with boxes; without a folder nothing is drawn.
 
     Args:
-        folder: Where they go: images as JPEG, videos as WebM without sound.
+        copies: Where they go: images as JPEG, videos as WebM without sound.
         classes: Names by label.
     """
 
-    def __init__(self, folder: Path | None, classes: list[str]):
-        self.folder, self.classes = folder, classes
+    def __init__(self, copies: Copies | None, classes: list[str]):
+        self.copies, self.classes = copies, classes
         self.path: Path | None = None  # of the video that is being written
         self.writer: cv2.VideoWriter | None = None
-        self.taken = {file.stem for file in folder.iterdir()} if folder else set()
 
     def add(self, shot: Shot, detections: Detections) -> None:
         """Draw one image, or the next frame of a video."""
-        if self.folder is None or shot.image is None:
+        if self.copies is None or shot.image is None:
             return
         drawn = draw_detections(shot.image, detections, self.classes)
         if shot.path != self.path:
             self.close()
         if shot.frame is None:
-            drawn.save(self.folder / f"{self._free_stem(shot.path)}.jpg", quality=92)
+            drawn.save(self.copies.path(shot.path, ".jpg"), quality=92)
             return
         if self.writer is None:
             self.path, self.writer = shot.path, self._open(shot, drawn.size)
@@ -58,10 +58,10 @@ class Drawings(AbstractContextManager):
         self.close()
 
     def _open(self, shot: Shot, size: tuple[int, int]) -> cv2.VideoWriter:
-        assert self.folder
-        stem = self._free_stem(shot.path)
+        assert self.copies
+        path = self.copies.path(shot.path, "")
         for name, suffix in CODECS:
-            target = self.folder / (stem + suffix)
+            target = path.with_name(path.name + suffix)
             with _quiet():
                 writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*name), shot.rate, size)
             if writer.isOpened():
@@ -71,13 +71,6 @@ class Drawings(AbstractContextManager):
             target.unlink(missing_ok=True)
         remark(f"Warning: {shot.path} is not drawn: this build of OpenCV writes no video.")
         return writer
-
-    def _free_stem(self, path: Path) -> str:
-        """A name for the copy that no other file of the folder has, whatever its suffix."""
-        names = (path.stem if i == 1 else f"{path.stem}-{i}" for i in range(1, 1_000_000))
-        stem = next(name for name in names if name not in self.taken)
-        self.taken.add(stem)
-        return stem
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import Copies, write_atomic
 from mixtransfer.messages import remark
 from mixtransfer.ranges import AT_LEAST_1, SHARE, check_ranges
 
@@ -163,11 +163,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
         raise UserError(f"--format {options.format} is a folder of images and labels: say where by --output FOLDER.")
     paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
-    if output:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"The output folder {output} cannot be written ({error.strerror}).") from error
+    copies = Copies(output, "--output") if output else None
     model = Path(options.run).name
     classes, category_ids = detector.classes, detector.category_ids
     prelabels = form(output / options.format, classes, category_ids, model) if form and output else None
@@ -176,7 +172,7 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     workers = max(1, default_workers() if options.workers is None else options.workers)
     at_once = 1 if tiling else options.batch_size
     reader = Reader(detector.square, tiling, options.stride)
-    with ThreadPoolExecutor(workers) as pool, Drawings(output, classes) as drawings:
+    with ThreadPoolExecutor(workers) as pool, Drawings(copies, classes) as drawings:
         for batch in batches(reader.shots(paths, pool, 2 * at_once), at_once):
             answers = iter(find(detector, [shot.views for shot in batch if shot.views], options.batch_size))
             for shot in batch:
