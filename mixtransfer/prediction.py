@@ -109,7 +109,7 @@ class ClassificationModel(_Model[Classification]):
             raise UserError(f"{self.backbone} is an exported file, whose network cannot be looked into: load the run.")
         if name is not None and name not in self.classes:
             raise UserError(f"The model does not know the class {name!r}; it knows {', '.join(self.classes[:5])} …")
-        view = self.preprocessing.central_view(to_image(image, self.min_side))[None]
+        view = np.stack([self.preprocessing.central_view(to_image(image, self.min_side))])
         (answer,) = self._classifier.classify(view)
         label = self.classes.index(answer.name if name is None else name)
         return maps.explain(view, [label], self.classes)[0]

@@ -21,7 +21,6 @@ from mixtransfer.report.page import THUMBNAIL, Page
 from mixtransfer.run import Run
 
 WORST_SHOWN = 24
-WORST_SIDE = 512  # pixels of their shorter side that are decoded, at least
 
 
 def write_report(
@@ -125,7 +124,7 @@ def _worst(test: Predictions, examples: Examples) -> list[tuple[int, Image.Image
     items = []
     for i in surest.tolist():
         try:
-            items.append((i, examples.image(i, min_side=WORST_SIDE)))
+            items.append((i, examples.image(i)))
         except UserError:
             continue
     return items
