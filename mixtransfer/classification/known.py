@@ -43,21 +43,24 @@ class KnownScore(nn.Module):
             "means": (classes, channels),  # of classes, from there
             "within": (channels, directions),  # axes, so long that what is squared along them is taken off
             "overall": (channels, directions),
-            "rest": (2,),  # one over the variance along all other axes, within and overall
+            "rest": (1,),  # along all other axes: the variance within classes, as a share of that overall
             "knots": (KNOTS + 1,),  # the score below which 0, 1, … KNOTS of KNOTS parts of the validation images lie
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
     def distance(self, features: torch.Tensor) -> torch.Tensor:
-        """The relative distance, larger for what is more known, shape (n,)."""
+        """The relative distance, larger for what is more known, shape (n,).
+
+        Its unit is the variance within classes along the other axes, so that no number is too large for 16 bits.
+        """
         x = F.normalize(features.float(), dim=1) - self.center
-        from_all = x.square().sum(1) * self.rest[1] - (x @ self.overall).square().sum(1)
+        from_all = x.square().sum(1) * self.rest - (x @ self.overall).square().sum(1)
         # The nearest class by ‖x − m‖² = ‖x‖² − 2 x·m + ‖m‖², in both parts of the distance: no (n, classes, channels).
         p, q = x @ self.within, self.means @ self.within
         along = p.square().sum(1, keepdim=True) - 2 * p @ q.t() + q.square().sum(1)
         all_axes = x.square().sum(1, keepdim=True) - 2 * x @ self.means.t() + self.means.square().sum(1)
-        return from_all - (all_axes * self.rest[0] - along).amin(1)
+        return from_all - (all_axes - along).amin(1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """The share of the images to validate on that look less known, shape (n,)."""

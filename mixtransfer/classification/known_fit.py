@@ -58,8 +58,14 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
     x = F.normalize(torch.from_numpy(features.x).double(), dim=1).numpy()
     means = np.stack([x[features.labels == label].mean(0) for label in range(classes)])
     center = x.mean(0)
-    (within, rest), (overall, other) = _axes(x - means[features.labels]), _axes(x - center)
-    learnt = {"means": means - center, "center": center, "within": within, "overall": overall, "rest": [rest, other]}
+    (within, unit), (overall, rest) = _axes(x - means[features.labels]), _axes(x - center)
+    learnt = {
+        "means": means - center,
+        "center": center,
+        "within": within * unit**0.5,
+        "overall": overall * unit**0.5,
+        "rest": [unit / rest],
+    }
     for name, values in learnt.items():
         getattr(score, name).copy_(torch.as_tensor(np.asarray(values)))
     with torch.inference_mode():
@@ -72,7 +78,7 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
 
 
 def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
-    """Of a shrunk covariance its largest axes, scaled, and one over the variance along all others.
+    """Of a shrunk covariance its largest axes, scaled, and the variance along all others.
 
     Args:
         differences: From the mean, shape (n, channels).
@@ -88,4 +94,4 @@ def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:
     along, rest = ((1 - SHRINKAGE) * value + shared for value in (values, others))
     axes = np.zeros((channels, min(DIRECTIONS, channels)))
     axes[:, :kept] = found.components_.T * np.sqrt(np.maximum(0, 1 / rest - 1 / along))
-    return axes, 1 / rest
+    return axes, rest

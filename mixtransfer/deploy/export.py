@@ -116,6 +116,8 @@ def _check_known(options: ExportOptions, source: Source) -> None:
         )
     if options.format == "coreml" and options.softmax:
         raise UserError("--known and --softmax exclude each other of coreml: Vision takes one output.")
+    if options.format == "coreml" and options.precision == "fp16":
+        raise UserError("--known of coreml is computed in 32 bits: leave out --precision fp16.")
 
 
 def put_in_place(

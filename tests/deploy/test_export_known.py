@@ -8,16 +8,21 @@ from alone import alone
 from exporting import SUFFIXES, needs
 from knowing import knowing
 from PIL import Image
+from tiny import tiny
 
 import mixtransfer as mt
 from mixtransfer.classification.known import KnownScore
+from mixtransfer.classification.train import train
 from mixtransfer.cli import main
 from mixtransfer.deploy.exported import open_exported
 
 
 @pytest.fixture(scope="module")
-def knows(classifier, animals, tmp_path_factory):
-    return knowing(classifier, animals, tmp_path_factory.mktemp("runs") / "knows")
+def knows(animals, tmp_path_factory):
+    """A network that has learnt a little, so that its features of different images differ."""
+    runs = tmp_path_factory.mktemp("runs")
+    run = train(tiny(animals, runs / "trained", epochs=6, lr=2e-3))
+    return knowing(run.folder, animals, runs / "knows")
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +62,13 @@ def test_without_the_option_the_file_is_what_it_was(knows, tmp_path):
     assert main(["classify", "predict", str(tmp_path / "m.onnx"), str(tmp_path), "--unknown"]) == 2
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_smaller_files_know_it_too(precision, knows, pictures, tmp_path):
-    needs("onnx")
+@pytest.mark.parametrize(
+    ("format", "precision"), [("onnx", "fp16"), ("onnx", "int8"), ("openvino", "fp16"), ("litert", "fp16")]
+)
+def test_smaller_files_know_it_too(format, precision, knows, pictures, tmp_path):
+    needs(format)
     words = ["--precision", precision, *(["--int8-limit", "100"] if precision == "int8" else [])]
-    file = export(knows, tmp_path / "model.onnx", *words)
+    file = export(knows, tmp_path / f"model{SUFFIXES[format]}", "--format", format, *words)
     ours, theirs = ([answer.known for answer in mt.load(source).predict(pictures)] for source in (knows, file))
     assert np.abs(np.subtract(ours, theirs)).mean() < 0.15
 
@@ -94,7 +101,10 @@ def test_a_stranger_is_told(format, knows, pictures, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--format", "coreml", "--softmax"], "exclude each other of coreml")],
+    [
+        (["--format", "coreml", "--softmax"], "exclude each other of coreml"),
+        (["--format", "coreml", "--precision", "fp16"], "is computed in 32 bits"),
+    ],
 )
 def test_what_cannot_be_had(words, says, knows, tmp_path, capsys):
     pytest.importorskip("coremltools", reason="coremltools is not installed: pip install 'mixtransfer[coreml]'")

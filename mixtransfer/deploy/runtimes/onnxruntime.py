@@ -115,11 +115,28 @@ def _pool_by_name(graph) -> None:
 
 
 def _half(model):
-    """The model with weights and arithmetic in float16; what goes in and comes out stays float32."""
+    """The model with weights and arithmetic in float16.
+
+    What goes in and comes out stays float32, and so does what is computed of features for ``known`` alone: differences
+    of squares, for which 16 bits are too few.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with quiet():
-        return convert_float_to_float16(model, keep_io_types=True)
+        first, *others = (_needed(model.graph, output.name) for output in model.graph.output)
+        alone = others[0] - first if [output.name for output in model.graph.output][1:] == ["known"] else set()
+        # The converter knows nodes by names, which the exporter gives to all of them.
+        return convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(alone))
+
+
+def _needed(graph, output: str) -> set[str]:
+    """Names of the nodes that an output is computed by."""
+    values, names = {output}, set()
+    for node in reversed(graph.node):
+        if values.intersection(node.output):
+            values.update(node.input)
+            names.add(node.name)
+    return names
 
 
 def onnx_session(model: Path | bytes, threads: int, device: str = "cpu", batch: int | None = None):
