@@ -35,7 +35,7 @@ PUBLISHED = (
     "README.md",
 )
 PLACES = ("data_root", "output", "resume", "dist_url")  # options that say where a training ran: they stay here
-FILES = ("backbone", "weights", "augment")  # options that may name a file: its own name is published
+FILES = ("backbone", "weights", "augment", "teacher")  # options that may name a file: its own name is published
 
 
 def fetched(source: str) -> Path:

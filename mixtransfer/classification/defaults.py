@@ -131,7 +131,7 @@ def check(options: TrainOptions) -> None:
             ("epochs", "workers", "weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad", "patience"),
             AT_LEAST_0,
         ),
-        **dict.fromkeys(("layer_decay", "label_smoothing", "dropout"), SHARE),
+        **dict.fromkeys(("layer_decay", "label_smoothing", "dropout", "teacher_weight"), SHARE),
         image_size=(16, 2048),
         seed=SEED,
     )

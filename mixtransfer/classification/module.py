@@ -13,16 +13,15 @@ import torch.nn.functional as F
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification import given
 from mixtransfer.classification.bar import LossBar
+from mixtransfer.classification.loss import of_an_epoch, training_losses
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.recipe import Recipe
-from mixtransfer.classification.weighting import weights_of_images
+from mixtransfer.classification.teacher import Teacher
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
@@ -46,6 +45,7 @@ class ImageClassifier(L.LightningModule):
         preprocessing: What the network wants to see; by default what its own configuration says.
         recipe: How it is trained.
         class_weight: Weight of each class in the loss, shape (classes,); of mean 1 over the training images.
+        teacher: A trained network to learn from too; it is not kept in checkpoints.
 
     Raises:
         UserError: An argument is of another kind, or a class has no weight.
@@ -65,11 +65,14 @@ class ImageClassifier(L.LightningModule):
         preprocessing: Preprocessing | None = None,
         recipe: Recipe | None = None,
         class_weight: Sequence[float] | torch.Tensor | None = None,
+        teacher: Teacher | None = None,
     ):
         super().__init__()
         self.num_classes = given.classes_of(model)
         given.check_kind("preprocessing", preprocessing, Preprocessing)
         given.check_kind("recipe", recipe, Recipe)
+        given.check_kind("teacher", teacher, Teacher)
+        self.teacher = teacher
         if best_device().type == "cpu":
             make_quicker(model)
         fold_batch_norm(model)
@@ -81,7 +84,9 @@ class ImageClassifier(L.LightningModule):
         self.classes: list[str] | None = None
         self._recipe = recipe or Recipe()
         self.mix = self._recipe.mixing(self.num_classes)
-        self.metrics = nn.ModuleDict({f"{part}_metrics": self._new_metrics() for part in ("train", "val", "test")})
+        self.metrics = nn.ModuleDict(
+            {f"{part}_metrics": of_an_epoch(self.num_classes) for part in ("train", "val", "test")}
+        )
         self.unlogged: frozenset[str] = frozenset()
         self.last_loss: torch.Tensor | None = None
         self._results: list[tuple[torch.Tensor, ...]] = []
@@ -89,11 +94,6 @@ class ImageClassifier(L.LightningModule):
     def _see_by(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self.normalize = Normalize(preprocessing).to(self.device)
-
-    def _new_metrics(self) -> nn.ModuleDict:
-        """Empty ones, which look at no value while they gather: that would wait for a GPU."""
-        top1 = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
-        return nn.ModuleDict({"loss": MeanMetric(nan_strategy="disable"), "top1": top1})
 
     @property
     def recipe(self) -> Recipe:
@@ -153,6 +153,8 @@ class ImageClassifier(L.LightningModule):
         if given.norms_with_activation(self.model) < self._activations:
             raise UserError("sync_batchnorm=True drops the activations that timm's batch norms hold: leave it out.")
         self.train()  # by the recipe, in whatever mode the network was given
+        if self.teacher:
+            self.teacher.to(self.device)
         for logger in self.loggers:
             logger.log_hyperparams({"recipe": asdict(self.recipe)})
 
@@ -197,10 +199,8 @@ class ImageClassifier(L.LightningModule):
         if self.mix is not None:
             inputs, labels = self.mix(inputs, labels)
         logits = self.model(inputs)
-        losses = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="none")
-        if self.class_weight is not None:
-            losses = losses * weights_of_images(labels, self.class_weight)
-        return losses.mean(), logits, labels
+        taught = self.teacher.logits(inputs, self.preprocessing) if self.teacher else None
+        return training_losses(logits, labels, self.recipe, self.class_weight, taught).mean(), logits, labels
 
     def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch of images and labels, a scalar; it is logged with the rate."""

@@ -49,6 +49,8 @@ class TrainOptions:
         mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
         cutmix: Strength (alpha) of cutmix; by default 0 (off), or 1 where mixup is on.
         dropout: Dropout before the head.
+        teacher: Learn from a larger network's answers too: a run on the same data, or a backbone, whose head is fitted.
+        teacher_weight: The teacher's share of the loss.
         class_weights: balanced weighs images of rare classes more, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
@@ -90,6 +92,8 @@ class TrainOptions:
     mixup: float | None = None
     cutmix: float | None = None
     dropout: float = 0.0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
     class_weights: Literal["none", "balanced"] = "none"
     ema: bool = True
     clip_grad: float = 1.0

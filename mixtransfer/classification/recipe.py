@@ -32,6 +32,7 @@ class Recipe:
         warmup_epochs: Epochs of linear warm-up, at most half of all, before the cosine decay to 0.
         batch_norm: "frozen" keeps batch norm's statistics, "train" updates them.
         label_smoothing: Probability spread over all classes in the targets.
+        teacher_weight: Share of the loss that compares with the teacher's answers, where there is a teacher.
         mixup, cutmix: Strength (alpha) of each; 0 is off.
         ema: Whether an exponential moving average of the weights is validated and kept.
         clip_grad: Largest norm of the gradient, unless the Trainer has one of its own; 0 is none.
@@ -48,6 +49,7 @@ class Recipe:
     warmup_epochs: float = 1.0
     batch_norm: Literal["frozen", "train"] = "frozen"
     label_smoothing: float = 0.1
+    teacher_weight: float = 0.5
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: bool = True
@@ -58,7 +60,7 @@ class Recipe:
         for name, known in (("optimizer", ("adamw", "sgd")), ("batch_norm", ("frozen", "train"))):
             if getattr(self, name) not in known:
                 raise ValueRefused(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
-        for name in ("lr", "layer_decay", *_AT_LEAST_0, "label_smoothing"):
+        for name in ("lr", "layer_decay", *_AT_LEAST_0, "label_smoothing", "teacher_weight"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueRefused(f"{name} is {value!r}; it must be a number.")
@@ -72,6 +74,8 @@ class Recipe:
             raise ValueRefused(f"ema is {self.ema!r}; it must be a bool.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueRefused(f"label_smoothing is {self.label_smoothing}; it must be at least 0 and less than 1.")
+        if not 0 <= self.teacher_weight <= 1:
+            raise ValueRefused(f"teacher_weight is {self.teacher_weight}; it must lie between 0 and 1.")
 
     @classmethod
     def of(cls, options: TrainOptions) -> "Recipe":

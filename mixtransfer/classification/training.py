@@ -24,6 +24,7 @@ from mixtransfer.classification.image_size import choose_image_size
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.classification.teaching import open_teacher
 from mixtransfer.classification.trainer import make_trainer, processes
 from mixtransfer.data.augment import POLICIES
 from mixtransfer.data.dataset import ImageDataset
@@ -138,6 +139,7 @@ def prepare(
         check_classifier(backbone, options.image_size)
     dataset = training_images(options, run, split)
     _describe(dataset, say)
+    teacher = open_teacher(options, dataset, say)
     L.seed_everything(options.seed, verbose=False)
     model = create_backbone(
         backbone,
@@ -178,7 +180,7 @@ def prepare(
     data = ImageDataModule.of(dataset, preprocessing, options, augment)
     # What is fine-tuned on: where all images have been judged out of fold, all of them.
     tuning = with_parts(data, dataset.train.joined(dataset.val), dataset.val) if folded else data
-    module = ImageClassifier(model, preprocessing, Recipe.of(options), class_weight(options, dataset))
+    module = ImageClassifier(model, preprocessing, Recipe.of(options), class_weight(options, dataset), teacher)
     # What is tested on the way to a choice is no result, and what was trained on is no validation.
     module.unlogged = frozenset({"test", "val"} if folded else {"test"})
     run = run if main else None

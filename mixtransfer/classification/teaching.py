@@ -1,0 +1,67 @@
+"""Opening the teacher of a training: a run, or a network whose head is fitted first."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mixtransfer.backbones import backbone_spec, create_backbone
+from mixtransfer.backbones.answer import takes_linear_head
+from mixtransfer.classification.datamodule import ImageDataModule, batch_of
+from mixtransfer.classification.defaults import Say
+from mixtransfer.classification.folds import mirrors, set_head
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.selection import HEAD
+from mixtransfer.classification.teacher import Teacher
+from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.deploy.exported import is_exported
+from mixtransfer.device import best_device
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+from mixtransfer.run_data import tell_seen
+
+
+def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teacher | None:
+    """The teacher that the options name, for the classes of a dataset.
+
+    Raises:
+        UserError: It is neither a run of a classifier nor a backbone, or its classes are others.
+    """
+    source = options.teacher
+    if source is None:
+        return None
+    if Run.is_run(source):
+        return _of_run(source, dataset, say)
+    if is_exported(source):
+        raise UserError(f"--teacher {source} is an exported file: give the run that it was made of.")
+    try:
+        spec = backbone_spec(source)
+    except UserError as error:
+        raise UserError(f"--teacher {source} is neither a run nor a backbone. {error}") from error
+    model = create_backbone(spec, num_classes=len(dataset.classes))
+    module = ImageClassifier(model)
+    if not takes_linear_head(model, module.preprocessing.size):
+        raise UserError(
+            f"The head of {source} is not one linear layer, which could be fitted: train it by `classify train`, and "
+            "give the run as --teacher."
+        )
+    data = ImageDataModule(
+        dataset, module.preprocessing, batch_size=batch_of(options), workers=options.workers, seed=options.seed
+    )
+    head = set_head(module, data, best_device(), mirrors(options))
+    judged = head.evidence.predictions[HEAD]
+    right = 100 * np.mean(judged.predicted == judged.labels)
+    say(f"The teacher {source}, its head fitted, has {right:.1f} % of {len(judged.labels)} images right out of fold.")
+    return Teacher(module.model, module.preprocessing)
+
+
+def _of_run(source: str, dataset: ImageDataset, say: Say) -> Teacher:
+    trained = open_classifier(source)
+    if others := sorted(set(dataset.classes) ^ set(trained.classes)):
+        whose = dataset.name if others[0] in dataset.classes else "the teacher"
+        raise UserError(f"--teacher {source} has other classes than the data: {others[0]!r} is of {whose} alone.")
+    if not isinstance(dataset.test.images, np.ndarray):
+        tell_seen(Run(Path(source)), dataset.test.images, "train the teacher on the same split", say)
+    order = [trained.classes.index(name) for name in dataset.classes]
+    return Teacher(trained.model, trained.preprocessing, None if trained.classes == dataset.classes else order)

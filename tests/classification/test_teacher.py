@@ -1,0 +1,187 @@
+"""Learning from a larger network's answers."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from folders import make_folder
+from safetensors.torch import load_file, save_file
+from tiny import tiny
+from torch.nn import functional as F
+
+import mixtransfer as mt
+from mixtransfer.backbones import create_backbone
+from mixtransfer.classification.loss import TEMPERATURE, training_losses
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import Recipe
+from mixtransfer.classification.teacher import Teacher
+from mixtransfer.classification.train import train
+from mixtransfer.cli import main
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
+from mixtransfer.errors import UserError
+
+
+@pytest.fixture
+def answers():
+    generator = torch.Generator().manual_seed(0)
+    own, taught = torch.randn((2, 5, 3), generator=generator) * 3
+    return own, taught, torch.tensor([0, 1, 2, 1, 0])
+
+
+def test_the_loss_is_that_of_both(answers):
+    """By its definition, in NumPy."""
+    own, taught, labels = answers
+    recipe = Recipe(label_smoothing=0.0, teacher_weight=0.3)
+
+    def softmax(logits):
+        e = np.exp(logits - logits.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+
+    p, q = (softmax(one.double().numpy() / TEMPERATURE) for one in (taught, own))
+    divergence = TEMPERATURE**2 * (p * np.log(p / q)).sum(1)
+    hard = -np.log(softmax(own.double().numpy()))[np.arange(5), labels]
+    found = training_losses(own, labels, recipe, taught=taught).numpy()
+    np.testing.assert_allclose(found, 0.7 * hard + 0.3 * divergence, rtol=1e-5)
+    weighed = training_losses(own, labels, recipe, torch.tensor([1.0, 2.0, 3.0]), taught).numpy()
+    np.testing.assert_allclose(weighed, found * np.array([1, 2, 3, 2, 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_ends_of_the_weight(answers, weight):
+    own, taught, labels = answers
+    recipe = Recipe(teacher_weight=weight)
+    alone = F.cross_entropy(own, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+    found = training_losses(own, labels, recipe, taught=taught)
+    if weight:
+        assert float(training_losses(own, labels, recipe, taught=own).abs().max()) < 1e-5
+        assert not torch.allclose(found, alone)
+    else:
+        torch.testing.assert_close(found, alone)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_a_teacher_sees_what_its_student_sees(size):
+    """Normalised and scaled as it wants it; its classes in the student's order."""
+    torch.manual_seed(0)
+    model = create_backbone("mobilenetv3_small_050", "none", 3)
+    own = Preprocessing(size, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    student = Preprocessing(32, 1.0, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    seen = pixels.float()
+    if size != 32:
+        seen = F.interpolate(seen, (size, size), mode="bilinear")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (own.mean, own.std))
+    with torch.inference_mode():
+        expected = model.eval()((seen / 255 - mean) / std)[:, [2, 0, 1]]
+        found = Teacher(model, own, [2, 0, 1]).logits(Normalize(student)(pixels), student)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def teacher(colours, tmp_path_factory):
+    """A run on the same data, wider and trained for longer."""
+    options = tiny(colours, tmp_path_factory.mktemp("runs") / "teacher", epochs=12, lr=2e-3, mixup=0.0, cutmix=0.0)
+    return train(options)
+
+
+def test_a_student_learns_what_its_teacher_says(teacher, colours, tmp_path):
+    """Of a teacher that takes each class for the next one, if it alone counts; by the labels, if it does not."""
+    wrong = shutil.copytree(teacher.folder, tmp_path / "wrong")
+    weights = load_file(wrong / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        weights[name] = weights[name].roll(1, 0).contiguous()
+    save_file(weights, wrong / "model.safetensors")
+    images = sorted((colours / "train").rglob("*.jpg"))
+    truth = np.array([teacher_classes(teacher).index(image.parent.name) for image in images])
+    said = (truth + 1) % 6
+    for weight, expected, other in ((0.0, truth, said), (1.0, said, truth)):
+        options = tiny(colours, tmp_path / str(weight), epochs=12, lr=2e-3, teacher=str(wrong), mixup=0.0, cutmix=0.0,
+                       teacher_weight=weight)  # fmt: skip
+        answers = mt.load(train(options)).predict(images)
+        found = np.array([answer.probabilities.argmax() for answer in answers])
+        assert (found == expected).mean() > (found == other).mean() + 0.2
+
+
+def teacher_classes(run):
+    return open_classifier(run.folder).classes
+
+
+def test_classes_in_another_order(teacher, colours, tmp_path):
+    """Those of a manifest come as they are met."""
+    from mixtransfer.classification.teaching import open_teacher
+    from mixtransfer.data.load import load_dataset
+
+    dataset = load_dataset(str(colours))
+    turned = type(dataset)(**{**vars(dataset), "classes": dataset.classes[::-1]})
+    options = tiny(colours, tmp_path, teacher=str(teacher.folder))
+    inputs = torch.randn(2, 3, 32, 32)
+    one, other = (open_teacher(options, data, print) for data in (dataset, turned))
+    student = one.preprocessing
+    torch.testing.assert_close(one.logits(inputs, student).flip(1), other.logits(inputs, student))
+
+
+def test_a_teacher_that_has_seen_the_test_images_is_told(teacher, colours, tmp_path, capsys):
+    train(tiny(colours, tmp_path / "one", epochs=1, teacher=str(teacher.folder)))
+    assert "was trained or validated on" not in capsys.readouterr().out
+    mixed = tmp_path / "mixed"
+    shutil.copytree(colours / "train", mixed / "test")
+    shutil.copytree(colours / "test", mixed / "train")
+    train(tiny(mixed, tmp_path / "two", epochs=1, teacher=str(teacher.folder)))
+    assert "was trained or validated on 60 of these 60 images" in capsys.readouterr().out
+
+
+def test_a_backbone_teaches_with_a_head_that_is_fitted(colours, tmp_path, capsys, monkeypatch):
+    """Here with random weights, in the place of published ones."""
+    from mixtransfer.classification import teaching
+
+    real = teaching.create_backbone
+    monkeypatch.setattr(teaching, "create_backbone", lambda spec, num_classes: real(spec, "none", num_classes))
+    train(tiny(colours, tmp_path / "run", epochs=1, teacher="mobilenetv3_small_075"))
+    assert re.search(r"The teacher mobilenetv3_small_075, its head fitted, has [\d.]+ % of", capsys.readouterr().out)
+
+
+def test_what_is_no_teacher(teacher, colours, tmp_path, capsys):
+    other = make_folder(tmp_path / "other", {"cat": 12, "mouse": 12})
+    run = str(teacher.folder)
+    small = ["--weights", "none", "--backbone", "mobilenetv3_small_050", "--image-size", "32", "--workers", "0"]
+    for data, words, says in (
+        (other, ["--teacher", run], "has other classes than the data"),
+        (colours, ["--teacher", str(tmp_path / "nothing")], "is neither a run nor a backbone"),
+        (colours, ["--teacher", "resnet5000"], "is neither a run nor a backbone"),
+        (colours, ["--teacher", str(tmp_path / "model.onnx")], "is an exported file"),
+        (colours, ["--teacher", run, "--teacher-weight", "1.5"], "--teacher-weight is 1.5"),
+    ):
+        output = tmp_path / "run"
+        assert main(["classify", "train", str(data), *small, "--output", str(output), *words]) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1, error
+        assert not output.exists()
+    with pytest.raises(UserError, match="teacher= takes a mixtransfer"):
+        ImageClassifier(create_backbone("mobilenetv3_small_050", "none", 2), teacher="resnet50")
+
+
+def test_a_training_with_a_teacher_goes_on(teacher, colours, tmp_path, monkeypatch):
+    """To the weights of one that was not interrupted; the teacher is in no checkpoint."""
+    from mixtransfer.checkpoint import load_checkpoint
+    from mixtransfer.classification.callbacks import History
+
+    whole = train(tiny(colours, tmp_path / "whole", teacher=str(teacher.folder)))
+    ended = History.on_train_epoch_end
+
+    def interrupt(self, trainer, module):
+        ended(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "on_train_epoch_end", interrupt)
+        with pytest.raises(BaseException, match="Go on with"):
+            train(tiny(colours, tmp_path / "broken", teacher=str(teacher.folder)))
+    state = load_checkpoint(tmp_path / "broken" / "last.ckpt")["state_dict"]
+    assert state.keys() == ImageClassifier(open_classifier(whole.folder).model).state_dict().keys()
+    again = train(TrainOptions(resume=str(tmp_path / "broken")))
+    assert again.weights.read_bytes() == whole.weights.read_bytes()
