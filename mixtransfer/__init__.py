@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixtransfer.classification.options import TrainOptions as TrainOptions
     from mixtransfer.classification.recipe import Recipe as Recipe
     from mixtransfer.classification.saving import save_run as save_run
+    from mixtransfer.classification.teacher import Teacher as Teacher
     from mixtransfer.data.load import load_dataset as load_dataset
     from mixtransfer.data.preprocessing import Preprocessing as Preprocessing
     from mixtransfer.errors import Interrupted as Interrupted
@@ -35,6 +36,7 @@ _HOMES = {
     "Preprocessing": "data.preprocessing",
     "Recipe": "classification.recipe",
     "Run": "run",
+    "Teacher": "classification.teacher",
     "TrainOptions": "classification.options",
     "UserError": "errors",
     "compare": "api",
