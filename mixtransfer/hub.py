@@ -163,8 +163,9 @@ def write_repository(run: Run, folder: Path, page: str) -> None:
     """Write the files of ``PUBLISHED`` to an empty folder; the paths of this machine stay here."""
     config = published_config(run)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    for path in (run.weights, run.model, run.metrics):
-        write_atomic(folder / path.name, path.read_bytes())
+    for path in (run.weights, run.known, run.model, run.metrics):
+        if path.exists():  # not every run has a measure of what is known
+            write_atomic(folder / path.name, path.read_bytes())
     write_timm_config(run, folder)
     write_atomic(folder / "README.md", page)
 

@@ -160,11 +160,11 @@ def _require_parts(run: Run, dataset: ImageDataset) -> None:
             raise UserError(f"{run.folder} cannot go on: no image to {part} is left.")
 
 
-def seen_in_training(run: Run, files: Sequence[Path]) -> np.ndarray:
+def seen_in_training(run: Run, files: Sequence[Path], parts: tuple[str, ...] = ("train", "val")) -> np.ndarray:
     """Which files a run was trained or validated on, by their contents, wherever they lie now: bool, shape (n,)."""
     if not run.split.exists():
         return np.zeros(len(files), dtype=bool)
-    return np.array([part in ("train", "val") for part in read_split(run).known(files)], dtype=bool)
+    return np.array([part in parts for part in read_split(run).known(files)], dtype=bool)
 
 
 def tell_seen(run: Run, files: Sequence[Path], mend: str, say: Callable[[str], None]) -> None:

@@ -49,13 +49,13 @@ class Looked:
     preview: bytes
     answers: list[Answer]
 
-    def explained(self, model: Model) -> bytes | None:
-        """Where a classifier reads its most probable class from, by the preview, as a JPEG file; None if unknown."""
+    def explained(self, number: int, model: Model) -> bytes | None:
+        """Where the model with this number reads its answer from in the preview, as a JPEG file; None if unknown."""
         if model.explain is None:
             return None
         with Image.open(io.BytesIO(self.preview)) as image:
             try:
-                return _jpeg(model.explain(image).drawn())
+                return _jpeg(model.explain(image, self.answers[number].seen.name).drawn())
             except UserError:  # the network has no map of the image
                 return None
 

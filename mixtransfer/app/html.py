@@ -103,7 +103,7 @@ def _image(
             named = answer.seen.top(TOP)
             entry["unknown"] = answer.seen.unknown
             if explained:
-                picture = image.explained(model)
+                picture = image.explained(number, model)
                 entry["map"] = _data(picture, "image/jpeg") if picture else ""
         entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named[:MOST_LISTED]]
         entry["more"] = len(named[MOST_LISTED:])

@@ -30,7 +30,7 @@ class Model:
         see: From an RGB image to a classifier's ``Classification`` or a detector's ``Detections`` above
             ``LOWEST_SCORE`` or its class's threshold, in pixels of the image.
         thresholds: Of a detector's classes, as validation chose them.
-        explain: From an RGB image to an ``Explanation`` of its most probable class; None where that cannot be had.
+        explain: From an RGB image and a class's name to an ``Explanation``; None where that cannot be had.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Model:
     min_side: int | None
     see: Callable
     thresholds: list[float] = field(default_factory=list)
-    explain: Callable[[Image.Image], Explanation] | None = None
+    explain: Callable[[Image.Image, str], Explanation] | None = None
 
     def timed(self, image: Image.Image) -> tuple:
         """What it sees, and the milliseconds from the decoded image to that."""

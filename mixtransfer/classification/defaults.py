@@ -136,6 +136,8 @@ def check(options: TrainOptions) -> None:
         seed=SEED,
     )
     check_policy(options.augment, POLICIES)
+    if options.teacher is not None and options.epochs == 0:
+        raise UserError("--teacher teaches in fine-tuning, of which --epochs 0 has none: leave one of them out.")
     for name, value in (("lr", options.lr), ("min-crop", options.min_crop)):
         if isinstance(value, int | float) and not value > 0:
             raise UserError(f"--{name} is {value}; it must be more than 0.")

@@ -79,12 +79,12 @@ class ClassMaps:
         """Of shape (n, height, width), as coarse as the network's last map."""
         model: Any = self.model
         device = self._normalize.scale.device
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             inputs = self._normalize(torch.from_numpy(views).permute(0, 3, 1, 2).to(device))
             features = model.forward_features(inputs)
         if not isinstance(features, torch.Tensor):
             raise UserError(NO_MAP)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():  # in whatever mode the caller is
             features = features.detach().clone().requires_grad_()
             logits = model.forward_head(features)
             chosen = logits[torch.arange(len(views)), torch.as_tensor(labels, device=device)].sum()
@@ -100,7 +100,7 @@ class ClassMaps:
         if features.ndim == 3:  # tokens, behind some that are of no place
             own = features[:, getattr(self.model, "num_prefix_tokens", 0) :]
             side = round(own.shape[1] ** 0.5)
-            if side**2 != own.shape[1]:
+            if side**2 != own.shape[1] or side < 2:
                 raise UserError(NO_MAP)
             return own.transpose(1, 2).unflatten(2, (side, side))
         if features.ndim != 4:

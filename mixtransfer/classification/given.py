@@ -33,6 +33,15 @@ def check_kind(name: str, value: Any, kind: type, optional: bool = True) -> None
         raise UserError(f"{name}= takes a mixtransfer.{kind.__name__}(…), not {value!r}.")
 
 
+def check_teacher(teacher: Any, classes: int) -> None:
+    """Have a teacher of another number of classes be a ``UserError``."""
+    known = getattr(teacher, "classes", None)
+    if known not in (None, classes):
+        raise UserError(
+            f"The teacher has {known} classes, the network {classes}: give Teacher(…) the order of its own."
+        )
+
+
 def weights_of(class_weight: Sequence[float] | torch.Tensor | None, classes: int) -> torch.Tensor | None:
     """Weights of classes as float32, shape (classes,).
 

@@ -29,22 +29,28 @@ def learn_known(
     assert data.preprocessing
     if not len(dataset.val) or not takes_linear_head(model, data.preprocessing.size):
         return None
-    labels, classes = dataset.train.labels, len(dataset.classes)
-    order = np.random.default_rng(0).permutation(len(labels))
-    each = -(-MOST_IMAGES // classes)
-    chosen = np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
+    classes = len(dataset.classes)
+    chosen = some_of_each(dataset.train.labels, classes)
     both = dataset.train.subset(chosen).joined(dataset.val)
     title = f"How known {len(both):,} images look"
     features = pooled_features(
         model.to(device), normalize.to(device), data.evaluation_loader(both), device, flip=False, title=title
     )
-    return known_by(features, len(chosen), classes)
+    return fit_known_score(features[np.arange(len(chosen))], classes, features.x[len(chosen) :])
 
 
-def known_by(features: Features, trained: int, classes: int) -> KnownScore:
-    """What is learnt from features of images to train on, ``trained`` of them, and behind them to validate on."""
-    train = features[np.arange(trained)]
-    return fit_known_score(train, classes, features.x[trained:])
+def known_by(features: Features, dataset: ImageDataset) -> KnownScore:
+    """The same, where there are features of all images to train on and, behind them, to validate on."""
+    classes = len(dataset.classes)
+    chosen = some_of_each(dataset.train.labels, classes)
+    return fit_known_score(features[chosen], classes, features.x[len(dataset.train) :])
+
+
+def some_of_each(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Positions of at most ``MOST_IMAGES`` images, of each class as many where there are as many, in order."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    each = -(-MOST_IMAGES // classes)
+    return np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
 
 
 def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> KnownScore:

@@ -72,6 +72,7 @@ class ImageClassifier(L.LightningModule):
         given.check_kind("preprocessing", preprocessing, Preprocessing)
         given.check_kind("recipe", recipe, Recipe)
         given.check_kind("teacher", teacher, Teacher)
+        given.check_teacher(teacher, self.num_classes)
         self.teacher = teacher
         if best_device().type == "cpu":
             make_quicker(model)
@@ -153,8 +154,6 @@ class ImageClassifier(L.LightningModule):
         if given.norms_with_activation(self.model) < self._activations:
             raise UserError("sync_batchnorm=True drops the activations that timm's batch norms hold: leave it out.")
         self.train()  # by the recipe, in whatever mode the network was given
-        if self.teacher:
-            self.teacher.to(self.device)
         for logger in self.loggers:
             logger.log_hyperparams({"recipe": asdict(self.recipe)})
 

@@ -71,7 +71,7 @@ def write_report(
         "Each class; intervals of 95 %.",
     )
 
-    worst = _worst(test, dataset.test)
+    worst = _worst(test, dataset.test, maps.preprocessing.min_side if maps else THUMBNAIL)
     explained = _explained(worst, test, dataset.classes, maps) if maps else []
     brighter = " On the right the brighter a place, the more it spoke for the wrong class." if explained else ""
     page.section("Most confidently wrong", f"The test images whose wrong answer was the surest.{brighter}")
@@ -117,14 +117,14 @@ def _class_row(row: dict) -> list:
     ]
 
 
-def _worst(test: Predictions, examples: Examples) -> list[tuple[int, Image.Image]]:
-    """Positions and images of the surest mistakes."""
+def _worst(test: Predictions, examples: Examples, side: int) -> list[tuple[int, Image.Image]]:
+    """Positions and images of the surest mistakes, decoded so that the shorter sides have so many pixels or more."""
     wrong = np.flatnonzero(test.predicted != test.labels)
     surest = wrong[np.argsort(-test.confidence[wrong])][:WORST_SHOWN]
     items = []
     for i in surest.tolist():
         try:
-            items.append((i, examples.image(i)))
+            items.append((i, examples.image(i, min_side=side)))
         except UserError:
             continue
     return items

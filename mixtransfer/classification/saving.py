@@ -28,6 +28,7 @@ from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, is_unused, write_atomic
 from mixtransfer.host import undisturbed
+from mixtransfer.messages import tell
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import NOT_RECORDED, Run
 
@@ -44,8 +45,9 @@ def save_run(
 ) -> Run | None:
     """Write a classifier that was trained under any Trainer as a Run, for ``load``, ``export``, ``push``, ``compare``.
 
-    With its data the Run keeps which image is in which part, and the test images are answered for ``metrics.json``:
-    ``push`` and ``compare`` want scores. What the module was trained with beside its recipe is not known.
+    With its data the Run keeps which image is in which part, the test images are answered for ``metrics.json`` (which
+    ``push`` and ``compare`` want), and those to train and to validate on tell it what known images look like. What the
+    module was trained with beside its recipe is not known.
 
     Args:
         module: Its network is one of ``create_backbone``, or of timm.
@@ -143,10 +145,15 @@ def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
 
 
 def _known(network: ImageClassifier, data: ImageDataModule) -> KnownScore | None:
+    """What tells known images from others; None where an image that was trained on cannot be read any more."""
     loaders = EvaluationData(network.preprocessing, data.batch_size, data.workers)
-    known = learn_known(network.model, network.normalize, loaders, data.dataset, best_device())
-    network.cpu()
-    return known
+    try:
+        return learn_known(network.model, network.normalize, loaders, data.dataset, best_device())
+    except UserError as error:
+        tell(f"Warning: The run keeps no measure of how known images look. {error}")
+        return None
+    finally:
+        network.cpu()
 
 
 def _like(module: ImageClassifier, spec: BackboneSpec) -> nn.Module:

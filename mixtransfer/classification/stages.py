@@ -52,7 +52,8 @@ def fit_head(training: Training) -> FittedHead | None:
         if options.epochs:
             # A step takes about three times what the network's answer takes, there and back.
             seconds = 3 * head.seconds * options.epochs * images_an_epoch(options, training.dataset)
-            rest = f" Fine-tuning takes about {in_minutes(seconds)}; --epochs 0 ends here."
+            more = ", and the teacher's answers more" if module.teacher else ""
+            rest = f" Fine-tuning takes about {in_minutes(seconds)}{more}; --epochs 0 ends here."
         training.say(
             f"The head has {100 * right:.1f} % of {len(judged.labels)} images right that it was not fitted on.{rest}"
         )
@@ -181,7 +182,7 @@ def known_score(training: Training, selected: Selected, head: FittedHead | None)
     if training.run is None:
         return None
     if head and selected.choice.share == HEAD:
-        return known_by(head.features, len(training.dataset.train), len(training.dataset.classes))
+        return known_by(head.features, training.dataset)
     device = training.trainer.strategy.root_device
     return learn_known(module.model, module.normalize, data, training.dataset, device)
 

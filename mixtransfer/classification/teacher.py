@@ -22,9 +22,11 @@ class Teacher:
 
     def __init__(self, model: nn.Module, preprocessing: Preprocessing, order: list[int] | None = None):
         self.model, self.preprocessing, self.order = for_inference(model, "cpu"), preprocessing, order
+        self.classes: int | None = len(order) if order else getattr(model, "num_classes", None)
+        self._device = torch.device("cpu")
 
-    def to(self, device: torch.device) -> None:
-        self.model = self.model.to(device)
+    def __deepcopy__(self, memo: dict) -> "Teacher":
+        return self  # an average of the student's weights has the same teacher
 
     @torch.no_grad()
     def logits(self, inputs: torch.Tensor, student: Preprocessing) -> torch.Tensor:
@@ -33,7 +35,9 @@ class Teacher:
         Args:
             inputs: What the student sees, (n, 3, height, width), normalised as ``student`` says.
         """
-        own = self.preprocessing
+        if self._device != inputs.device:
+            self.model, self._device = self.model.to(inputs.device), inputs.device
+        inputs, own = inputs.float(), self.preprocessing
         if (own.mean, own.std) != (student.mean, student.std):
             before, after = (_statistics(one, inputs) for one in (student, own))
             inputs = (inputs * before[1] + before[0] - after[0]) / after[1]

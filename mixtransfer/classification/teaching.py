@@ -6,6 +6,7 @@ import numpy as np
 
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.answer import takes_linear_head
+from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.classification.datamodule import ImageDataModule, batch_of
 from mixtransfer.classification.defaults import Say
 from mixtransfer.classification.folds import mirrors, set_head
@@ -14,12 +15,13 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.classification.teacher import Teacher
+from mixtransfer.classification.trainer import processes
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.deploy.exported import is_exported
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
-from mixtransfer.run_data import tell_seen
+from mixtransfer.run_data import seen_in_training, tell_seen
 
 
 def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teacher | None:
@@ -39,6 +41,11 @@ def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teac
         spec = backbone_spec(source)
     except UserError as error:
         raise UserError(f"--teacher {source} is neither a run nor a backbone. {error}") from error
+    if processes(options) > 1:
+        raise UserError(
+            f"--teacher {source} would be fitted by each process: train it by `classify train`, and give the run."
+        )
+    tell_license(describe_start(spec, "imagenet"), say)
     model = create_backbone(spec, num_classes=len(dataset.classes))
     module = ImageClassifier(model)
     if not takes_linear_head(model, module.preprocessing.size):
@@ -61,7 +68,13 @@ def _of_run(source: str, dataset: ImageDataset, say: Say) -> Teacher:
     if others := sorted(set(dataset.classes) ^ set(trained.classes)):
         whose = dataset.name if others[0] in dataset.classes else "the teacher"
         raise UserError(f"--teacher {source} has other classes than the data: {others[0]!r} is of {whose} alone.")
-    if not isinstance(dataset.test.images, np.ndarray):
-        tell_seen(Run(Path(source)), dataset.test.images, "train the teacher on the same split", say)
+    run = Run(Path(source))
+    if isinstance(dataset.test.images, list) and isinstance(dataset.val.images, list):
+        tell_seen(run, dataset.test.images, "train the teacher on the same split", say)
+        if seen := int(seen_in_training(run, dataset.val.images, ("train",)).sum()):
+            say(
+                f"Warning: The teacher was trained on {seen:,} of the images to validate on, which judge what to keep: "
+                "train it on the same split."
+            )
     order = [trained.classes.index(name) for name in dataset.classes]
     return Teacher(trained.model, trained.preprocessing, None if trained.classes == dataset.classes else order)

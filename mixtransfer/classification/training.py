@@ -128,7 +128,8 @@ def prepare(
     logger_names(options.logger)
     if not run and options.augment not in (*POLICIES, OBJECT):
         read_pipeline(Path(options.augment))  # before there is a folder
-    options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
+    named = options.teacher and settled(options.teacher, ())
+    options = replace(options, data=settled(str(options.data), NAMED_DATASETS), teacher=named)
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
@@ -139,7 +140,8 @@ def prepare(
         check_classifier(backbone, options.image_size)
     dataset = training_images(options, run, split)
     _describe(dataset, say)
-    teacher = open_teacher(options, dataset, say)
+    # Where the last epoch is over nothing is learnt from it any more.
+    teacher = None if earlier and earlier.tuned.exists() else open_teacher(options, dataset, say)
     L.seed_everything(options.seed, verbose=False)
     model = create_backbone(
         backbone,

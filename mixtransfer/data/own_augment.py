@@ -201,6 +201,9 @@ def with_boxes(
 
     Returns:
         The image, its boxes in shares of its sides, not clipped, and their labels.
+
+    Raises:
+        UserError: It makes something else.
     """
     height, width = image.shape[:2]
     sides = np.array([width, height, width, height])
@@ -212,6 +215,10 @@ def with_boxes(
         "labels": torch.from_numpy(labels),
     }
     made = transform(given)
+    if not isinstance(made, dict) or made.keys() < given.keys():
+        raise UserError(
+            f"The augmentation gives {type(made).__name__}, where a dict of image, boxes and labels is needed."
+        )
     pixels = to_pixels(made["image"])
     sides = np.array([pixels.shape[1], pixels.shape[0]] * 2)
     return pixels, made["boxes"].numpy().reshape(-1, 4) / sides, made["labels"].numpy()

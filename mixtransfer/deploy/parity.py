@@ -27,6 +27,7 @@ class Parity:
         changed: Images whose most probable class, or whose shown detections, are others.
         pixels: Of detections, how far the corners of the boxes are off at most.
         pixel_tolerance: How far they may be.
+        known: How far the share is off at most that says how known an image looks, where the file has it.
     """
 
     images: int
@@ -36,6 +37,7 @@ class Parity:
     changed: int
     pixels: float | None = None
     pixel_tolerance: float = 0.5
+    known: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -47,6 +49,7 @@ class Parity:
 
     def __str__(self) -> str:
         boxes = "" if self.pixels is None else f" and {self.pixels:.2g} pixels"
+        boxes += "" if self.known is None else f", in how known an image looks by {self.known:.2g}"
         return (
             f"On {self.images} images ({self.source}): differs from PyTorch by at most {self.difference:.2g}{boxes} "
             f"(tolerance {self.tolerance:.2g}), {self.changed} predictions changed."
@@ -82,15 +85,16 @@ def compare(
     # Each output has a range of its own, but all are about as large as the largest: logits, deltas, pixels of anchors.
     difference = max(float(np.abs(a - b).max()) for a, b in pairs)
     tolerance = share * max(1.0, max(float(np.abs(a).max()) for a, _ in pairs))
+    known = None
     if "known" in exported.metadata.outputs:
-        off = max(float(np.abs(a["known"] - b["known"]).max()) for a, b in zip(expected, found, strict=True))
-        difference = difference if off <= KNOWN_SHARES * share else float("inf")
+        known = max(float(np.abs(a["known"] - b["known"]).max()) for a, b in zip(expected, found, strict=True))
+        difference = difference if known <= KNOWN_SHARES * share else float("inf")
     first = outputs[0]
     changed = sum(
         int((a[first].argmax(-1) != b[first].argmax(-1)).reshape(len(a[first]), -1).any(1).sum())
         for a, b in zip(expected, found, strict=True)
     )
-    return Parity(len(views), source, _or_infinite(difference), tolerance, changed)
+    return Parity(len(views), source, _or_infinite(difference), tolerance, changed, known=known)
 
 
 def _compare_detections(expected: list[dict], found: list[dict], images: int, source: str, share: float) -> Parity:

@@ -34,6 +34,10 @@ Say = Callable[[str], None]
 def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | None, say: Say) -> TrainOptions:
     """Fill in every option left to us, but for what ``with_start`` does."""
     batch = batch_of(options, dataset)
+    if options.accumulate > batch:
+        raise UserError(
+            f"--accumulate is {options.accumulate}; a batch of {batch} images has no more parts than images."
+        )
     images = max(PASSES * len(dataset.train), FEWEST_VIEWS)
     iterations = options.iterations or int(np.clip(round(images / batch, -2), 100, MOST_ITERATIONS))
     (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]

@@ -3,8 +3,10 @@
 import contextlib
 import multiprocessing.connection
 import os
+import pickle
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,9 +38,10 @@ def train_on_devices(
     if devices * options.num_nodes == 1:
         _train_in_process(run, options, dataset, loggers, augment, hooks)
         return
-    own = wrap_non_picklable_objects((augment, hooks), keep_wrapper=False)  # a lambda among them goes by value
+    # A lambda among them goes by value; and as bytes, which are read where detectron2 is ready.
+    own = pickle.dumps(wrap_non_picklable_objects((augment, hooks), keep_wrapper=False))
     try:
-        with _passed_on(loggers) as far:
+        with _passed_on(loggers) as far, _without_the_script():
             args = (run, options, dataset, [far] if loggers else [], own)
             launch(_train_in_new_process, devices, options.num_nodes, options.machine_rank, options.dist_url, args)
     except torch.multiprocessing.ProcessRaisedException as error:
@@ -48,6 +51,28 @@ def train_on_devices(
         if last.startswith(kind):
             raise UserError(last.removeprefix(kind)) from error
         raise
+
+
+@contextlib.contextmanager
+def _without_the_script() -> Iterator[None]:
+    """Have the processes that this thread starts not import the program that trains, which would train once more.
+
+    Nothing of it is needed there: what is of the program goes there by value.
+    """
+    caller, prepare = threading.get_ident(), spawn.get_preparation_data
+
+    def prepared(name: str) -> dict[str, Any]:
+        data = prepare(name)
+        if threading.get_ident() == caller:
+            for key in ("init_main_from_name", "init_main_from_path"):
+                data.pop(key, None)
+        return data
+
+    spawn.get_preparation_data = prepared
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = prepare
 
 
 class FarLogger:
@@ -111,10 +136,11 @@ def devices_of(options: TrainOptions) -> int:
     return chosen
 
 
-def _train_in_new_process(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Any, own: Any) -> None:
+def _train_in_new_process(run: Run, options: TrainOptions, dataset: DetectionDataset, loggers: Any, own: bytes) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     prepare_process()
-    _train_in_process(run, options, dataset, loggers, *own)
+    prepare_detectron2()  # which a hook of the user's is read by
+    _train_in_process(run, options, dataset, loggers, *pickle.loads(own))
 
 
 def _end_with_the_parent() -> None:

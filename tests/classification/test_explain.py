@@ -1,6 +1,7 @@
 """Where a class is read from: maps against closed forms, and against networks of which it is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,7 +137,16 @@ def test_maps_of_other_shapes(name):
     raise AssertionError("no class speaks anywhere")
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "coat_tiny"])
+def test_a_service_may_forbid_gradients(halves):
+    maps = ClassMaps(Colours().eval(), PLAIN)
+    (expected,) = maps.explain(halves[None].copy(), [0], "rgb")
+    for mode in (torch.inference_mode, torch.no_grad):
+        with mode():
+            (found,) = maps.explain(halves[None].copy(), [0], "rgb")
+            assert np.array_equal(found.weights, expected.weights)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "coat_tiny", "pit_ti_224"])
 def test_a_network_without_a_map_says_so(name):
     model = timm.create_model(name, num_classes=3).eval()
     with pytest.raises(UserError, match="does not answer by a map of the image"):
@@ -187,9 +197,14 @@ def test_the_page_shows_it_on_a_click(finished, colours, tmp_path):
     from mixtransfer.app.models import open_models
 
     models = open_models([str(finished.folder)], "cpu")
+    asked = []
+    models[0] = replace(
+        models[0], explain=lambda image, name: asked.append(name) or mt.load(finished).explain(image, name)
+    )
     answers = look([next((colours / "test" / "dog").iterdir())], models, 9, 9, lambda done, total: None)
     assert show(answers, [0], None, tmp_path).count("<img") == 1
     assert show(answers, [0], None, tmp_path, explained=True).count("<img") == 2
+    assert asked == [answers.images[0].answers[0].seen.name], "of the answer, not of the preview's"
 
 
 def test_the_report_shows_what_the_surest_mistakes_were_read_from(finished):

@@ -13,7 +13,7 @@ from torch import nn
 
 import mixtransfer as mt
 from mixtransfer.classification import known_fit
-from mixtransfer.classification.head import Features
+from mixtransfer.classification.head import Features, pooled_features
 from mixtransfer.classification.known import DIRECTIONS, KnownScore
 from mixtransfer.classification.known_fit import fit_known_score, learn_known
 from mixtransfer.cli import main
@@ -102,14 +102,19 @@ def test_of_many_images_each_class_gives_as_many(finished, monkeypatch):
 
     seen = []
     monkeypatch.setattr(known_fit, "MOST_IMAGES", 12)
-    monkeypatch.setattr(known_fit, "known_by", lambda features, trained, classes: seen.append((features, trained)))
+    monkeypatch.setattr(known_fit, "fit_known_score", lambda features, classes, held: seen.append((features, held)))
     dataset, trained = images_of_run(finished), open_classifier(finished.folder)
     module = ImageClassifier(trained.model, trained.preprocessing)
     data = EvaluationData(trained.preprocessing, 8, 0)
     learn_known(module.model, module.normalize, data, dataset, torch.device("cpu"))
-    ((features, count),) = seen
-    assert count == 12 and np.bincount(features.labels[:count]).tolist() == [2] * 6
-    assert len(features.labels) == 12 + len(dataset.val)
+    ((features, held),) = seen
+    assert np.bincount(features.labels).tolist() == [2] * 6 and len(held) == len(dataset.val)
+    both = dataset.train.joined(dataset.val)
+    known_fit.known_by(pooled_features(module.model, module.normalize, data.evaluation_loader(both),
+                                       torch.device("cpu"), False, ""), dataset)  # fmt: skip
+    for one, other in zip(seen[0], seen[1], strict=True):  # the same images, where all features are there
+        one, other = (getattr(part, "x", part) for part in (one, other))
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,8 @@ def test_classes_in_another_order(teacher, colours, tmp_path):
 
 def test_a_teacher_that_has_seen_the_test_images_is_told(teacher, colours, tmp_path, capsys):
     train(tiny(colours, tmp_path / "one", epochs=1, teacher=str(teacher.folder)))
-    assert "was trained or validated on" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "was trained or validated on" not in told and "The teacher was trained" not in told
     mixed = tmp_path / "mixed"
     shutil.copytree(colours / "train", mixed / "test")
     shutil.copytree(colours / "test", mixed / "train")
@@ -161,6 +162,8 @@ def test_what_is_no_teacher(teacher, colours, tmp_path, capsys):
         (colours, ["--teacher", "resnet5000"], "is neither a run nor a backbone"),
         (colours, ["--teacher", str(tmp_path / "model.onnx")], "is an exported file"),
         (colours, ["--teacher", run, "--teacher-weight", "1.5"], "--teacher-weight is 1.5"),
+        (colours, ["--teacher", run, "--epochs", "0"], "leave one of them out"),
+        (colours, ["--teacher", "mobilenetv3_small_075", "--devices", "2"], "would be fitted by each process"),
     ):
         output = tmp_path / "run"
         assert main(["classify", "train", str(data), *small, "--output", str(output), *words]) == 2
@@ -169,6 +172,11 @@ def test_what_is_no_teacher(teacher, colours, tmp_path, capsys):
         assert not output.exists()
     with pytest.raises(UserError, match="teacher= takes a mixtransfer"):
         ImageClassifier(create_backbone("mobilenetv3_small_050", "none", 2), teacher="resnet50")
+    trained = open_classifier(teacher.folder)
+    with pytest.raises(UserError, match="The teacher has 6 classes, the network 2"):
+        ImageClassifier(
+            create_backbone("mobilenetv3_small_050", "none", 2), teacher=Teacher(trained.model, trained.preprocessing)
+        )
 
 
 def test_a_training_with_a_teacher_goes_on(teacher, colours, tmp_path, monkeypatch):

@@ -150,3 +150,33 @@ def test_the_processes_end_with_a_command_that_is_killed(digits, tmp_path):
     for one in alive:
         one.kill()
     assert not alive, alive
+
+
+SCRIPT = """
+import mixtransfer as mt
+from mixtransfer.detection.compat import prepare_detectron2
+
+prepare_detectron2()
+from detectron2.engine import HookBase
+
+class Noted(HookBase):  # of the script, so it goes to the other process by value
+    def after_train(self):
+        print("STEPS", self.trainer.iter, flush=True)
+
+run = mt.detect.train({data!r}, output={output!r}, devices=2, hooks=Noted(), augment=lambda given: given, **{options!r})
+print("AP" in run.read_metrics()["test"])
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on the CPU")
+def test_a_script_without_a_guard_trains_once(digits, tmp_path):
+    """The other process does not run the script again, whose hooks and lambdas it has all the same."""
+    options = {
+        "backbone": "mobilenetv3_small_050", "weights": "none", "image_size": 64, "batch_size": 4, "iterations": 2,
+        "workers": 0,
+    }  # fmt: skip
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(data=str(digits), output=str(tmp_path / "r"), options=options))
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("STEPS") == 2 and found.stdout.splitlines()[-1] == "True"
