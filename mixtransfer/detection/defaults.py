@@ -22,6 +22,8 @@ from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 FEW_IMAGES = 2000  # to train on; a guess between 450, where what few images get was tried, and 118,000
 PASSES = 60  # over the images to train on
 FEWEST_VIEWS = 8000  # of images in a training; with the more passes the fewer images there are
+VIEWS_A_CLASS = 500  # at least: many classes take longer to tell apart
+MOST_PASSES = 120  # that many classes make of few images
 MOST_ITERATIONS = 20_000
 
 LEARNING_RATES = {"adamw": (1e-3, 8), "sgd": (0.02, 16)}  # for batches of so many images
@@ -38,7 +40,8 @@ def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | Non
         raise UserError(
             f"--accumulate is {options.accumulate}; a batch of {batch} images has no more parts than images."
         )
-    images = max(PASSES * len(dataset.train), FEWEST_VIEWS)
+    for_classes = min(VIEWS_A_CLASS * len(dataset.classes), MOST_PASSES * len(dataset.train))
+    images = max(PASSES * len(dataset.train), FEWEST_VIEWS, for_classes)
     iterations = options.iterations or int(np.clip(round(images / batch, -2), 100, MOST_ITERATIONS))
     (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     few = options.weights != "none" and len(dataset.train) < FEW_IMAGES

@@ -94,6 +94,12 @@ def test_what_makes_no_image_is_one_sentence(image, augment, says):
         as_augment(augment, SEEN)(image, 0)
 
 
+@pytest.mark.parametrize("made", [None, {"image": 1}, ([1], [2])])
+def test_what_makes_no_image_with_boxes_is_one_sentence(image, made):
+    with pytest.raises(UserError, match="where a dict of image, boxes and labels is needed"):
+        as_detection_augment(lambda given: made, 32)(image, np.array([[0.1, 0.1, 0.5, 0.5]]), np.zeros(1, int), 0)
+
+
 @pytest.mark.parametrize("make", [lambda augment: as_augment(augment, SEEN), lambda a: as_detection_augment(a, 32)])
 def test_files_that_cannot_be_used(tmp_path, make):
     for name, text, says in (

@@ -196,16 +196,27 @@ def test_anchors_for_the_last_of_many_boxes_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "given", "iterations", "lr"),
+    ("images", "classes", "given", "iterations", "lr"),
     [
-        (100, {}, 1000, 1e-3),  # at least 8,000 views
-        (400, {}, 3000, 1e-3),  # 60 passes
-        (400, {"batch_size": 32}, 800, 1e-3),
-        (400, {"batch_size": 2}, 12_000, 2.5e-4),
-        (400, {"lr": 0.1, "iterations": 7}, 7, 0.1),
+        (100, 3, {}, 1000, 1e-3),  # at least 8,000 views
+        (400, 3, {}, 3000, 1e-3),  # 60 passes
+        (400, 80, {}, 5000, 1e-3),  # 500 views a class
+        (100, 80, {}, 1500, 1e-3),  # but 120 passes at most
+        (400, 3, {"batch_size": 32}, 800, 1e-3),
+        (400, 3, {"batch_size": 2}, 12_000, 2.5e-4),
+        (400, 3, {"lr": 0.1, "iterations": 7}, 7, 0.1),
     ],
 )
-def test_passes_and_rate_follow_images_and_batch(images, given, iterations, lr, monkeypatch):
+def test_passes_and_rate_follow_images_classes_and_batch(images, classes, given, iterations, lr, monkeypatch):
     monkeypatch.setattr(defaults, "_anchors", lambda *_: "0.2,0.95")
-    found = defaults.resolve(TrainOptions(**given), SimpleNamespace(train=range(images)), None, lambda _: None)
+    data = SimpleNamespace(train=range(images), classes=["a"] * classes)
+    found = defaults.resolve(TrainOptions(**given), data, None, lambda _: None)
     assert (found.iterations, found.lr) == (iterations, pytest.approx(lr))
+
+
+def test_a_batch_has_no_more_parts_than_images(monkeypatch):
+    monkeypatch.setattr(defaults, "_anchors", lambda *_: "0.2,0.95")
+    data = SimpleNamespace(train=range(100), classes=["a"])
+    assert defaults.resolve(TrainOptions(accumulate=8), data, None, lambda _: None).batch_size == 8
+    with pytest.raises(UserError, match="no more parts than images"):
+        defaults.resolve(TrainOptions(accumulate=9), data, None, lambda _: None)
