@@ -41,11 +41,11 @@ class Server:
     def drop(self, session: str, paths: list[str]) -> dict:
         """What comes of files, by their paths on the server, that the browser tab ``session`` drops on the page."""
         given = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-        return self._call("upload", session, [given, "Side by side", True, 0.4])
+        return self._call("upload", session, [given, "Side by side", True, 0.4, False])
 
     def switch(self, session: str, model: str) -> dict:
         """What comes of another choice of model."""
-        return self._call("change", session, [None, model, True, 0.4])
+        return self._call("change", session, [None, model, True, 0.4, False])
 
     def _call(self, event: str, session: str, data: list) -> dict:
         import httpx

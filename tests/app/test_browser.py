@@ -36,6 +36,9 @@ def test_dropping_switching_and_keeping(server, browser, images, bad_files, tmp_
 
     page.get_by_label("second").check()
     page.wait_for_function("document.querySelectorAll('#answers article section').length == 3")
+    assert page.locator("#answers article section img").count() == 0
+    page.get_by_label("Show where each class was read from").check()
+    page.wait_for_function("document.querySelectorAll('#answers article section img').length == 3")
 
     with page.expect_download() as waiting:
         page.get_by_role("link", name="JSON").click()
