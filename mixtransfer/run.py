@@ -40,10 +40,10 @@ class Run:
     """One training's folder.
 
     It holds ``config.yaml`` (the resolved configuration), ``split.csv`` (which image is in which part; see
-    ``mixtransfer.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model),
-    ``last.ckpt`` (to resume), ``metrics.csv`` (a row an epoch), ``metrics.json``,
-    ``report.html`` and ``figures/``, and what was answered to the test images: ``test_predictions.csv`` of a
-    classifier, ``test_detections.json`` of a detector.
+    ``mixtransfer.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model), of a
+    classifier ``known.safetensors`` (what tells images of its classes from others), ``last.ckpt`` (to resume),
+    ``metrics.csv`` (a row an epoch), ``metrics.json``, ``report.html`` and ``figures/``, and what was answered to the
+    test images: ``test_predictions.csv`` of a classifier, ``test_detections.json`` of a detector.
     """
 
     folder: Path

@@ -35,7 +35,7 @@ def test_run_holds_all_that_later_commands_need(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names == {
         "config.yaml", "model.safetensors", "model.json", "last.ckpt", "metrics.csv", "metrics.json",
-        "split.csv", "test_predictions.csv", "report.html", "figures", "config.json",
+        "split.csv", "test_predictions.csv", "report.html", "figures", "config.json", "known.safetensors",
     }  # fmt: skip
     config = yaml.safe_load(finished.config.read_text())
     assert (
