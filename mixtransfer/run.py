@@ -86,7 +86,6 @@ class Run:
 
     @property
     def known(self) -> Path:
-        """What tells known images from others, see ``mixtransfer.classification.known``; not every run has it."""
         return self.folder / "known.safetensors"
 
     @property
@@ -196,8 +195,7 @@ class Run:
 
     def write_metrics(self, **parts: dict) -> None:
         """Add or replace parts ("validation", "test", …) of ``metrics.json``."""
-        metrics = {**self.read_metrics(), **parts}
-        write_atomic(self.metrics, json.dumps(metrics, indent=2) + "\n")
+        write_atomic(self.metrics, json.dumps({**self.read_metrics(), **parts}, indent=2) + "\n")
 
     def read_metrics(self) -> dict:
         """Scores of the parts "validation" and "test", none before they are known. Raises a UserError if damaged."""
@@ -222,15 +220,14 @@ class Run:
         Raises:
             UserError: It is missing or damaged.
         """
-        path = self.history
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with self.history.open(encoding="utf-8", newline="") as file:
                 names, *lines = csv.reader(file, strict=True)
             return [
                 {name: float(cell) if cell else None for name, cell in zip(names, line, strict=True)} for line in lines
             ]
         except (OSError, ValueError, csv.Error) as error:
-            raise UserError(f"{path} is missing or damaged ({type(error).__name__}).") from error
+            raise UserError(f"{self.history} is missing or damaged ({type(error).__name__}).") from error
 
 
 def new_folder(options: TrainOptions) -> Path:
@@ -286,13 +283,12 @@ def reopen(options: Options, machine_options: Sequence[str]) -> tuple[Run, Optio
         UserError: It is no run, of another version or data, or one that ``save_run`` wrote.
     """
     run = Run.open(str(options.resume))
-    kind = type(options)
-    recorded = run.options(kind)
+    recorded = run.options(type(options))
     if recorded.weights == NOT_RECORDED:
         raise UserError(f"{run.folder} was not trained by the command, so there is nothing to go on with.")
     if options.data is not None and not same_data(options.data, str(recorded.data)):
         raise UserError(f"{run.folder} was trained on {recorded.data}, not on {options.data}: leave DATA out.")
-    default = kind()
+    default = type(options)()
     for name, value in asdict(options).items():
         known = name in ("data", "resume", "preview", *machine_options)
         if not known and value not in (getattr(default, name), getattr(recorded, name)):
