@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from mixtransfer.backbones.answer import divide_answer
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.blend import Start, State, mixture
+from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.defaults import has_many_of_a_class
 from mixtransfer.classification.evidence import Evidence
 from mixtransfer.classification.folds import (
@@ -184,7 +185,8 @@ def known_score(training: Training, selected: Selected, head: FittedHead | None)
     if head and selected.choice.share == HEAD:
         return known_by(head.features, training.dataset)
     device = training.trainer.strategy.root_device
-    return learn_known(module.model, module.normalize, data, training.dataset, device)
+    alone = EvaluationData(data.preprocessing, data.batch_size, data.workers)  # this process does it, on all images
+    return learn_known(module.model, module.normalize, alone, training.dataset, device)
 
 
 def test(training: Training) -> Predictions:
