@@ -49,7 +49,7 @@ def pooled_features(
     """Features before the classifier; with ``flip`` those of the mirror images too."""
     model = for_inference(model, device)
     x, mirrored, labels = [], [], []
-    for images, targets, _ in tqdm(loader, title, leave=False):
+    for images, targets, _ in tqdm(loader, title, leave=False, disable=None):  # where nobody looks there is none
         inputs = normalize(images.to(device))
         x.append(_pooled(model, inputs))
         if flip:

@@ -40,7 +40,7 @@ class TrainOptions:
         weight_decay: Weight decay (decoupled for adamw).
         layer_decay: A layer's rate as a share of the next one's; by default 0.7, 0.8 or 1.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
-        fit_head: Fit the head on frozen features first; by default wherever there are weights to start from.
+        fit_head: Fit the head on frozen features first; by default if there are weights.
         batch_norm: frozen keeps batch norm's statistics, train updates them; auto freezes them when fine-tuning
             on fewer than 5,000 images.
         augment: none, crop (writing, digits), crop-flip (the paper's), standard, strong, or albumentations' YAML.
@@ -49,7 +49,7 @@ class TrainOptions:
         mixup: Strength (alpha) of mixup; by default 0 (off), or 0.2 for some hundred to 5,000 images.
         cutmix: Strength (alpha) of cutmix; by default 0 (off), or 1 where mixup is on.
         dropout: Dropout before the head.
-        teacher: Learn from a larger network's answers too: a run on the same data, or a backbone, whose head is fitted.
+        teacher: A run or a backbone from whose answers is learnt too.
         teacher_weight: The teacher's share of the loss.
         class_weights: balanced weighs images of rare classes more, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
@@ -58,7 +58,7 @@ class TrainOptions:
         val_fraction: About this share of each class validates, if the data has no val.
         test_fraction: About this share of each class is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test set.
-        group_by: A regular expression: images whose paths it matches alike stay in one part.
+        group_by: A regular expression: images whose paths it matches alike stay together.
         fold: Test on this part of data that is not split, such as 2/5.
         layout: How a folder is read: parts, then classes (split), or classes at the top (class) or below (nested).
         seed: Seed of the initialization, the order and the augmentation.

@@ -205,7 +205,6 @@ def test_a_run_of_ones_own_trainer_is_compared_and_says_what_it_does_not_know(da
 def test_a_run_of_ones_own_trainer_is_not_gone_on_with(data, tmp_path, capsys):
     tested = mt.save_run(classifier(), tmp_path / "tested", loaders(data))
     named = mt.save_run(classifier(), tmp_path / "named", classes=["a", "b"])
-    capsys.readouterr()
     for run in (tested, named):
         before = sorted(path.name for path in run.folder.iterdir())
         for words in ([], [str(data)], ["--preview"]):
