@@ -274,14 +274,14 @@ assert os.environ == before and not asked, (asked, set(os.environ.items()) ^ set
 def test_to_open_a_run_draws_nothing_and_puts_nothing_back(animals, tmp_path, monkeypatch):
     """A stream that is drawn from meanwhile goes on: nothing is put back behind it."""
     run = mt.train(animals, output=tmp_path / "r", **OPTIONS)
-    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(5))
     image, drawn = next((animals / "cat").iterdir()), []
     load = safetensors.torch.load_file
     monkeypatch.setattr(safetensors.torch, "load_file", lambda path: (drawn.append(torch.rand(1)), load(path))[1])
     torch.manual_seed(5), random.seed(5), np.random.seed(5)
     before = random.getstate(), str(np.random.get_state())
     drawn.append(torch.rand(1))
-    opened = open_classifier(run.folder).model  # which draws in the middle
+    opened = open_classifier(run.folder).model  # which draws in the middle, once for each of two files
     drawn.append(torch.rand(1))
     assert torch.equal(torch.cat(drawn), expected) and (random.getstate(), str(np.random.get_state())) == before
     plain = mt.create_backbone(TINY["backbone"], "none", num_classes=2).eval()

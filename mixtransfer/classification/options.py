@@ -31,7 +31,7 @@ class TrainOptions:
         resume: An interrupted run to go on with, by its own configuration.
         preview: Write a page of the first batches, and stop.
         data_root: Where named datasets live, or are downloaded to.
-        epochs: Passes over the training set; by default 5 to 32, or 30 from scratch; 0: head alone.
+        epochs: Passes; by default 5 to 32, or 30 from scratch; 0: the head alone.
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.
