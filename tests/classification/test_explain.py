@@ -95,6 +95,25 @@ def test_of_a_pooled_network_it_is_the_class_activation_map(name):
     assert found.max() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("name", "last"), [("mixnet_s", "bn2"), ("mobilenetv3_small_050", "blocks"), ("convnext_atto", "stages")]
+)
+def test_maps_are_captums(name, last):
+    """Of whatever head, pooled before a layer or behind it."""
+    captum = pytest.importorskip("captum.attr", reason="captum is not installed: pip install 'mixtransfer[dev]'")
+    torch.manual_seed(0)
+    model = enliven(timm.create_model(name, num_classes=5)).eval()
+    preprocessing = Preprocessing.of(model, 96)
+    views = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    inputs = Normalize(preprocessing)(torch.from_numpy(views).permute(0, 3, 1, 2))
+    labels = torch.tensor([4, 0, 2])
+    theirs = captum.LayerGradCam(model, getattr(model, last)).attribute(inputs, labels, relu_attributions=True)[:, 0]
+    theirs = theirs / theirs.amax((1, 2), keepdim=True).clamp(min=1e-12)
+    found = ClassMaps(model, preprocessing)._maps(views, labels.tolist())
+    np.testing.assert_allclose(found, theirs.detach().numpy(), atol=1e-4)
+    assert found.max() == pytest.approx(1)
+
+
 def test_it_is_of_the_network_not_of_the_image_alone(halves):
     """Adebayo et al., "Sanity checks for saliency maps": with other weights the map is another."""
     torch.manual_seed(0)
