@@ -110,9 +110,8 @@ class ClassificationModel(_Model[Classification]):
         if name is not None and name not in self.classes:
             raise UserError(f"The model does not know the class {name!r}; it knows {', '.join(self.classes[:5])} …")
         view = np.stack([self.preprocessing.central_view(to_image(image, self.min_side))])
-        (answer,) = self._classifier.classify(view)
-        label = self.classes.index(answer.name if name is None else name)
-        return maps.explain(view, [label], self.classes)[0]
+        name = self._classifier.classify(view)[0].name if name is None else name
+        return maps.explain(view, [self.classes.index(name)], self.classes)[0]
 
     @property
     def explains(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixtransfer.answers import UNKNOWN_BELOW, Classification
+from mixtransfer.answers import Classification
 from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.classification.explain import ClassMaps, Explanation
 from mixtransfer.classification.known import WithKnown
@@ -35,7 +35,7 @@ class Prediction:
         path: The file.
         top: (class, probability) pairs, most probable first; empty if the image cannot be used.
         error: Why it cannot be used, or None.
-        known: See ``mixtransfer.answers.Classification``.
+        known, unknown: See ``mixtransfer.answers.Classification``.
         explained: The picture that shows where the most probable class was read from, if that was asked for.
     """
 
@@ -43,12 +43,8 @@ class Prediction:
     top: list[tuple[str, float]]
     error: str | None = None
     known: float | None = None
+    unknown: bool = False
     explained: Path | None = None
-
-    @property
-    def is_unknown(self) -> bool:
-        """See ``mixtransfer.answers.Classification``."""
-        return self.known is not None and self.known < UNKNOWN_BELOW
 
 
 class Classifier(Protocol):
@@ -146,7 +142,7 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
                 if copies:
                     explained = copies.path(path, ".jpg")
                     next(maps).drawn().save(explained, quality=92)
-                yield Prediction(path, answer.top(options.top), known=answer.known, explained=explained)
+                yield Prediction(path, answer.top(options.top), None, answer.known, answer.unknown, explained)
 
 
 def _explained(classifier: Classifier, views: np.ndarray, answers: list[Classification]) -> list[Explanation]:
@@ -189,7 +185,7 @@ def print_predictions(predictions: Iterator[Prediction], form: str, unknown: boo
                 if prediction.explained:
                     answer["explained"] = str(prediction.explained)
                 if unknown:
-                    answer["unknown"] = prediction.is_unknown
+                    answer["unknown"] = prediction.unknown
             print(json.dumps(answer, ensure_ascii=False), flush=True)
         elif form == "csv":
             known = [f"{prediction.known:.4f}"] if unknown and prediction.known is not None else []
@@ -199,7 +195,7 @@ def print_predictions(predictions: Iterator[Prediction], form: str, unknown: boo
             sys.stdout.flush()
         elif not prediction.error:
             listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in prediction.top)
-            if unknown and prediction.is_unknown:
+            if unknown and prediction.unknown:
                 listed = f"unknown (as if it were {listed})"
             print(f"{prediction.path}  {listed}", flush=True)
     return classified

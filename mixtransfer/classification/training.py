@@ -128,7 +128,7 @@ def prepare(
     logger_names(options.logger)
     if not run and options.augment not in (*POLICIES, OBJECT):
         read_pipeline(Path(options.augment))  # before there is a folder
-    named = options.teacher and settled(options.teacher, ())
+    named = settled(options.teacher, ()) if options.teacher and Run.is_run(options.teacher) else options.teacher
     options = replace(options, data=settled(str(options.data), NAMED_DATASETS), teacher=named)
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None

@@ -215,7 +215,7 @@ def with_boxes(
         "labels": torch.from_numpy(labels),
     }
     made = transform(given)
-    if not isinstance(made, dict) or made.keys() < given.keys():
+    if not isinstance(made, dict) or not made.keys() >= given.keys():
         raise UserError(
             f"The augmentation gives {type(made).__name__}, where a dict of image, boxes and labels is needed."
         )

@@ -94,7 +94,7 @@ def test_what_makes_no_image_is_one_sentence(image, augment, says):
         as_augment(augment, SEEN)(image, 0)
 
 
-@pytest.mark.parametrize("made", [None, {"image": 1}, ([1], [2])])
+@pytest.mark.parametrize("made", [None, {"image": 1}, {"image": 1, "more": 2}, ([1], [2])])
 def test_what_makes_no_image_with_boxes_is_one_sentence(image, made):
     with pytest.raises(UserError, match="where a dict of image, boxes and labels is needed"):
         as_detection_augment(lambda given: made, 32)(image, np.array([[0.1, 0.1, 0.5, 0.5]]), np.zeros(1, int), 0)
