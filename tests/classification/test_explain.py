@@ -229,3 +229,15 @@ def test_the_page_shows_it_on_a_click(finished, colours, tmp_path):
 def test_the_report_shows_what_the_surest_mistakes_were_read_from(finished):
     page = (finished.folder / "report.html").read_text()
     assert "the more it spoke for the wrong class" in page
+
+
+def test_the_report_explains_the_wrong_answer_not_the_true_class(halves):
+    from mixtransfer.classification.metrics import Predictions
+    from mixtransfer.classification.report import _explained
+
+    test = Predictions.from_logits(np.array([[0.0, 9.0, 0.0]], np.float32), np.array([0]))
+    (picture,) = _explained(
+        [(0, Image.fromarray(halves))], test, ["red", "green", "blue"], ClassMaps(Colours().eval(), PLAIN)
+    )
+    drawn = np.asarray(picture)[:, 64:].astype(float)
+    assert drawn[:16, 48:].mean() > 1.5 * drawn[:16, :16].mean(), "the green side"
