@@ -21,6 +21,7 @@ from mixtransfer.errors import UserError
 
 HOW_TO_INSTALL = "install it with `mixtransfer install-detectron2`"
 _TRAINS = threading.RLock()  # a hook may train another detector
+_READY: ModuleType | None = None  # the detectron2 that ``prepare_detectron2`` has imported
 
 
 @contextlib.contextmanager
@@ -41,6 +42,9 @@ def prepare_detectron2() -> None:
     Raises:
         UserError: detectron2 or a package that it needs is missing, or it is too broken to be imported.
     """
+    global _READY
+    if _READY is not None and sys.modules.get("detectron2") is _READY:
+        return
     if find_spec("detectron2") is None:
         raise UserError(f"Detection needs detectron2, which is not installed: {HOW_TO_INSTALL}.")
     try:
@@ -55,6 +59,7 @@ def prepare_detectron2() -> None:
         raise UserError(f"detectron2 needs the package {error.name}, which is missing: {HOW_TO_INSTALL}.") from error
     except (ImportError, AttributeError) as error:
         raise UserError(f"The installed detectron2 cannot be imported ({error}): {HOW_TO_INSTALL}.") from error
+    _READY = sys.modules["detectron2"]
 
 
 def launch(function: Callable, devices: int, num_nodes: int, machine_rank: int, url: str, args: tuple) -> None:

@@ -16,6 +16,14 @@ def test_without_detectron2(monkeypatch):
         prepare_detectron2()
 
 
+def test_more_calls_do_nothing(monkeypatch):
+    """Each image that is trained on calls it."""
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
+    prepare_detectron2()
+    monkeypatch.setattr("mixtransfer.detection.compat.import_module", None)
+    prepare_detectron2()
+
+
 def python(code: str) -> subprocess.CompletedProcess:
     """Run in a fresh Python, which has imported nothing yet."""
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
