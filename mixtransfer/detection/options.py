@@ -224,6 +224,6 @@ class DemoOptions:
     data_root: str = "data"
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
-    iterations: int = 400
+    iterations: int = 450
     images: int = 800
     seed: int = 0
