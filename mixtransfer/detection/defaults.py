@@ -46,7 +46,8 @@ def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | Non
     (lr, of_batch), decay = LEARNING_RATES[options.optimizer], WEIGHT_DECAYS[options.optimizer]
     few = options.weights != "none" and len(dataset.train) < FEW_IMAGES
     if few and options.freeze_at is None:
-        say("Few images: the layers up to stride 4 stay as they are; --freeze-at 0 trains them too.")
+        what = "tiles" if options.tiles else "images"
+        say(f"Few {what}: the layers up to stride 4 stay as they are; --freeze-at 0 trains them too.")
     return replace(
         options,
         batch_size=batch,
@@ -58,6 +59,18 @@ def resolve(options: TrainOptions, dataset: DetectionDataset, start: Start | Non
         warmup=options.warmup if "schedule" in (options.recipe or {}) else min(options.warmup, iterations // 5),
         eval_every=options.eval_every or max(1, math.ceil(iterations / 10)),
     )
+
+
+def check_backbone(options: TrainOptions) -> None:
+    """See to it, without memory, that a detector can be built on the backbone before anything is read or written.
+
+    Raises:
+        UserError: It cannot.
+    """
+    from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
+
+    with torch.device("meta"), torch.no_grad():
+        SSDLiteBackbone(options.backbone, "none", options.tap if options.tap != "auto" else None, options.image_size)
 
 
 def batch_of(options: TrainOptions, dataset: DetectionDataset) -> int:

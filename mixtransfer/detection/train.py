@@ -22,7 +22,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.detection.assessment import assess, matched
 from mixtransfer.detection.compat import describe_detectron2, one_at_a_time, prepare_detectron2
 from mixtransfer.detection.coverage import anchor_coverage
-from mixtransfer.detection.defaults import check, check_anchors, check_recipe, resolve
+from mixtransfer.detection.defaults import check, check_anchors, check_backbone, check_recipe, resolve
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import train_on_devices
 from mixtransfer.detection.model import detector_card, keep_thresholds, open_detector
@@ -111,6 +111,7 @@ def _train(
     start = find_start(options.weights) if run is None or not run.checkpoint.exists() else None
     if run is None:
         options = with_start(options, start)
+        check_backbone(options)
     dataset = training_boxes(options, run, split)
     _describe(dataset, options.max_detections, say)
     check_recipe(options, dataset)

@@ -241,3 +241,10 @@ def test_a_rate_that_ruins_the_network_is_one_sentence(digits, tmp_path):
     """Weights that give boxes without numbers, while the losses still were some."""
     with pytest.raises(UserError, match=r"not finite in iteration \d: train anew with a smaller --lr"):
         train(tiny(digits, tmp_path / "r", iterations=4, eval_every=2, lr=1e6))
+
+
+def test_a_network_without_maps_is_refused_before_anything_is_written(digits, tmp_path):
+    options = tiny(digits, tmp_path / "run", backbone="vit_tiny_patch16_224", image_size=224)
+    with pytest.raises(UserError, match="has no map at stride 32"):
+        train(options)
+    assert not (tmp_path / "run").exists()
