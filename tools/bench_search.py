@@ -1,95 +1,212 @@
-"""Whether a search is worth it: the found network against 20 random ones of the same multiply-adds, each trained alone.
+"""Whether a search is worth it: what it found against random networks and a scaled MixNet-S, each trained alone.
 
     python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search
+    python tools/bench_search.py --data path/to/cifar10 --output runs/bench-start --start RUN --networks 0 --free 0
     python tools/bench_search.py --data path/to/cifar10 --output runs/bench-search --tiny  # to see that it works
 
-From an image folder with train/ and test/ it takes --images training images, searches with `mixtransfer search`, draws
-networks of the same space at random until 20 have the found network's multiply-adds within 5 %, and trains all with
-the same recipe by `mixtransfer classify train`, from scratch. result.json has every accuracy on the test images, the
-median of the random networks, how many of them the found one beats, and Kendall's tau between what the supernet says
-of the networks and what they reach alone. What is finished is not repeated.
+From an image folder with train/ and test/ it takes --images training images, searches with `mixtransfer search`, and
+trains from scratch, with one recipe by `mixtransfer classify train`: the found network, MixNet-S scaled by its width to
+the found one's multiply-adds, --networks random networks of the same space with those multiply-adds within 5 %, and
+--free random ones of any. result.json has:
+
+- supernet: mean and least accuracy of 30 random networks by its weights, on the validation images; its minutes;
+- every network's accuracy and log loss on the test images when trained alone; the found one against the median of the
+  random ones of the same cost, in standard errors, and against MixNet-S with the interval of the difference;
+- rank: Spearman's correlation of the log loss alone with the supernet's, the predictor's, synflow and multiply-adds,
+  over the free networks and over those of one cost, with 95 % intervals (bootstrap over networks);
+- start, with --start RUN: mean log loss of 30 random networks of the space that is cut from it, after --epochs-start
+  passes from scratch and after a fifth of them from the run's weights.
+
+What is finished is not repeated. With several at once in the same --output, each trains other networks.
 """
 
 import argparse
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy.stats import kendalltau
+from filelock import FileLock, Timeout
+from scipy.stats import spearmanr
 
-from mixtransfer.backbones import Architecture
-from mixtransfer.backbones.architecture import read_architecture
+from mixtransfer.backbones import Architecture, architecture_spec, create_backbone
+from mixtransfer.backbones.architecture import Block, read_architecture
+from mixtransfer.backbones.describe import describe_network
+from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.cli import main as mixtransfer
+from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
+from mixtransfer.search.elastic import ElasticNetwork
+from mixtransfer.search.options import SearchOptions
+from mixtransfer.search.ranking import Predictor
 from mixtransfer.search.scoring import Scorer
-from mixtransfer.search.space import Space
-from mixtransfer.search.supernet import Supernet
-from mixtransfer.search.training import load_supernet
+from mixtransfer.search.space import Decisions, Space
+from mixtransfer.search.start import open_start
+from mixtransfer.search.training import load_elastic, train_elastic
 
 TOLERANCE = 0.05  # of the multiply-adds
 TEST = 5000  # images
 VALIDATION = 0.2  # share of the training images that choose
+SAMPLED = 30  # random networks whose mean says how good a supernet is
+DRAWS = 2000  # of a bootstrap
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="image folder with train/ and test/")
     parser.add_argument("--output", default="runs/bench-search")
-    parser.add_argument("--images", type=int, default=6000, help="training images, the validation part included")
+    parser.add_argument("--images", type=int, default=5000, help="training images, the validation part included")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--budget-macs", type=float, default=3e6)
-    parser.add_argument("--supernet-epochs", type=int, default=15)
-    parser.add_argument("--trials", type=int, default=150)
-    parser.add_argument("--networks", type=int, default=20, help="random networks")
-    parser.add_argument("--epochs", type=int, default=5, help="of each network's own training")
+    parser.add_argument("--supernet-epochs", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--networks", type=int, default=20, help="random networks of the found one's multiply-adds")
+    parser.add_argument("--free", type=int, default=20, help="random networks of any")
+    parser.add_argument("--epochs", type=int, default=10, help="of each network's own training")
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--start", help="a run of a MixNet, to see what an elastic start is worth")
+    parser.add_argument("--epochs-start", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="few images, epochs and networks")
     options = parser.parse_args()
     if options.tiny:
-        options.images, options.supernet_epochs, options.trials, options.networks, options.epochs = 600, 2, 20, 3, 1
+        options.images, options.supernet_epochs, options.trials, options.epochs = 600, 2, 24, 1
+        options.networks, options.free, options.epochs_start = min(3, options.networks), min(3, options.free), 5
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data"
-    if not data.exists():
-        copy_subset(Path(options.data), {"train": options.images, "test": TEST // 10 if options.tiny else TEST}, data)
-    size = [
-        "--image-size",
-        options.image_size,
-        "--seed",
-        options.seed,
-        "--augment",
-        "crop-flip",
-        "--val-fraction",
-        VALIDATION,
-    ]
-    run(
-        "search", data, *size, "--budget-macs", options.budget_macs, "--epochs", options.supernet_epochs,
-        "--trials", options.trials, "--batch-size", options.batch_size, "--output", folder / "search",
-    )  # fmt: skip
-    found = read_architecture(folder / "search" / "backbone.json")
-    networks = {"found": found, **random_networks(found, options)}
-    accuracies = {}
-    for name, network in networks.items():
-        write_atomic(folder / f"{name}.json", json.dumps(network.to_dict()))
-        trained = Run(folder / name)
-        if "test" not in trained.read_metrics():
-            words = ["--resume", trained.folder] if Run.is_run(trained.folder) else [
-                data, "--backbone", folder / f"{name}.json", "--weights", "none", *size, "--epochs", options.epochs,
-                "--batch-size", options.batch_size, "--output", trained.folder,
-            ]  # fmt: skip
-            run("classify", "train", *words)
-        accuracies[name] = trained.read_metrics()["test"]["top1"]["value"]
-    scores = supernet_scores(networks, data, options)
-    result = summary(networks, accuracies, scores, options)
+    with FileLock(folder / ".data.lock"):
+        if not (folder / "data").exists():
+            most = {"train": options.images, "test": TEST // 10 if options.tiny else TEST}
+            copy_subset(Path(options.data), most, folder / "data")
+    result = {"options": vars(options), "torch": torch.__version__}
+    if options.start:
+        result["start"] = measure_start(options)
+    else:
+        result |= measure_search(options)
     write_atomic(folder / "result.json", json.dumps(result, indent=2) + "\n")
     print(json.dumps({key: value for key, value in result.items() if key != "networks"}, indent=2))
+
+
+def measure_search(options: argparse.Namespace) -> dict[str, Any]:
+    folder = Path(options.output)
+    began = time.perf_counter()
+    run(
+        "search", folder / "data", *size_words(options), "--budget-macs", options.budget_macs, "--epochs",
+        options.supernet_epochs, "--trials", options.trials, "--batch-size", options.batch_size, "--output",
+        folder / "search",
+    )  # fmt: skip
+    minutes = (time.perf_counter() - began) / 60
+    space = Space.for_budget(options.budget_macs, options.image_size, 10)
+    found = json.loads((folder / "search" / "search.json").read_text())
+    best = sorted((folder / "search" / "front").iterdir(), key=lambda file: read_architecture(file).macs())[-1]
+    networks = {"found": read_architecture(best)}
+    wanted = networks["found"].macs(num_classes=space.num_classes)
+    networks["mixnet_s"] = scaled_mixnet(space, wanted)
+    generator, decisions = np.random.default_rng(options.seed + 1), {}
+    for kind, count in (("free", options.free), ("random", options.networks)):
+        while sum(name.startswith(kind) for name in networks) < count:
+            drawn = space.sample(generator)
+            name = f"{kind}-{sum(name.startswith(kind) for name in networks)}"
+            architecture = space.architecture(drawn, name)
+            macs = architecture.macs(num_classes=space.num_classes)
+            if kind == "free" or abs(macs / wanted - 1) <= TOLERANCE:
+                networks[name], decisions[name] = architecture, drawn
+    alone = train_alone(networks, options)
+    network, scorer = supernet_of(space, folder / "search" / "supernet.safetensors", options)
+    losses = {name: scorer.score(scorer.network(space.architecture(one))).loss for name, one in decisions.items()}
+    sampled = sample_scores(space, scorer)
+    result: dict[str, Any] = {
+        "minutes": minutes,  # of this call
+        "supernet": {"mean_top1": float(np.mean(sampled["top1"])), "least_top1": min(sampled["top1"])},
+        "reliability": found["ranking"],
+        "networks": {
+            name: {
+                "macs": one.macs(num_classes=10),
+                **alone[name],
+                "supernet_loss": losses.get(name),
+                "blocks": one.blocks,
+            }
+            for name, one in networks.items()
+        },
+    }
+    others = np.array([alone[name]["top1"] for name in networks if name.startswith("random")])
+    if len(others):
+        best_top1, n = alone["found"]["top1"], alone["found"]["images"]
+        error = float(
+            np.hypot(np.sqrt(best_top1 * (1 - best_top1) / n), 1.2533 * others.std(ddof=1) / len(others) ** 0.5)
+        )
+        result["found_against_random"] = {
+            "found": best_top1, "median": float(np.median(others)), "best": float(others.max()),
+            "standard_errors": float((best_top1 - np.median(others)) / error),
+        }  # fmt: skip
+    result["found_against_mixnet_s"] = paired(folder / "found", folder / "mixnet_s")
+    predict = Predictor(space, *scored_decisions(folder / "search"))
+    result["rank"] = {}
+    for kind in ("free", "random"):
+        names = [name for name in networks if name.startswith(kind)]
+        if len(names) < 3:
+            continue
+        truth = [alone[name]["loss"] for name in names]
+        says = {
+            "supernet": [losses[name] for name in names],
+            "predictor": list(predict([decisions[name] for name in names])),
+            "macs": [-networks[name].macs() for name in names],
+            "synflow": [-synflow(networks[name], options.image_size) for name in names],
+        }
+        result["rank"][kind] = {name: correlation(values, truth) for name, values in says.items()}
+    return result
+
+
+def measure_start(options: argparse.Namespace) -> dict[str, Any]:
+    """An elastic network from a run's weights against the same one from scratch."""
+    folder, start = Path(options.output), open_start(options.start, print)
+    dataset = load_dataset(str(folder / "data"), val_fraction=VALIDATION, check=False)
+    space = Space.of_trained(start.architecture, options.image_size, len(dataset.classes))
+    preprocessing = Preprocessing(size=options.image_size)
+    result = {}
+    for name, epochs in (("scratch", options.epochs_start), ("start", max(1, options.epochs_start // 5))):
+        weights = folder / f"{name}.safetensors"
+        torch.manual_seed(options.seed)
+        network = ElasticNetwork(space, start.network if name == "start" else None)
+        network = network.to(memory_format=torch.channels_last)
+        if name == "start":
+            start.fill_classifier(network, dataset.classes)
+        began = time.perf_counter()
+        if not weights.exists():
+            augment = Augment("crop-flip", options.image_size)
+            data = ImageDataModule(dataset, preprocessing, augment, options.batch_size, 0, options.seed)
+            how = SearchOptions(
+                str(folder / "data"), epochs=epochs, image_size=options.image_size, batch_size=options.batch_size,
+                seed=options.seed, augment="crop-flip", workers=0,
+            )  # fmt: skip
+            train_elastic(network, data, how, Run(folder / name), print)
+            from mixtransfer.classification.model import model_bytes
+
+            write_atomic(weights, model_bytes(network))
+        load_elastic(network, weights)
+        scorer = Scorer(network, dataset, preprocessing, torch.device("cpu"), 0)
+        sampled = sample_scores(space, scorer)
+        result[name] = {
+            "epochs": epochs, "minutes": (time.perf_counter() - began) / 60,
+            "mean_loss": float(np.mean(sampled["loss"])), "mean_top1": float(np.mean(sampled["top1"])),
+            "largest_top1": scorer.score(scorer.network(network.largest)).top1,
+        }  # fmt: skip
+    return result
+
+
+def size_words(options: argparse.Namespace) -> list[object]:
+    return [
+        "--image-size", options.image_size, "--seed", options.seed, "--augment", "crop-flip", "--val-fraction",
+        VALIDATION, "--workers", 0,
+    ]  # fmt: skip
 
 
 def run(*words: object) -> None:
@@ -113,62 +230,107 @@ def copy_subset(root: Path, images: dict[str, int], folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def random_networks(found: Architecture, options: argparse.Namespace) -> dict[str, Architecture]:
-    """Networks of the search's space with the found one's multiply-adds, as they come at random."""
-    space = search_space(options)
-    wanted = found.macs(num_classes=space.num_classes)
-    generator = np.random.default_rng(options.seed + 1)
-    networks: dict[str, Architecture] = {}
-    while len(networks) < options.networks:
-        network = space.architecture(space.sample(generator), f"random-{len(networks)}")
-        if abs(network.macs(num_classes=space.num_classes) / wanted - 1) <= TOLERANCE:
-            networks[network.name] = network
-    return networks
+def train_alone(networks: dict[str, Architecture], options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Each network's scores on the test images, trained from scratch; waits for those that others train."""
+    folder = Path(options.output)
+    left = list(networks)
+    while left:
+        for name in list(left):
+            trained = Run(folder / name)
+            try:
+                with FileLock(folder / f".{name}.lock").acquire(timeout=0):
+                    if "test" not in trained.read_metrics():
+                        write_atomic(folder / f"{name}.json", json.dumps(networks[name].to_dict()))
+                        words = ["--resume", trained.folder] if Run.is_run(trained.folder) else [
+                            folder / "data", "--backbone", folder / f"{name}.json", "--weights", "none",
+                            *size_words(options), "--epochs", options.epochs, "--batch-size", options.batch_size,
+                            "--output", trained.folder,
+                        ]  # fmt: skip
+                        run("classify", "train", *words)
+                    left.remove(name)
+            except Timeout:
+                time.sleep(1)
+    scores = {}
+    for name in networks:
+        test = Run(folder / name).read_metrics()["test"]
+        scores[name] = {"top1": test["top1"]["value"], "loss": test["log_loss"]["value"], "images": test["images"]}
+    return scores
 
 
-def search_space(options: argparse.Namespace) -> Space:
-    classes = sum(path.is_dir() for path in (Path(options.output) / "data" / "train").iterdir())
-    return Space.for_budget(options.budget_macs, options.image_size, classes)
+def scaled_mixnet(space: Space, macs: int) -> Architecture:
+    """MixNet-S with as many multiply-adds, by its width, and the strides of a space."""
+    with torch.device("meta"):
+        whole = describe_network(create_backbone("mixnet_s", "none"), "mixnet_s")
+
+    def scaled(width: float) -> Architecture:
+        def rounded(channels: int) -> int:
+            return max(8, round(channels * width / 8) * 8)
+
+        stages = []
+        for i, stage in enumerate(whole.blocks):
+            stride = space.stages[i - 1].frames[0].stride if i else 1
+            texts = []
+            for j, text in enumerate(stage):
+                block = Block.parse(text)
+                fields = {**vars(block), "channels": rounded(block.channels), "stride": stride if j == 0 else 1}
+                texts.append(str(Block(**fields)))
+            stages.append(tuple(texts))
+        head = max(8, round(whole.head * min(1, width) / 8) * 8)
+        return Architecture("mixnet_s-scaled", rounded(whole.stem), tuple(stages), head, space.image_size)
+
+    widths = np.linspace(0.1, 3, 291)
+    return min(map(scaled, widths), key=lambda one: abs(one.macs(num_classes=space.num_classes) - macs))
 
 
-def supernet_scores(networks: dict[str, Architecture], data: Path, options: argparse.Namespace) -> dict[str, float]:
-    """What the search's supernet says of each network, on its validation images."""
-    supernet = Supernet(search_space(options)).to(memory_format=torch.channels_last)
-    load_supernet(supernet, Path(options.output) / "search" / "supernet.safetensors")
-    dataset = load_dataset(str(data), val_fraction=VALIDATION, check=False)
-    scorer = Scorer(supernet, dataset, Preprocessing(size=options.image_size), torch.device("cpu"), None)
-    return {name: scorer.top1(scorer.network(network)) for name, network in networks.items()}
+def supernet_of(space: Space, weights: Path, options: argparse.Namespace) -> tuple[ElasticNetwork, Scorer]:
+    network = ElasticNetwork(space).to(memory_format=torch.channels_last)
+    load_elastic(network, weights)
+    dataset = load_dataset(str(Path(options.output) / "data"), val_fraction=VALIDATION, check=False)
+    return network, Scorer(network, dataset, Preprocessing(size=options.image_size), torch.device("cpu"), 0)
 
 
-def summary(
-    networks: dict[str, Architecture],
-    accuracies: dict[str, float],
-    scores: dict[str, float],
-    options: argparse.Namespace,
-) -> dict:
-    random = [accuracies[name] for name in networks if name != "found"]
-    order = list(networks)
-    tau = kendalltau([scores[name] for name in order], [accuracies[name] for name in order])
-    classes = search_space(options).num_classes
-    return {
-        "found": accuracies["found"],
-        "median_of_random": float(np.median(random)),
-        "best_of_random": max(random),
-        "random_beaten": sum(accuracies["found"] > one for one in random),
-        "random": len(random),
-        "kendall_tau": round(float(tau.statistic), 3),
-        "torch": torch.__version__,
-        "options": vars(options),
-        "networks": {
-            name: {
-                "test_top1": accuracies[name],
-                "supernet_top1": scores[name],
-                "macs": network.macs(num_classes=classes),
-                "blocks": network.blocks,
-            }
-            for name, network in networks.items()
-        },
-    }
+def sample_scores(space: Space, scorer: Scorer) -> dict[str, list[float]]:
+    generator = np.random.default_rng(10_000)
+    scores = [scorer.score(scorer.network(space.architecture(space.sample(generator)))) for _ in range(SAMPLED)]
+    return {"top1": [one.top1 for one in scores], "loss": [one.loss for one in scores]}
+
+
+def scored_decisions(folder: Path) -> tuple[list[Decisions], list[float]]:
+    """What the search scored."""
+    import optuna
+
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'trials.sqlite3'}")
+    trials = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    return [trial.params for trial in trials], [trial.values[0] for trial in trials]
+
+
+def synflow(architecture: Architecture, image_size: int) -> float:
+    """A score without data (Tanaka et al., NeurIPS 2020; as a proxy Abdelfattah et al., ICLR 2021): log of the sum of
+    weights times their gradients, all weights positive, of an image of ones."""
+    network = create_backbone(architecture_spec(architecture), "none", 10).double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+    network(torch.ones(1, 3, image_size, image_size, dtype=torch.float64)).sum().backward()
+    return float(sum((p * p.grad).sum() for p in network.parameters() if p.grad is not None).log())
+
+
+def correlation(some: list[float], others: list[float]) -> dict[str, Any]:
+    """Spearman's ρ and its 95 % interval."""
+    pairs, generator = np.array([some, others]), np.random.default_rng(0)
+    draws = [spearmanr(*pairs[:, generator.integers(0, len(some), len(some))]).statistic for _ in range(DRAWS)]
+    return {"rho": float(spearmanr(some, others).statistic), "interval": np.nanpercentile(draws, [2.5, 97.5]).tolist()}
+
+
+def paired(some: Path, others: Path) -> dict[str, Any]:
+    """Difference of accuracy on the same test images, with its 95 % interval."""
+    tables = [pd.read_csv(Run(folder).test_predictions) for folder in (some, others)]
+    right = [(table["class"] == table["predicted"]).to_numpy(float) for table in tables]
+    difference = right[0] - right[1]
+    half = 1.96 * difference.std(ddof=1) / len(difference) ** 0.5
+    mean = float(difference.mean())
+    return {"found": float(right[0].mean()), "mixnet_s": float(right[1].mean()), "difference": mean,
+            "interval": [mean - half, mean + half]}  # fmt: skip
 
 
 if __name__ == "__main__":

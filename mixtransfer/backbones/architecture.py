@@ -134,6 +134,23 @@ class Architecture:
             channels = block.channels
         return total + side**2 * channels * self.head + self.head * num_classes
 
+    def parameters(self, num_classes: int = 1000) -> int:
+        """Parameters of the network, as ``count_parameters`` counts them in it, without building it."""
+        from timm.layers import make_divisible
+
+        channels, norm = self.stem, 2  # weight and bias of each channel
+        total = (27 + norm) * channels
+        for block in self:
+            middle = channels if block.kind == "ds" else make_divisible(channels * block.expand)
+            if block.kind == "ir":
+                total += _grouped(channels, middle, block.expand_kernels) + norm * middle
+            total += _depthwise(middle, block.kernels) + norm * middle
+            reduced = round(middle * (block.se / block.expand))
+            total += (2 * middle * reduced + reduced + middle) if block.se else 0
+            total += _grouped(middle, block.channels, block.project_kernels) + norm * block.channels
+            channels = block.channels
+        return total + (channels + norm) * self.head + (self.head + 1) * num_classes
+
     def to_dict(self) -> dict:
         return {"format": 1, **asdict(self)}
 

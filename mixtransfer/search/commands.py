@@ -7,11 +7,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from rich.table import Table
 
+from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones.describe import describe_network
 from mixtransfer.classification.datamodule import ImageDataModule
+from mixtransfer.classification.model import model_bytes
 from mixtransfer.console import print_table, silent
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
@@ -23,21 +27,25 @@ from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
 from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
-from mixtransfer.run import join_folder
+from mixtransfer.run import Run, join_folder
+from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.options import SearchOptions
-from mixtransfer.search.results import write_results
+from mixtransfer.search.results import in_words, write_results
 from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Space
+from mixtransfer.search.start import open_start
 from mixtransfer.search.study import Say, Study
-from mixtransfer.search.supernet import Supernet
-from mixtransfer.search.training import load_supernet, train_supernet
+from mixtransfer.search.training import load_elastic, train_elastic
 from mixtransfer.signals import interruptible
 
 # What may differ when a search goes on.
 FREE = ("output", "data_root", "workers", "precision", "trials", "storage", "json")
 SPLIT_FILE = "split.csv"  # which image is in which part, whatever comes to the data later
+SOME = 200  # images whose sizes are looked at
+STEP, LARGEST = 32, 224  # of the default size in pixels
 POLL = 5  # seconds between looks at what another process does
 
 
@@ -73,22 +81,51 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)
-    space = Space.for_budget(options.budget_macs, options.image_size, len(dataset.classes))
+    options = _resolved(options, dataset, say)
+    assert options.image_size and options.budget_macs
+    start = open_start(options.start, say) if options.start else None
+    classes = len(dataset.classes)
+    if start:
+        space = Space.of_trained(start.architecture, options.image_size, classes)
+        space.check_budget(options.budget_macs)
+    else:
+        space = Space.for_budget(options.budget_macs, options.image_size, classes)
     join_folder(folder, options, FREE, "budget_macs", "a search")
     if split is None:
         dataset.split().write(folder / SPLIT_FILE)
-    preprocessing = Preprocessing(size=options.image_size)
+    preprocessing = replace(start.preprocessing if start else Preprocessing(), size=options.image_size)
     with ExitStack() as stack:
         alone = _claim(folder, stack, say)
         study = Study(folder, options, space, seeded=alone)
-        supernet = _supernet(folder, options, dataset, space, preprocessing, say)
+        torch.manual_seed(options.seed)
+        supernet = ElasticNetwork(space, start.network if start else None).to(memory_format=torch.channels_last)
+        if start:
+            start.fill_classifier(supernet, dataset.classes)
+        _train(folder, options, dataset, supernet, preprocessing, say)
         scorer = Scorer(supernet, dataset, preprocessing, choose_device("auto"), options.workers)
-        say(f"Searching among networks of up to {options.budget_macs / 1e6:g} million multiply-adds.")
+        say(f"Searching among networks of up to {options.budget_macs / 1e6:.4g} million multiply-adds.")
         candidates = study.run(scorer, say)
     if not candidates:
-        raise UserError("No network within the budget was found: allow more by --budget-macs or --budget-ms.")
+        raise UserError("No network within the budget was found: allow more by --budget-macs or the other budgets.")
     write_results(folder, options, dataset, space, scorer, candidates)
     return folder
+
+
+def _resolved(options: SearchOptions, dataset: ImageDataset, say: Say) -> SearchOptions:
+    """The options with the size of the images and the budget filled in, which is told."""
+    size = options.image_size
+    if size is None:
+        some = np.linspace(0, len(dataset.train) - 1, min(len(dataset.train), SOME)).astype(int)
+        side = np.median([min(dataset.train.image(int(i)).size) for i in some])
+        size = int(np.clip(STEP * np.ceil(side / STEP), STEP, LARGEST))
+    budget = options.budget_macs
+    if budget is None:
+        with torch.device("meta"):
+            small = describe_network(create_backbone("mixnet_s", "none"), "mixnet_s")
+        budget = float(small.macs(size, len(dataset.classes)))
+    if (size, budget) != (options.image_size, options.budget_macs):
+        say(f"Images of {size} pixels; networks of up to {budget / 1e6:.4g} million multiply-adds.")
+    return replace(options, image_size=size, budget_macs=budget)
 
 
 def _check(options: SearchOptions) -> None:
@@ -100,9 +137,9 @@ def _check(options: SearchOptions) -> None:
         **dict.fromkeys(("batch_size", "population"), (2, math.inf)),
         workers=AT_LEAST_0,
         seed=SEED,
-        image_size=(16, 2048),
+        **({"image_size": (16, 2048)} if options.image_size is not None else {}),
     )
-    for name in ("budget_macs", "budget_ms", "lr"):
+    for name in ("budget_macs", "budget_params", "budget_mb", "budget_ms", "lr"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be more than 0.")
@@ -124,34 +161,50 @@ def _claim(folder: Path, stack: ExitStack, say: Say) -> bool:
         time.sleep(POLL)
 
 
-def _supernet(
-    folder: Path, options: SearchOptions, dataset: ImageDataset, space: Space, preprocessing: Preprocessing, say: Say
-) -> Supernet:
-    """The trained supernet of this folder."""
-    torch.manual_seed(options.seed)
-    supernet = Supernet(space).to(memory_format=torch.channels_last)
+def _train(
+    folder: Path,
+    options: SearchOptions,
+    dataset: ImageDataset,
+    supernet: ElasticNetwork,
+    preprocessing: Preprocessing,
+    say: Say,
+) -> None:
+    """Give a supernet its trained weights, those of this folder or by a training, of which ``supernet/`` is the run.
+
+    As any run's, that run's model can be evaluated and predict: it is the largest network.
+    """
     weights = folder / "supernet.safetensors"
     if not weights.exists():
         say(f"Training the supernet: {len(dataset.train)} images, {options.epochs} epochs.")
-        augment = Augment(options.augment, options.image_size)
+        augment = Augment(options.augment, preprocessing.size)
         data = ImageDataModule(dataset, preprocessing, augment, options.batch_size, options.workers, options.seed)
-        train_supernet(supernet, data, options, weights, say)
-    load_supernet(supernet, weights)
-    return supernet
+        run = Run(folder / "supernet")
+        train_elastic(supernet, data, options, run, say)
+        scorer = Scorer(supernet, dataset, preprocessing, choose_device("auto"), options.workers)
+        write_atomic(run.weights, model_bytes(scorer.network(supernet.largest)))
+        write_atomic(weights, model_bytes(supernet))
+        run.checkpoint.unlink()
+    load_elastic(supernet, weights)
 
 
 def _print(options: SearchOptions, folder: Path) -> None:
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-    print("What no cheaper network beats; these accuracies, with shared weights, only rank:")
+    print("What no cheaper network beats; these scores, with shared weights, only rank:")
     table = Table()
-    for column in ("validation %", "MACs M", *(["ms"] if options.budget_ms else [])):
+    columns = ("log loss", "validation %", "MACs M", "params M", *(["ms"] if options.budget_ms else []))
+    for column in columns:
         table.add_column(column, justify="right")
     for one in found["front"]:
         table.add_row(
-            f"{100 * one['top1']:.1f}", f"{one['macs'] / 1e6:.3g}", *([f"{one['ms']:.2f}"] if options.budget_ms else [])
-        )
+            f"{one['loss']:.3f}", f"{100 * one['top1']:.1f}", f"{one['macs'] / 1e6:.3g}", f"{one['params'] / 1e6:.3g}",
+            *([f"{one['ms']:.2f}"] if options.budget_ms else []),
+        )  # fmt: skip
     print_table(table)
-    file = folder / "backbone.json"
-    print(f"Winner:  {file}")
+    print(in_words(found["ranking"]))
+    if found["winner"]:
+        file, weights = folder / "backbone.json", folder / "backbone.safetensors" if options.start else "none"
+        print(f"Winner:  {file}")
+        print(f"Train:   mixtransfer classify train {options.data} --backbone {file} --weights {weights}")
+    else:
+        print(f"Networks of the front: {folder / 'front'}")
     print(f"Report:  {folder / 'report.html'}")
-    print(f"Train:   mixtransfer classify train {options.data} --backbone {file} --weights none")

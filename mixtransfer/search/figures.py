@@ -16,8 +16,8 @@ from mixtransfer.search.study import Candidate
 SHADES = dict(zip(KERNELS, ("#d6e4f2", "#a5c5e6", "#6b9fd3", "#2f6fb3", "#123f73"), strict=True))
 
 
-def accuracy_against_cost(
-    candidates: Sequence[Candidate], front: Sequence[Candidate], winner: Candidate, label: str, unit: float
+def loss_against_cost(
+    candidates: Sequence[Candidate], front: Sequence[Candidate], winner: Candidate | None, label: str, unit: float
 ) -> Figure:
     """Every network that was scored, and the line of those that no other beats.
 
@@ -27,15 +27,15 @@ def accuracy_against_cost(
     """
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    axes.scatter([c.cost / unit for c in candidates], [c.top1 for c in candidates], s=9, color=GREY, alpha=0.6)
+    axes.scatter([c.cost / unit for c in candidates], [c.score.loss for c in candidates], s=9, color=GREY, alpha=0.6)
     axes.plot(
-        [c.cost / unit for c in front], [c.top1 for c in front],
+        [c.cost / unit for c in front], [c.score.loss for c in front],
         color=BLUE, marker="o", markersize=4, drawstyle="steps-post", label="front",
     )  # fmt: skip
-    axes.plot(winner.cost / unit, winner.top1, color=ORANGE, marker="o", markersize=8, linestyle="", label="winner")
-    axes.set(xlabel=label, ylabel="validation accuracy, shared weights")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False, loc="lower right")
+    if winner:
+        axes.plot(winner.cost / unit, winner.score.loss, color=ORANGE, marker="o", markersize=8, ls="", label="winner")
+    axes.set(xlabel=label, ylabel="validation log loss, shared weights")
+    axes.legend(frameon=False, loc="upper right")
     calm(axes)
     return figure
 

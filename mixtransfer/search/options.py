@@ -8,19 +8,25 @@ from typing import Literal
 class SearchOptions:
     """Search for a network of your own within a budget, as MixNet was found, at a size that one machine can run.
 
-    A supernet, which holds every network of the MixNet space, is trained once; then Optuna's NSGA-II looks for the
-    networks in it that nothing else beats in accuracy and cost. Validation images choose, the test images are not
-    touched. The winner is a backbone file, which every --backbone takes. The same command goes on after an interrupt;
-    run at the same time in other terminals, or on machines that share --output and --storage, it helps.
+    A supernet, which holds every network of a space, is trained once, from scratch or from a trained MixNet that it
+    cuts parts from (--start); then Optuna's NSGA-II looks for the networks in it that nothing else beats in log loss
+    and cost. Validation images choose, the test images are not touched. The winner is a backbone file, which every
+    --backbone takes. The same command goes on after an interrupt; run at the same time in other terminals, or on
+    machines that share --output and --storage, it helps.
 
     Args:
         data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
-        budget_macs: The most multiply-adds of an image that a network may take, such as 300e6.
+        start: A MixNet to cut parts from: a name with ImageNet weights, such as mixnet_m, or a run. By default the
+            supernet is trained from scratch.
+        budget_macs: The most multiply-adds of an image that a network may take, such as 300e6; by default those of
+            MixNet-S for images of that size.
+        budget_params: The most parameters, such as 4e6.
+        budget_mb: The largest file of weights in 32 bits, in megabytes of 1e6 bytes.
         budget_ms: Also a limit of the latency of one image, measured here in PyTorch, in milliseconds. Latency is
             then the cost that is weighed against accuracy.
         output: The search's folder; by default one under runs/ named after the data.
         data_root: Where named datasets live, or are downloaded to.
-        image_size: Side of the input in pixels.
+        image_size: Side of the input in pixels; by default the images' own, in steps of 32, at most 224.
         epochs: Passes over the training set for the supernet.
         batch_size: Images a step, which all go through one network.
         lr: Peak learning rate of the supernet.
@@ -39,11 +45,14 @@ class SearchOptions:
     """
 
     data: str | None = None
-    budget_macs: float = 300e6
+    start: str | None = None
+    budget_macs: float | None = None
+    budget_params: float | None = None
+    budget_mb: float | None = None
     budget_ms: float | None = None
     output: str | None = None
     data_root: str = "data"
-    image_size: int = 224
+    image_size: int | None = None
     epochs: int = 50
     batch_size: int = 64
     lr: float = 3e-3

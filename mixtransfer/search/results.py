@@ -2,19 +2,23 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mixtransfer.backbones import Architecture, count_parameters
+import torch
+
+from mixtransfer.backbones import Architecture, create_backbone
+from mixtransfer.backbones.describe import describe_network
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
 from mixtransfer.report.page import Page
-from mixtransfer.search.figures import accuracy_against_cost, kernel_shares, kernels_by_depth
+from mixtransfer.search.figures import kernel_shares, kernels_by_depth, loss_against_cost
 from mixtransfer.search.options import SearchOptions
+from mixtransfer.search.ranking import FEWEST, RELIABLE, Predictor, rank_correlation, reliability
 from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Space
 from mixtransfer.search.study import Candidate, front
@@ -30,38 +34,92 @@ def write_results(
     scorer: Scorer,
     candidates: Sequence[Candidate],
 ) -> None:
-    """Write everything into the search's folder; the winner is the most accurate network within the budget."""
+    """Write everything into the search's folder.
+
+    The winner is the network of the least log loss within the budget; where the ranking is mostly chance, none is.
+    """
+    assert options.budget_macs
     best = front(candidates)
-    winner = best[-1]
     data = re.sub(r"[^A-Za-z0-9_-]+", "-", dataset.name)[:30]
-    architecture = replace(space.architecture(winner.decisions), name=f"{data}-{options.budget_macs / 1e6:.3g}M")
-    network = scorer.network(architecture)
-    about = {
-        **_described(winner, space, options),
-        "params": count_parameters(network),
+    ranking = _ranking(space, candidates)
+    shared = {
         "data": options.data,
         "classes": len(dataset.classes),
         "budget_macs": options.budget_macs,
         "networks_scored": len(candidates),
         "seed": options.seed,
     }
-    write_atomic(folder / "backbone.json", _json({**architecture.to_dict(), "about": about}))
-    write_atomic(folder / "backbone.safetensors", model_bytes(network))
-    _write_page(folder, options, dataset, space, scorer, candidates, best, architecture, about)
+    (folder / "front").mkdir(exist_ok=True)
+    for old in [*(folder / "front").iterdir(), folder / "backbone.json", folder / "backbone.safetensors"]:
+        old.unlink(missing_ok=True)
+    described = [_described(one, space, options) for one in best]
+    named = [
+        replace(space.architecture(one.decisions), name=f"{data}-{one.macs / 1e6:.3g}M-{i}")
+        for i, one in enumerate(best, 1)
+    ]
+    for architecture, about in zip(named, described, strict=True):
+        text = _json({**architecture.to_dict(), "about": {**about, **shared}})
+        write_atomic(folder / "front" / f"{architecture.name}.json", text)
+    winner = None
+    if is_reliable(ranking):
+        architecture = replace(named[-1], name=f"{data}-{options.budget_macs / 1e6:.3g}M")
+        text = _json({**architecture.to_dict(), "about": {**described[-1], **shared}})
+        write_atomic(folder / "backbone.json", text)
+        write_atomic(folder / "backbone.safetensors", model_bytes(scorer.network(architecture)))
+        winner = {**described[-1], "name": architecture.name}
+    _write_page(folder, options, dataset, space, scorer, candidates, best, named[-1], ranking)
     found = {
         "image_size": options.image_size,
         "validation_images": scorer.images,
         "networks_scored": len(candidates),
-        "winner": {**_described(winner, space, options), "name": architecture.name, "params": about["params"]},
-        "front": [_described(one, space, options) for one in best],
+        "ranking": ranking,
+        "winner": winner,
+        "front": described,
     }
     write_atomic(folder / "search.json", _json(found))  # last: where it is, the rest is whole
 
 
+def _ranking(space: Space, candidates: Sequence[Candidate]) -> dict[str, float | None]:
+    """How far the ranking can be trusted, and what else would rank like it."""
+    losses = [one.score.loss for one in candidates]
+    few = len(candidates) < FEWEST
+    predictor = None if few else Predictor(space, [one.decisions for one in candidates], losses).rho
+    fewer_macs = None if few else rank_correlation([-one.macs for one in candidates], losses)
+    return {
+        "reliability": reliability([one.score.halves for one in candidates]),
+        "predictor": predictor,
+        "macs": fewer_macs,
+    }
+
+
+def is_reliable(ranking: Mapping[str, float | None]) -> bool:
+    """Whether a winner may be named; of few networks it is not known, and the best of them is."""
+    known = ranking["reliability"]
+    return known is None or known >= RELIABLE
+
+
+def in_words(ranking: Mapping[str, float | None]) -> str:
+    """What ``search.json`` says of the ranking."""
+    known = ranking["reliability"]
+    if known is None:
+        return "Too few networks were scored to tell how much of the ranking is chance: more --trials."
+    words = f"Split-half reliability of the ranking among the better half: {known:.2f} (1: none of it is chance)."
+    if is_reliable(ranking):
+        return words
+    return f"{words} These networks cannot be told apart, so none is a winner: more validation images or --epochs."
+
+
 def _described(candidate: Candidate, space: Space, options: SearchOptions) -> dict:
     ms = {"ms": round(1000 * candidate.cost, 3)} if options.budget_ms else {}
-    blocks = space.architecture(candidate.decisions).blocks
-    return {"top1": candidate.top1, "macs": candidate.macs, **ms, "blocks": blocks}
+    architecture = space.architecture(candidate.decisions)
+    return {
+        "loss": candidate.score.loss,
+        "top1": candidate.score.top1,
+        "macs": candidate.macs,
+        "params": architecture.parameters(space.num_classes),
+        **ms,
+        "blocks": architecture.blocks,
+    }
 
 
 def _json(values: dict) -> str:
@@ -77,18 +135,21 @@ def _write_page(
     candidates: Sequence[Candidate],
     best: Sequence[Candidate],
     architecture: Architecture,
-    about: dict,
+    ranking: Mapping[str, float | None],
 ) -> None:
+    assert options.budget_macs
     label, unit = ("latency of one image (ms)", 1e-3) if options.budget_ms else ("multiply-adds (millions)", 1e6)
-    ranked = sorted(candidates, key=lambda one: -one.top1)
+    ranked = sorted(candidates, key=lambda one: one.score.loss)
+    reliable = is_reliable(ranking)
+    chosen = "winner" if reliable else "the last of the front"
     tenth = ranked[: max(1, len(ranked) // BEST_SHARE)]
     drawn = {
-        "front": accuracy_against_cost(candidates, best, best[-1], label, unit),
+        "front": loss_against_cost(candidates, best, best[-1] if reliable else None, label, unit),
         "kernel_shares": kernel_shares(architecture),
         "kernels_by_depth": kernels_by_depth(
             {
-                "winner": [architecture],
-                "most accurate tenth": [space.architecture(one.decisions) for one in tenth],
+                chosen: [architecture],
+                "best tenth": [space.architecture(one.decisions) for one in tenth],
                 "all": [space.architecture(one.decisions) for one in candidates],
             }
         ),
@@ -102,34 +163,73 @@ def _write_page(
     )
     page.headline(
         [
-            ("Winner", f"{100 * best[-1].top1:.1f} %", "validation, shared weights"),
-            ("Multiply-adds", f"{about['macs'] / 1e6:.3g}M", f"of {options.budget_macs / 1e6:.3g}M allowed"),
-            ("Parameters", f"{about['params'] / 1e6:.3g}M", f"{about['classes']} classes"),
+            (chosen.capitalize(), f"{100 * best[-1].score.top1:.1f} %", "validation, shared weights"),
+            ("Multiply-adds", f"{best[-1].macs / 1e6:.3g}M", f"of {options.budget_macs / 1e6:.3g}M allowed"),
+            (
+                "Parameters",
+                f"{architecture.parameters(space.num_classes) / 1e6:.3g}M",
+                f"{len(dataset.classes)} classes",
+            ),
         ]
     )
-    page.note(
-        "The accuracies here rank networks; they are chosen as the best of many, and shared weights are worse than a "
-        "network's own. What the winner is worth a training of its own shows: "
-        f"mixtransfer classify train {options.data} --backbone {folder / 'backbone.json'} --weights none"
+    weights = folder / "backbone.safetensors" if options.start else "none"
+    advice = (
+        "What the winner is worth a training of its own shows: mixtransfer classify train "
+        f"{options.data} --backbone {folder / 'backbone.json'} --weights {weights}"
     )
-    page.section("Accuracy against cost")
+    page.note(
+        "The scores here rank networks; they are those of the best of many, and shared weights are worse than a "
+        f"network's own. {in_words(ranking)} {advice if reliable else ''}"
+    )
+    page.section("Log loss against cost")
     page.figure(drawn["front"], "Every network scored; the line joins what no cheaper network beats.")
+    page.section(
+        "What ranks like the supernet",
+        "Rank correlations with the log loss of the networks scored. The predictor is a regression on what was "
+        "chosen, tried on networks that it was not fitted on; from the middle of the search on it proposes every "
+        "other network. Where multiply-adds alone say as much, the search has found little beside them.",
+    )
+    rows = [("predictor", ranking["predictor"]), ("multiply-adds, more is better", ranking["macs"])]
+    page.table(["", "Spearman's ρ"], [[name, "–" if rho is None else f"{rho:.2f}"] for name, rho in rows])
+    page.section(
+        "Whom it must beat",
+        f"The MixNets of the paper for images of {space.image_size} pixels, with {len(dataset.classes)} classes. They "
+        "have ImageNet weights; compare trains them and the found network alike.",
+    )
+    page.table(["", "multiply-adds (millions)", "parameters (millions)"], _rivals(space))
     page.section(
         "Kernels by depth",
         "The paper's Figure 8: MixNet has small kernels early, to save computation, and large ones late.",
     )
-    page.figure(drawn["kernel_shares"], "The winner: share of the channels that each kernel size has, by layer.")
+    page.figure(
+        drawn["kernel_shares"], f"{chosen.capitalize()}: share of the channels that each kernel size has, by layer."
+    )
     page.figure(
         drawn["kernels_by_depth"],
-        "Mean side of the kernels by stage, with standard errors; the first stage is fixed. Where the most accurate "
+        "Mean side of the kernels by stage, with standard errors; the first stage is fixed. Where the best "
         "networks do not differ from all, the search has found no preference.",
     )
     page.section("The front")
-    columns = ["validation %", label, "kernels, expansion and squeeze-excite of each block"]
-    page.table(columns, [[f"{100 * one.top1:.1f}", f"{one.cost / unit:.3g}", _in_short(space, one)] for one in best])
-    page.code(_json(architecture.to_dict()), "The winner, backbone.json")
+    columns = ["log loss", "validation %", label, "kernels, expansion and squeeze-excite of each block"]
+    listed = [
+        [f"{one.score.loss:.3f}", f"{100 * one.score.top1:.1f}", f"{one.cost / unit:.3g}", _in_short(space, one)]
+        for one in best
+    ]
+    page.table(columns, listed)
+    page.code(_json(architecture.to_dict()), f"{chosen.capitalize()} as a backbone file")
     add_circumstances(page, options, {}, dataset.skipped, ["optuna"])
     page.write(folder / "report.html")
+
+
+def _rivals(space: Space) -> list[list[str]]:
+    """Cost of the paper's MixNets for the same images and classes."""
+    rows = []
+    for name in ("mixnet_s", "mixnet_m", "mixnet_l"):
+        with torch.device("meta"):
+            network = describe_network(create_backbone(name, "none"), name)
+        macs = network.macs(space.image_size, space.num_classes)
+        rows.append([name, f"{macs / 1e6:.3g}", f"{network.parameters(space.num_classes) / 1e6:.3g}"])
+    return rows
 
 
 def _in_short(space: Space, candidate: Candidate) -> str:

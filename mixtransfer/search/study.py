@@ -1,10 +1,13 @@
 """The search itself: Optuna's NSGA-II over the space, each network scored with the supernet's weights."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,7 +16,8 @@ from mixtransfer.console import in_minutes
 from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
 from mixtransfer.search.options import SearchOptions
-from mixtransfer.search.scoring import Scorer
+from mixtransfer.search.ranking import FEWEST, Predictor
+from mixtransfer.search.scoring import Score, Scorer
 from mixtransfer.search.space import Decisions, Space
 
 Say = Callable[[str], None]
@@ -21,6 +25,9 @@ Say = Callable[[str], None]
 LATENCY_ROUNDS = 5
 GIVE_UP = 300  # networks in a row that are too dear or known already: there is hardly a new one left
 REPORTS = 20  # sentences about how far the search is
+# When so much of the search is over, every other network is the best of so many that a predictor picks.
+GUIDED, PICKED_OF = 0.5, 500
+BYTES = 4  # of a weight in a file
 
 
 @dataclass(frozen=True)
@@ -29,13 +36,13 @@ class Candidate:
 
     Attributes:
         decisions: See ``Space``.
-        top1: A fraction of the validation images, with the supernet's weights.
+        score: Of the validation images, with the supernet's weights.
         macs: Multiply-adds of an image.
-        cost: What was weighed against accuracy: ``macs``, or seconds an image.
+        cost: What was weighed against the score: ``macs``, or seconds an image.
     """
 
     decisions: Decisions
-    top1: float
+    score: Score
     macs: int
     cost: float
 
@@ -67,7 +74,7 @@ class Study:
         try:
             storage = optuna.storages.RDBStorage(address)
             self.study = optuna.create_study(
-                storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True
+                storage=storage, study_name=name, directions=["minimize", "minimize"], load_if_exists=True
             )
             begun = len(self.study.get_trials(deepcopy=False))
         except Exception as error:  # whatever the database's driver raises
@@ -76,11 +83,18 @@ class Study:
         # A search that goes on must not draw again what it drew at its beginning.
         seed = options.seed + begun if seeded else None
         self.study.sampler = optuna.samplers.NSGAIISampler(population_size=options.population, seed=seed)
+        self.generator = np.random.default_rng(None if seed is None else (seed, begun))
 
     def candidates(self) -> list[Candidate]:
         """All networks that have been scored, in that order."""
         return [
-            Candidate(decisions, top1, self.space.macs(decisions), cost) for decisions, (top1, cost) in self._scored()
+            Candidate(
+                trial.params,
+                Score(trial.values[0], trial.user_attrs["top1"], tuple(trial.user_attrs["halves"])),
+                self.space.macs(trial.params),
+                trial.values[1],
+            )
+            for trial in self._scored()
         ]
 
     def run(self, scorer: Scorer, say: Say) -> list[Candidate]:
@@ -89,48 +103,70 @@ class Study:
         known = self._known()
         began, first, told = time.perf_counter(), len(known), len(known)
         while len(known) < wanted and rejected < GIVE_UP:
+            if len(known) >= max(FEWEST, GUIDED * wanted) and len(known) % 2:
+                self._enqueue_picked(known)
             trial = self.study.ask(self.distributions)
             new = self.space.architecture(trial.params) not in known
-            values = self._values(trial.params, scorer) if new else None
-            if values is None:
+            found = self._score(trial.params, scorer) if new else None
+            if found is None:
                 self.study.tell(trial, state=self.states.PRUNED)
                 rejected += 1
                 continue
-            self.study.tell(trial, values)
+            score, cost = found
+            trial.set_user_attr("top1", score.top1)
+            trial.set_user_attr("halves", list(score.halves))
+            self.study.tell(trial, (score.loss, cost))
             rejected, known = 0, self._known()
             if len(known) >= told + max(1, wanted // REPORTS):
                 told = len(known)
                 left = (time.perf_counter() - began) / (told - first) * max(0, wanted - told)
-                best = 100 * max(known.values())
-                say(f"{told}/{wanted} networks scored, the best {best:.1f} %, about {in_minutes(left)} left.")
+                best = min(known.values())
+                say(f"{told}/{wanted} networks scored, the least log loss {best:.3f}, about {in_minutes(left)} left.")
         if rejected == GIVE_UP:
             say(f"After {len(known)} networks, hardly another one within the budget is new.")
         return self.candidates()
 
+    def _enqueue_picked(self, known: Mapping[Architecture, float]) -> None:
+        """Have the next trial be the network of many, all new and within the budget, that a predictor likes best."""
+        scored = self._scored()
+        predict = Predictor(self.space, [trial.params for trial in scored], [trial.values[0] for trial in scored])
+        drawn = [decisions for _ in range(PICKED_OF) if self._fits(decisions := self.space.sample(self.generator))]
+        drawn = [decisions for decisions in drawn if self.space.architecture(decisions) not in known]
+        if drawn:
+            self.study.enqueue_trial(dict(drawn[int(predict(drawn).argmin())]))
+
     def _known(self) -> dict[Architecture, float]:
-        return {self.space.architecture(decisions): top1 for decisions, (top1, _) in self._scored()}
+        return {self.space.architecture(trial.params): trial.values[0] for trial in self._scored()}
 
-    def _scored(self) -> list[tuple[Decisions, list[float]]]:
-        trials = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
-        return [(trial.params, trial.values) for trial in trials]
+    def _scored(self) -> list[Any]:
+        return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
-    def _values(self, decisions: Decisions, scorer: Scorer) -> tuple[float, float] | None:
-        """Accuracy and cost; None if the network does not fit the budget."""
-        macs, budget_ms = self.space.macs(decisions), self.options.budget_ms
-        if macs > self.options.budget_macs:
+    def _fits(self, decisions: Decisions) -> bool:
+        """Whether a network is within the budgets that can be told without building it."""
+        options, architecture = self.options, self.space.architecture(decisions)
+        parameters = architecture.parameters(self.space.num_classes)
+        return (
+            architecture.macs(num_classes=self.space.num_classes) <= options.budget_macs
+            and parameters <= (options.budget_params or math.inf)
+            and BYTES * parameters <= 1e6 * (options.budget_mb or math.inf)
+        )
+
+    def _score(self, decisions: Decisions, scorer: Scorer) -> tuple[Score, float] | None:
+        """Score and cost; None if the network does not fit the budget."""
+        if not self._fits(decisions):
             return None
         network = scorer.network(self.space.architecture(decisions))
-        if budget_ms is None:
-            return scorer.top1(network), macs
+        if self.options.budget_ms is None:
+            return scorer.score(network), self.space.macs(decisions)
         seconds = _latency(network, self.space.image_size)
-        return (scorer.top1(network), seconds) if 1000 * seconds <= budget_ms else None
+        return (scorer.score(network), seconds) if 1000 * seconds <= self.options.budget_ms else None
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other beats, the cheapest first: each is better than all that cost less."""
     best: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda one: (one.cost, -one.top1)):
-        if not best or candidate.top1 > best[-1].top1:
+    for candidate in sorted(candidates, key=lambda one: (one.cost, one.score.loss)):
+        if not best or candidate.score.loss < best[-1].score.loss:
             best.append(candidate)
     return best
 

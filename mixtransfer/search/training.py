@@ -1,116 +1,102 @@
-"""Training the supernet: each batch through one network of the space, every choice equally often."""
+"""Training the elastic network: a classifier like others, but for the networks that each batch goes through."""
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from safetensors import SafetensorError
 
+from mixtransfer.backbones.registry import architecture_spec
+from mixtransfer.classification.callbacks import History
 from mixtransfer.classification.datamodule import ImageDataModule
-from mixtransfer.classification.model import model_bytes
+from mixtransfer.classification.loss import training_losses
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer
-from mixtransfer.console import in_minutes
-from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.schedule import cosine
+from mixtransfer.model_card import ModelCard
+from mixtransfer.run import Run
+from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.space import Decisions
-from mixtransfer.search.supernet import Supernet
 
 Say = Callable[[str], None]
 
-LABEL_SMOOTHING = 0.1
+RANDOM = 2  # networks of a step beside the largest and the smallest
+WARMUP = 0.05  # share of the epochs
 WEIGHT_DECAY = 0.02
-WARMUP = 0.05  # share of the steps
-CLIP = 1.0
 
 
-def train_supernet(supernet: Supernet, data: ImageDataModule, options: SearchOptions, weights: Path, say: Say) -> None:
-    """Train a supernet and write its weights; a checkpoint beside them, of the last whole epoch, resumes it.
+class ElasticClassifier(ImageClassifier):
+    """Trains a space's largest network by the labels, and by its answers the smallest and some others.
 
-    Raises:
-        UserError: The loss is no number any more.
-        KeyboardInterrupt, SystemExit: Ctrl-C.
+    That is the sandwich rule with in-place distillation (Yu & Huang, "Universally slimmable networks", ICCV 2019;
+    Yu et al., "BigNAS", ECCV 2020): the largest and the smallest bound what all others do.
     """
-    steps = options.epochs * len(data.train_dataloader())
-    module = _SinglePaths(supernet, data, options, steps, say)
-    checkpoint = weights.with_suffix(".ckpt")
-    keep = ModelCheckpoint(weights.parent, filename=weights.stem, enable_version_counter=False)
-    trainer = make_trainer(
-        TrainOptions(precision=options.precision, devices=1), [keep],
-        max_epochs=options.epochs, gradient_clip_val=CLIP, limit_val_batches=0,
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    write_atomic(weights, model_bytes(supernet))
-    checkpoint.unlink()
 
-
-def load_supernet(supernet: Supernet, weights: Path) -> None:
-    """Load what ``train_supernet`` wrote.
-
-    Raises:
-        UserError: It is damaged, or of another space.
-    """
-    try:
-        supernet.load_state_dict(safetensors.torch.load_file(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{weights} is damaged or of another search: remove it to train the supernet anew.") from error
-
-
-class _SinglePaths(L.LightningModule):
-    """What Lightning trains: the supernet, a fair sample of a network each step."""
-
-    def __init__(self, supernet: Supernet, data: ImageDataModule, options: SearchOptions, steps: int, say: Say):
-        super().__init__()
-        self.supernet, self.options, self.steps, self.say = supernet, options, steps, say
-        assert data.preprocessing
-        self.normalize = Normalize(data.preprocessing)
-        self.samples: Iterator[Decisions]
-        self.began: tuple[float, int] | None = None
+    model: ElasticNetwork
+    samples: Iterator[Decisions]
 
     def on_train_epoch_start(self) -> None:
-        # What is drawn in an epoch must not depend on whether the training was interrupted before it.
-        torch.manual_seed(hash((self.options.seed, self.current_epoch)) % 2**31)
-        generator = np.random.default_rng((self.options.seed, self.current_epoch))
-        self.samples = self.supernet.space.fair_samples(generator)
-        self.began = self.began or (time.perf_counter(), self.current_epoch)
+        super().on_train_epoch_start()
+        # As there, what is drawn must not depend on whether the training was interrupted before this epoch.
+        self.samples = self.model.space.fair_samples(np.random.default_rng((self.recipe.seed, self.current_epoch)))
 
-    def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
-        images, labels = batch
-        network = self.supernet.space.architecture(next(self.samples))
-        logits = self.supernet(self.normalize(images), network)
-        loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
-        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(labels))
-        return loss
+    def _answer(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        inputs = self._input(images)
+        logits = self.model(inputs)
+        loss = training_losses(logits, labels, self.recipe, self.class_weight).mean()
+        taught, space = logits.detach().float().softmax(1), self.model.space
+        for decisions in (space.smallest, *(next(self.samples) for _ in range(RANDOM))):
+            loss = loss + F.cross_entropy(self.model(inputs, space.architecture(decisions)), taught)
+        return loss / (2 + RANDOM), logits, labels
 
-    def on_train_epoch_end(self) -> None:
-        assert self.began
-        start, first = self.began
-        done, epochs = self.current_epoch + 1, self.options.epochs
-        left = (time.perf_counter() - start) / (done - first) * (epochs - done)
-        loss = float(self.trainer.callback_metrics["train_loss"])
-        if not math.isfinite(loss):
-            raise UserError("The supernet diverged, its loss is no number any more: lower --lr.")
-        self.say(f"Supernet, epoch {done}/{epochs}: loss {loss:.3f}, about {in_minutes(left)} left.")
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        decayed = [p for p in self.supernet.parameters() if p.ndim > 1]
-        others = [p for p in self.supernet.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        fused: dict[str, Any] = {"fused": True} if self.device.type == "cpu" else {}
-        optimizer = torch.optim.AdamW(groups, self.options.lr, **fused)
-        schedule = cosine(optimizer, self.steps, WARMUP * self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def train_elastic(network: ElasticNetwork, data: ImageDataModule, options: SearchOptions, run: Run, say: Say) -> None:
+    """Train an elastic network in the folder of a run, whose ``last.ckpt`` goes on after an interrupt.
+
+    Raises:
+        UserError: The training diverged.
+        KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
+    """
+    recorded = TrainOptions(
+        data=options.data, weights=options.start or "none", output=str(run.folder), data_root=options.data_root,
+        epochs=options.epochs, batch_size=options.batch_size, image_size=options.image_size, lr=options.lr,
+        weight_decay=WEIGHT_DECAY, layer_decay=1.0, warmup_epochs=WARMUP * options.epochs, fit_head=False,
+        batch_norm="train", augment=options.augment, mixup=0.0, cutmix=0.0, val_fraction=options.val_fraction,
+        test_fraction=options.test_fraction, split_seed=options.split_seed, seed=options.seed, workers=options.workers,
+        precision=options.precision, devices=1,
+    )  # fmt: skip
+    run.folder.mkdir(exist_ok=True)
+    run.write_config(recorded)
+    data.dataset.split().write(run.split)
+    spec = architecture_spec(network.largest)
+    ModelCard.of("classification", spec, data.dataset.classes, data.preprocessing.to_dict()).write(run.model)
+    module = ElasticClassifier(network, data.preprocessing, Recipe.of(recorded))
+    history = History(run, len(data.dataset.train), say)
+    keep = ModelCheckpoint(run.folder, filename=run.checkpoint.stem, enable_version_counter=False)
+    callbacks = [keep, history, *module.recipe.callbacks()]
+    trainer = make_trainer(recorded, callbacks, max_epochs=options.epochs)
+    path = str(run.checkpoint) if run.checkpoint.exists() else None
+    trainer.fit(module, data, ckpt_path=path, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise UserError("The supernet diverged, its weights are no numbers any more: lower --lr.")
+
+
+def load_elastic(network: ElasticNetwork, weights: Path) -> None:
+    """Load the weights of an elastic network, which ``model_bytes`` wrote.
+
+    Raises:
+        UserError: They are damaged, or of another space.
+    """
+    try:
+        network.load_state_dict(safetensors.torch.load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{weights} is damaged or of another search: remove it to train the supernet anew.") from error

@@ -7,11 +7,13 @@ from torch import nn
 pytest.importorskip("optuna", reason="optuna is not installed: pip install 'mixtransfer[search]'")
 
 from mixtransfer.search.options import SearchOptions  # noqa: E402
+from mixtransfer.search.scoring import Score  # noqa: E402
 from mixtransfer.search.space import Space, Stage  # noqa: E402
 from mixtransfer.search.study import Candidate, Study, front  # noqa: E402
 
 # Small, because what costs time here is the database.
-SPACE = Space(8, (Stage((8, 16), (1, 2), 2, "re"), Stage((16, 24), (2, 3), 2, "sw")), 64, 32, 5)
+STAGES = (Stage.of_blocks((8, 16), (1, 2), 2, "re"), Stage.of_blocks((16, 24), (2, 3), 2, "sw"))
+SPACE = Space(8, STAGES, 64, 32, 5)
 BUDGET = SPACE.typical_macs()
 
 
@@ -25,8 +27,9 @@ class Stub:
         self.asked.append(architecture)
         return nn.Conv2d(3, 1, 3)
 
-    def top1(self, network):
-        return float(np.mean([block.expand == 6 for block in self.asked[-1]]))
+    def score(self, network):
+        loss = float(np.mean([block.expand == 3 for block in self.asked[-1]]))
+        return Score(loss, 1 - loss, (loss, loss))
 
 
 def quiet(_):
@@ -39,8 +42,8 @@ def test_it_finds_better_networks_than_chance(tmp_path):
     candidates = Study(tmp_path, options, SPACE).run(scorer, quiet)
     assert len(candidates) == len(scorer.asked) == len(set(scorer.asked)) == 40
     assert all(one.macs == one.cost <= BUDGET for one in candidates)
-    early, late = (np.mean([one.top1 for one in part]) for part in (candidates[:10], candidates[-10:]))
-    assert late > early + 0.05
+    early, late = (np.mean([one.score.loss for one in part]) for part in (candidates[:10], candidates[-10:]))
+    assert late < early - 0.05
 
 
 def test_it_goes_on_without_repeating_any(tmp_path):
@@ -66,6 +69,24 @@ def test_latency_can_be_the_cost(tmp_path):
     assert all(0 < one.cost < 10 and one.macs <= BUDGET for one in found)
 
 
+@pytest.mark.parametrize(
+    ("budget", "most"), [({"budget_params": 9000.0}, 9000), ({"budget_mb": 0.04}, 10_000)], ids=["params", "file"]
+)
+def test_parameters_and_files_can_be_limited(tmp_path, budget, most):
+    options = SearchOptions(budget_macs=10 * BUDGET, trials=5, population=3, **budget)
+    found = Study(tmp_path, options, SPACE).run(Stub(), quiet)
+    parameters = [SPACE.architecture(one.decisions).parameters(5) for one in found]
+    assert len(found) == 5 and max(parameters) <= most
+
+
+def test_half_of_the_later_networks_are_picked_by_a_predictor(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixtransfer.search.study.FEWEST", 6)
+    options = SearchOptions(budget_macs=BUDGET, trials=20, population=20)  # NSGA-II itself still draws at random
+    candidates = Study(tmp_path, options, SPACE).run(Stub(), quiet)
+    picked = [one.score.loss for one in candidates[11::2]]
+    assert np.mean(picked) < np.mean([one.score.loss for one in candidates[:10]]) - 0.1
+
+
 def test_a_search_that_nothing_fits_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("mixtransfer.search.study.GIVE_UP", 3)
     said = []
@@ -75,6 +96,6 @@ def test_a_search_that_nothing_fits_ends(tmp_path, monkeypatch):
 
 
 def test_the_front_is_what_no_cheaper_one_beats():
-    costs = [(0.5, 10), (0.6, 20), (0.55, 30), (0.7, 30), (0.7, 40), (0.4, 10)]
-    candidates = [Candidate({}, top1, cost, cost) for top1, cost in costs]
-    assert [(one.top1, one.cost) for one in front(candidates)] == [(0.5, 10), (0.6, 20), (0.7, 30)]
+    costs = [(0.5, 10), (0.4, 20), (0.45, 30), (0.3, 30), (0.3, 40), (0.6, 10)]
+    candidates = [Candidate({}, Score(loss, 0, (0, 0)), cost, cost) for loss, cost in costs]
+    assert [(one.score.loss, one.cost) for one in front(candidates)] == [(0.5, 10), (0.4, 20), (0.3, 30)]

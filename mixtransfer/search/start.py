@@ -1,0 +1,70 @@
+"""The trained network that a search may begin with, which it cuts parts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixtransfer.backbones import Architecture, backbone_spec, create_backbone
+from mixtransfer.backbones.describe import describe_network
+from mixtransfer.backbones.weights import describe_start, tell_license
+from mixtransfer.classification.model import open_classifier
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.deploy.exported import is_exported
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+from mixtransfer.search.elastic import ElasticNetwork
+from mixtransfer.search.training import Say
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained network, and how to cut it.
+
+    Attributes:
+        network: Trained.
+        architecture: Its blocks.
+        preprocessing: What it wants to see, at its own size.
+        classes: Of its classifier; None where they are not those of the data.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    preprocessing: Preprocessing
+    classes: list[str] | None
+
+    def fill_classifier(self, elastic: ElasticNetwork, classes: list[str]) -> None:
+        """Keep what the classifier knows, where it is of the same classes."""
+        if self.classes is None or set(self.classes) != set(classes):
+            return
+        own: Any = self.network
+        places = [self.classes.index(name) for name in classes]
+        with torch.no_grad():
+            elastic.widest.classifier.weight.copy_(own.classifier.weight[places])
+            elastic.widest.classifier.bias.copy_(own.classifier.bias[places])
+
+
+def open_start(source: str, say: Say) -> Start:
+    """Open what ``--start`` names: a run of a classifier, or a MixNet with its ImageNet weights.
+
+    Raises:
+        UserError: It is neither, or no network that can be cut.
+    """
+    if is_exported(source):
+        raise UserError(f"--start {source} is an exported file: give the run that it was made of.")
+    if Run.is_run(source):
+        trained = open_classifier(source)
+        name = Path(source).resolve().name
+        architecture = describe_network(trained.model, name, trained.preprocessing.size)
+        return Start(trained.model, architecture, trained.preprocessing, trained.classes)
+    try:
+        spec = backbone_spec(source)
+    except UserError as error:
+        raise UserError(f"--start {source} is neither a run nor a backbone. {error}") from error
+    with torch.device("meta"):
+        describe_network(create_backbone(spec, "none"), spec.name)  # before anything is fetched
+    tell_license(describe_start(spec, "imagenet"), say)
+    network = create_backbone(spec, "imagenet")
+    return Start(network, describe_network(network, spec.name), Preprocessing.of(network), None)

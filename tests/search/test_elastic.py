@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+
+from mixtransfer.backbones import create_backbone
+from mixtransfer.backbones.describe import describe_network
+from mixtransfer.search.elastic import ElasticNetwork
+from mixtransfer.search.space import Space
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    torch.manual_seed(0)
+    return ElasticNetwork(Space.of_width(0.3, 32, 5))
+
+
+@pytest.fixture(scope="module", params=["mixnet_s", "mixnet_m"])
+def cut(request):
+    """A network with random weights, and the elastic network that begins with it."""
+    torch.manual_seed(1)
+    trained = create_backbone(request.param, "none", 5)
+    space = Space.of_trained(describe_network(trained, request.param), 192, 5)
+    elastic = ElasticNetwork(space, trained)
+    elastic.widest.classifier.load_state_dict(trained.classifier.state_dict())
+    return trained.train(), elastic
+
+
+def networks(space: Space):
+    generator = np.random.default_rng(3)
+    return [space.architecture(d) for d in (space.smallest, space.largest, space.sample(generator))]
+
+
+def test_a_network_inside_the_supernet_is_the_same_network_alone(supernet):
+    images = torch.randn(8, 3, 32, 32)
+    for architecture in networks(supernet.space):
+        alone = supernet.standalone(architecture, [images]).train()
+        torch.testing.assert_close(supernet(images, architecture), alone(images), rtol=1e-4, atol=1e-4)
+
+
+def test_it_begins_as_the_trained_network(cut):
+    trained, elastic = cut
+    images = torch.randn(2, 3, 192, 192)
+    torch.testing.assert_close(elastic(images), trained(images), rtol=1e-4, atol=1e-4)
+    alone = elastic.standalone(elastic.largest, [images]).train()
+    torch.testing.assert_close(alone(images), trained(images), rtol=1e-4, atol=1e-4)
+
+
+def test_its_parts_are_networks_of_their_own(cut):
+    _, elastic = cut
+    images = torch.randn(4, 3, 64, 64)
+    for architecture in networks(elastic.space):
+        alone = elastic.standalone(architecture, [images]).train()
+        torch.testing.assert_close(elastic(images, architecture), alone(images), rtol=1e-3, atol=1e-3)
+
+
+def test_the_channels_that_count_most_are_kept(cut):
+    """By the weights of the layer that reads them, equally many of each half, in the order that they had."""
+    _, elastic = cut
+    block = elastic.widest.blocks[-1][0]
+    before = block.bn2.weight.detach().clone()
+    with torch.no_grad():
+        block.bn2.weight.copy_(torch.arange(len(before)))
+    architecture = elastic.space.architecture(elastic.space.smallest)
+    alone = elastic.standalone(architecture, [torch.randn(4, 3, 64, 64)])
+    kept = alone.blocks[-1][0].bn2.weight.long()
+    with torch.no_grad():
+        block.bn2.weight.copy_(before)
+    counts = block.conv_pwl.weight.abs().sum((0, 2, 3)).view(2, -1)
+    wanted = [half.topk(len(kept) // 2).indices.sort().values + len(half) * i for i, half in enumerate(counts)]
+    assert torch.equal(kept, torch.cat(wanted)) and len(kept) < len(before)
+
+
+def test_statistics_are_those_of_the_images_given(supernet):
+    images = torch.randn(64, 3, 32, 32) * 3 + 1
+    architecture = networks(supernet.space)[2]
+    alone = supernet.standalone(architecture, images.split(16))
+    # With its own statistics a network says of these images in evaluation what it says in training, but for the
+    # correction of the variance and for the batches being parts.
+    inside, outside = supernet(images, architecture), alone(images)
+    assert not alone.training and torch.corrcoef(torch.stack([inside.flatten(), outside.flatten()]))[0, 1] > 0.95
+
+
+def test_a_step_moves_the_weights_of_that_network_only(supernet):
+    smallest, largest, _ = networks(supernet.space)
+    supernet.zero_grad(set_to_none=True)
+    supernet(torch.randn(4, 3, 32, 32), smallest).sum().backward()
+    deep = supernet.widest.blocks[2]
+    kernels = deep[0].conv_dw.weight.grad[0, 0]
+    assert kernels[4:7, 4:7].abs().min() > 0 and kernels.abs().sum() == kernels[4:7, 4:7].abs().sum()
+    assert deep[-1].conv_pw.weight.grad is None  # the smallest network is less deep
+    gradient = deep[0].conv_pw.weight.grad
+    rows = deep[0].conv_pw.weight.shape[1] * 3  # expansion 3 of the widest input, which is no wider here
+    assert gradient[:8].abs().sum() > 0 and gradient[rows:].abs().sum() == 0
+    supernet.zero_grad(set_to_none=True)
+
+
+def test_a_copy_shares_no_memory(supernet):
+    architecture = networks(supernet.space)[0]
+    before = supernet.widest.conv_stem.weight.clone()
+    alone = supernet.standalone(architecture, [torch.randn(4, 3, 32, 32)])
+    with torch.no_grad():
+        alone.conv_stem.weight.zero_()
+    assert torch.equal(supernet.widest.conv_stem.weight, before)
