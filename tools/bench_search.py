@@ -31,17 +31,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from scipy.stats import spearmanr
 
 from mixtransfer.backbones import Architecture, architecture_spec, create_backbone
 from mixtransfer.backbones.architecture import Block, read_architecture
 from mixtransfer.backbones.describe import describe_network
-from mixtransfer.classification.datamodule import ImageDataModule
+from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
+from mixtransfer.classification.model import model_bytes, open_classifier
 from mixtransfer.cli import main as mixtransfer
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
-from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
 from mixtransfer.search.elastic import ElasticNetwork
@@ -188,8 +190,6 @@ def measure_start(options: argparse.Namespace) -> dict[str, Any]:
                 seed=options.seed, augment="crop-flip", workers=0,
             )  # fmt: skip
             train_elastic(network, data, how, Run(folder / name), print)
-            from mixtransfer.classification.model import model_bytes
-
             write_atomic(weights, model_bytes(network))
         load_elastic(network, weights)
         scorer = Scorer(network, dataset, preprocessing, torch.device("cpu"), 0)
@@ -250,11 +250,19 @@ def train_alone(networks: dict[str, Architecture], options: argparse.Namespace) 
                     left.remove(name)
             except Timeout:
                 time.sleep(1)
-    scores = {}
-    for name in networks:
-        test = Run(folder / name).read_metrics()["test"]
-        scores[name] = {"top1": test["top1"]["value"], "loss": test["log_loss"]["value"], "images": test["images"]}
-    return scores
+    return {name: test_scores(folder / name, folder / "data", options) for name in networks}
+
+
+@torch.inference_mode()
+def test_scores(trained: Path, data: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Accuracy and log loss of a run on the test images."""
+    classifier = open_classifier(trained)
+    test = load_dataset(str(data), val_fraction=VALIDATION, check=False).test
+    normalize, batches = Normalize(classifier.preprocessing), EvaluationData(classifier.preprocessing, workers=0)
+    answers = [(classifier.model(normalize(x)), labels) for x, labels, _ in batches.evaluation_loader(test)]
+    logits, labels = map(torch.cat, zip(*answers, strict=True))
+    right = (logits.argmax(1) == labels).double().mean()
+    return {"top1": float(right), "loss": float(F.cross_entropy(logits, labels)), "images": len(labels)}
 
 
 def scaled_mixnet(space: Space, macs: int) -> Architecture:

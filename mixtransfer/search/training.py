@@ -75,6 +75,7 @@ def train_elastic(network: ElasticNetwork, data: ImageDataModule, options: Searc
     run.folder.mkdir(exist_ok=True)
     run.write_config(recorded)
     data.dataset.split().write(run.split)
+    assert data.preprocessing
     spec = architecture_spec(network.largest)
     ModelCard.of("classification", spec, data.dataset.classes, data.preprocessing.to_dict()).write(run.model)
     module = ElasticClassifier(network, data.preprocessing, Recipe.of(recorded))

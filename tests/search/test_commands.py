@@ -103,3 +103,52 @@ def test_a_run_opens_without_the_backbone_file_it_was_trained_with(found, pets, 
     assert main(["classify", "predict", str(folder), str(next(pets.rglob("*.jpg")))]) == 2
     err = capsys.readouterr().err
     assert "model.json is not a backbone's description" in err and err.count("\n") == 1
+
+
+def test_a_run_can_be_what_is_cut(pets, tmp_path, capsys):
+    trained, folder = tmp_path / "trained", tmp_path / "search"
+    words = ["--image-size", "32", "--epochs", "1", "--workers", "0", "--batch-size", "16"]
+    made = ["--backbone", "mixnet_s", "--weights", "none", *words, "--output", str(trained)]
+    assert main(["classify", "train", str(pets), *made]) == 0
+    words += ["--trials", "2", "--population", "2", "--lr", "1e-9"]
+    assert (
+        main(["search", str(pets), "--start", str(trained), "--budget-macs", "4e6", *words, "--output", str(folder)])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert f"--backbone {folder / 'backbone.json'} --weights {folder / 'backbone.safetensors'}" in said
+    # At such a rate nothing is learnt: the supernet's largest network still answers as the run does.
+    run, largest = open_classifier(trained), open_classifier(folder / "supernet")
+    images = torch.randn(8, 3, 32, 32)
+    own, cut = (one.model.train()(images) for one in (run, largest))
+    torch.testing.assert_close(cut, own, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("resnet50", "resnet50 is not built of a MixNet's blocks"),
+        ("mixnet_z", "--start mixnet_z is neither a run nor a backbone"),
+        ("model.onnx", "is an exported file: give the run"),
+    ],
+)
+def test_a_start_that_cannot_be_cut(pets, tmp_path, capsys, start, says):
+    assert main(["search", str(pets), *WORDS, "--start", start, "--output", str(tmp_path / "s")]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1 and not (tmp_path / "s").exists()
+
+
+def test_the_supernet_is_a_run_like_others(found, pets, capsys):
+    assert main(["classify", "evaluate", str(found / "supernet"), str(pets), "--workers", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"]["value"] >= 0
+    assert Run(found / "supernet").read_history()[-1]["epoch"] == 1
+
+
+def test_a_ranking_that_is_chance_has_no_winner(found, monkeypatch, pets, tmp_path, capsys):
+    folder = tmp_path / "chance"
+    shutil.copytree(found, folder)
+    monkeypatch.setattr("mixtransfer.search.results.reliability", lambda halves: 0.3)
+    assert main(["search", str(pets), *WORDS, "--output", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "These networks cannot be told apart" in out and "Winner:" not in out and str(folder / "front") in out
+    assert answer(folder)["winner"] is None and not (folder / "backbone.json").exists()
