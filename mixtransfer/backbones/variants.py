@@ -16,6 +16,13 @@ _VARIANT = re.compile(
 )
 
 
+# What follows the dot in ``mixnet_s.lite``, and what it means; see ``lighter``.
+LIGHTER = {
+    "hswish": "hard-swish in the place of swish",
+    "lite": "ReLU in the place of swish and no squeeze-excite",
+}
+
+
 class Variant(NamedTuple):
     """Depthwise kernels, one a MixConv group; see ``MixConv2d``. ``layer`` counts from 1; None is every layer."""
 
