@@ -32,6 +32,7 @@ from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
 from mixtransfer.run import Run, join_folder
 from mixtransfer.search.elastic import ElasticNetwork
+from mixtransfer.search.latency import learn_latency
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.results import in_words, write_results
 from mixtransfer.search.scoring import Scorer
@@ -96,7 +97,8 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     preprocessing = replace(start.preprocessing if start else Preprocessing(), size=options.image_size)
     with ExitStack() as stack:
         alone = _claim(folder, stack, say)
-        study = Study(folder, options, space, seeded=alone)
+        latency = learn_latency(space, options.runtime, folder / "latency.json", say) if options.budget_ms else None
+        study = Study(folder, options, space, alone, latency)
         torch.manual_seed(options.seed)
         supernet = ElasticNetwork(space, start.network if start else None).to(memory_format=torch.channels_last)
         if start:
@@ -191,13 +193,13 @@ def _print(options: SearchOptions, folder: Path) -> None:
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
     print("What no cheaper network beats; these scores, with shared weights, only rank:")
     table = Table()
-    columns = ("log loss", "validation %", "MACs M", "params M", *(["ms"] if options.budget_ms else []))
+    columns = ("log loss", "validation %", "MACs M", "params M", *(["ms estimated", "ms"] if options.budget_ms else []))
     for column in columns:
         table.add_column(column, justify="right")
     for one in found["front"]:
         table.add_row(
             f"{one['loss']:.3f}", f"{100 * one['top1']:.1f}", f"{one['macs'] / 1e6:.3g}", f"{one['params'] / 1e6:.3g}",
-            *([f"{one['ms']:.2f}"] if options.budget_ms else []),
+            *([f"{one['ms']:.2f}", f"{one['ms_measured']:.2f}"] if options.budget_ms else []),
         )  # fmt: skip
     print_table(table)
     print(in_words(found["ranking"]))

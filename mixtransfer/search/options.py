@@ -18,13 +18,14 @@ class SearchOptions:
         data: An image folder, a CSV manifest, or cifar10, cifar100, pets, food101, digits.
         budget_macs: The most multiply-adds of an image that a network may take, such as 300e6; by default those of
             MixNet-S for images of that size.
-        budget_ms: Also a limit of the latency of one image, measured here in PyTorch, in milliseconds. Latency is
-            then the cost that is weighed against accuracy.
+        budget_ms: Also a limit of the latency of one image here, in milliseconds. Latency is then the cost that is
+            weighed against the loss; it is estimated from some networks that are measured in the runtime.
         output: The search's folder; by default one under runs/ named after the data.
         start: A MixNet to cut parts from: a name with ImageNet weights, such as mixnet_m, or a run. By default the
             supernet is trained from scratch.
         budget_params: The most parameters, such as 4e6.
         budget_mb: The largest file of weights in 32 bits, in megabytes of 1e6 bytes.
+        runtime: Whose latency that is.
         data_root: Where named datasets live, or are downloaded to.
         image_size: Side of the input in pixels; by default the images' own, in steps of 32, at most 224.
         epochs: Passes over the training set for the supernet.
@@ -51,6 +52,7 @@ class SearchOptions:
     start: str | None = None
     budget_params: float | None = None
     budget_mb: float | None = None
+    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch"
     data_root: str = "data"
     image_size: int | None = None
     epochs: int = 50

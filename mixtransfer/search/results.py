@@ -17,6 +17,7 @@ from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
 from mixtransfer.report.page import Page
 from mixtransfer.search.figures import kernel_shares, kernels_by_depth, loss_against_cost
+from mixtransfer.search.latency import latencies
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, RELIABLE, Predictor, rank_correlation, reliability
 from mixtransfer.search.scoring import Scorer
@@ -53,6 +54,9 @@ def write_results(
     for old in [*(folder / "front").iterdir(), folder / "backbone.json", folder / "backbone.safetensors"]:
         old.unlink(missing_ok=True)
     described = [_described(one, space, options) for one in best]
+    if options.budget_ms:
+        whole = latencies([space.architecture(one.decisions) for one in best], options.runtime, space.num_classes)
+        described = [{**one, "ms_measured": round(1000 * took, 3)} for one, took in zip(described, whole, strict=True)]
     named = [
         replace(space.architecture(one.decisions), name=f"{data}-{one.macs / 1e6:.3g}M-{i}")
         for i, one in enumerate(best, 1)

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from mixtransfer.backbones import Architecture
 from mixtransfer.console import in_minutes
-from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, Predictor
@@ -22,7 +19,6 @@ from mixtransfer.search.space import Decisions, Space
 
 Say = Callable[[str], None]
 
-LATENCY_ROUNDS = 5
 GIVE_UP = 300  # networks in a row that are too dear or known already: there is hardly a new one left
 REPORTS = 20  # sentences about how far the search is
 # When so much of the search is over, every other network is the best of so many that a predictor picks.
@@ -53,18 +49,26 @@ class Study:
     Args:
         folder: Of the search; without a storage of its own it holds ``trials.sqlite3``.
         seeded: Whether the sampling follows from the seed; of several processes one should.
+        latency: Seconds for an image, where they are the cost.
 
     Raises:
         UserError: Optuna is missing, or the storage cannot be used.
     """
 
-    def __init__(self, folder: Path, options: SearchOptions, space: Space, seeded: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        options: SearchOptions,
+        space: Space,
+        seeded: bool = True,
+        latency: Callable[[Architecture], float] | None = None,
+    ):
         try:
             import optuna
         except ImportError as error:
             raise UserError("search needs Optuna: pip install 'mixtransfer[search]'.") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.options, self.space = options, space
+        self.options, self.space, self.latency = options, space, latency
         self.states = optuna.trial.TrialState
         self.distributions: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
@@ -142,24 +146,23 @@ class Study:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
     def _fits(self, decisions: Decisions) -> bool:
-        """Whether a network is within the budgets that can be told without building it."""
+        """Whether a network is within the budgets."""
         options, architecture = self.options, self.space.architecture(decisions)
         parameters = architecture.parameters(self.space.num_classes)
         return (
             architecture.macs(num_classes=self.space.num_classes) <= options.budget_macs
             and parameters <= (options.budget_params or math.inf)
             and BYTES * parameters <= 1e6 * (options.budget_mb or math.inf)
+            and (self.latency is None or 1000 * self.latency(architecture) <= (options.budget_ms or math.inf))
         )
 
     def _score(self, decisions: Decisions, scorer: Scorer) -> tuple[Score, float] | None:
         """Score and cost; None if the network does not fit the budget."""
         if not self._fits(decisions):
             return None
-        network = scorer.network(self.space.architecture(decisions))
-        if self.options.budget_ms is None:
-            return scorer.score(network), self.space.macs(decisions)
-        seconds = _latency(network, self.space.image_size)
-        return (scorer.score(network), seconds) if 1000 * seconds <= self.options.budget_ms else None
+        architecture = self.space.architecture(decisions)
+        cost = self.latency(architecture) if self.latency else self.space.macs(decisions)
+        return scorer.score(scorer.network(architecture)), cost
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -169,11 +172,3 @@ def front(candidates: Sequence[Candidate]) -> list[Candidate]:
         if not best or candidate.score.loss < best[-1].score.loss:
             best.append(candidate)
     return best
-
-
-@torch.inference_mode()
-def _latency(network: nn.Module, image_size: int) -> float:
-    """Median seconds for one image."""
-    device = next(network.parameters()).device
-    image = torch.randn(1, 3, image_size, image_size, device=device)
-    return measure({0: lambda: network(image).cpu()}, LATENCY_ROUNDS)[0].median

@@ -152,3 +152,14 @@ def test_a_ranking_that_is_chance_has_no_winner(found, monkeypatch, pets, tmp_pa
     out = capsys.readouterr().out
     assert "These networks cannot be told apart" in out and "Winner:" not in out and str(folder / "front") in out
     assert answer(folder)["winner"] is None and not (folder / "backbone.json").exists()
+
+
+def test_latency_of_the_front_is_measured_too(found, pets, tmp_path, monkeypatch, capsys):
+    for name, value in {"FITTED": 3, "HELD_OUT": 2, "ROUNDS": 1}.items():
+        monkeypatch.setattr(f"mixtransfer.search.latency.{name}", value)
+    folder = tmp_path / "fast"
+    assert main(["search", str(pets), *WORDS, "--budget-ms", "1000", "--output", str(folder), "--trials", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "Latency is estimated within" in out and "ms estimated" in out
+    assert all(one["ms"] > 0 and one["ms_measured"] > 0 for one in answer(folder)["front"])
+    assert "latency of one image" in (folder / "report.html").read_text()

@@ -65,8 +65,8 @@ def test_two_processes_share_the_trials(tmp_path):
 
 def test_latency_can_be_the_cost(tmp_path):
     options = SearchOptions(budget_macs=BUDGET, budget_ms=1e4, trials=2, population=2)
-    found = Study(tmp_path, options, SPACE).run(Stub(), quiet)
-    assert all(0 < one.cost < 10 and one.macs <= BUDGET for one in found)
+    found = Study(tmp_path, options, SPACE, latency=lambda one: len([*one]) / 1000).run(Stub(), quiet)
+    assert all(one.cost == len([*SPACE.architecture(one.decisions)]) / 1000 for one in found) and len(found) == 2
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_search_that_nothing_fits_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("mixtransfer.search.study.GIVE_UP", 3)
     said = []
     options = SearchOptions(budget_macs=BUDGET, budget_ms=1e-9, trials=2, population=2)
-    assert Study(tmp_path, options, SPACE).run(Stub(), said.append) == []
+    assert Study(tmp_path, options, SPACE, latency=lambda one: 1.0).run(Stub(), said.append) == []
     assert "hardly another one" in said[0]
 
 
