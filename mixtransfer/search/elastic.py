@@ -59,7 +59,7 @@ class ElasticNetwork(nn.Module):
     """The shared weights of a space: normalised images (n, 3, h, w) to logits (n, classes).
 
     Called with an architecture of the space it computes what that network does in training mode, without the time that
-    building it takes; by itself the largest network.
+    building it takes; by itself what the largest network does in either mode, whose statistics it keeps.
 
     Args:
         space: The networks.
@@ -79,10 +79,6 @@ class ElasticNetwork(nn.Module):
         self.pretrained_cfg = self.widest.pretrained_cfg
         grouped = any(len(f.expand_kernels + f.project_kernels) > 2 for stage in space.stages for f in stage.frames)
         self.parts = 2 if grouped else 1  # of the channels, which narrower networks take equally many of
-        for layer in self.widest.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-                layer.track_running_stats = False
         for block in (block for stage in self.widest.blocks[1:] for block in stage):
             block.conv_dw = NestedKernels(block.bn2.num_features)
         if trained is not None:
@@ -110,8 +106,11 @@ class ElasticNetwork(nn.Module):
             for j, text in enumerate(stage):
                 prefix = f"blocks.{i}.{j}."
                 own = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-                x = _inverted_residual(x, Block.parse(text), own)
-        return widest.forward_head(widest.bn2(F.conv2d(x, weights["conv_head.weight"])))
+                norms = widest.blocks[i][j] if architecture == self.largest else None
+                x = _inverted_residual(x, Block.parse(text), own, norms)
+        x = F.conv2d(x, weights["conv_head.weight"])
+        norms = widest if architecture == self.largest else None
+        return widest.forward_head(widest.bn2.act(_norm(x, "bn2", weights, norms)))
 
     def weights(self, architecture: Architecture) -> Weights:
         """The weights of a network of the space, by their names in it, as differentiable parts of the shared ones."""
@@ -175,9 +174,9 @@ class ElasticNetwork(nn.Module):
 
     @torch.no_grad()
     def _fill(self, trained: nn.Module) -> None:
-        """Take over a network's weights but for the classifier's."""
-        given = dict(trained.named_parameters())
-        for name, weight in self.widest.named_parameters():
+        """Take over a network's weights and statistics but for the classifier's."""
+        given = trained.state_dict()
+        for name, weight in self.widest.state_dict().items():
             if name.startswith("blocks.0.") or not ("conv_dw." in name or name.startswith("classifier.")):
                 weight.copy_(given[name])
         for i, stage in enumerate(self.widest.blocks[1:], 1):
@@ -224,21 +223,21 @@ def _pointwise(name: str, layer: nn.Module, outputs: torch.Tensor, inputs: torch
     }
 
 
-def _inverted_residual(x: torch.Tensor, block: Block, weights: Weights) -> torch.Tensor:
-    """What timm's ``InvertedResidual`` computes in training mode, with these weights."""
+def _inverted_residual(x: torch.Tensor, block: Block, weights: Weights, norms: nn.Module | None) -> torch.Tensor:
+    """What timm's ``InvertedResidual`` computes with these weights; for ``norms`` see ``_norm``."""
     act = _ACTIVATIONS[block.activation]
-    y = act(_norm(_convolve_points(x, "conv_pw", weights), "bn1", weights))
+    y = act(_norm(_convolve_points(x, "conv_pw", weights), "bn1", weights, norms))
     kernels = [weight for name, weight in weights.items() if name.startswith("conv_dw.")]
     parts = [
         F.conv2d(part, kernel, stride=block.stride, padding=kernel.shape[-1] // 2, groups=len(kernel))
         for part, kernel in zip(y.split([len(kernel) for kernel in kernels], 1), kernels, strict=True)
     ]
-    y = act(_norm(torch.cat(parts, 1), "bn2", weights))
+    y = act(_norm(torch.cat(parts, 1), "bn2", weights, norms))
     if block.se:
         gate = y.mean((2, 3), keepdim=True)
         gate = act(F.conv2d(gate, weights["se.conv_reduce.weight"], weights["se.conv_reduce.bias"]))
         y = y * F.conv2d(gate, weights["se.conv_expand.weight"], weights["se.conv_expand.bias"]).sigmoid()
-    y = _norm(_convolve_points(y, "conv_pwl", weights), "bn3", weights)
+    y = _norm(_convolve_points(y, "conv_pwl", weights), "bn3", weights, norms)
     return x + y if x.shape == y.shape and block.stride == 1 and block.skip else y
 
 
@@ -247,5 +246,10 @@ def _convolve_points(x: torch.Tensor, name: str, weights: Weights) -> torch.Tens
     return F.conv2d(x, torch.cat(groups) if len(groups) > 1 else groups[0], groups=len(groups))
 
 
-def _norm(x: torch.Tensor, name: str, weights: Weights) -> torch.Tensor:
-    return F.batch_norm(x, None, None, weights[f"{name}.weight"], weights[f"{name}.bias"], True)
+def _norm(x: torch.Tensor, name: str, weights: Weights, norms: Any) -> torch.Tensor:
+    """BatchNorm without its activation: by the batch, or as the norm of that name of ``norms`` does it in its mode."""
+    scale = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    if norms is None:
+        return F.batch_norm(x, None, None, *scale, True)
+    norm = getattr(norms, name)
+    return F.batch_norm(x, norm.running_mean, norm.running_var, *scale, norm.training, norm.momentum, norm.eps)

@@ -41,8 +41,23 @@ def test_it_begins_as_the_trained_network(cut):
     trained, elastic = cut
     images = torch.randn(2, 3, 192, 192)
     torch.testing.assert_close(elastic(images), trained(images), rtol=1e-4, atol=1e-4)
+    # That has moved the statistics of both alike.
+    torch.testing.assert_close(elastic.eval()(images), trained.eval()(images), rtol=1e-4, atol=1e-4)
+    elastic.train(), trained.train()
     alone = elastic.standalone(elastic.largest, [images]).train()
     torch.testing.assert_close(alone(images), trained(images), rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_largest_network_moves_the_statistics(cut):
+    _, elastic = cut
+    elastic.train()
+    before = {
+        name: value.clone() for name, value in elastic.widest.named_buffers() if "blocks.3" in name or "bn2" in name[:4]
+    }
+    elastic(torch.randn(2, 3, 64, 64), elastic.space.architecture(elastic.space.smallest))
+    assert before and all(torch.equal(elastic.widest.get_buffer(name), value) for name, value in before.items())
+    elastic(torch.randn(2, 3, 64, 64))
+    assert not any(torch.equal(elastic.widest.get_buffer(n), v) for n, v in before.items() if "running_mean" in n)
 
 
 def test_its_parts_are_networks_of_their_own(cut):
