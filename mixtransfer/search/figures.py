@@ -12,6 +12,7 @@ from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm
 from mixtransfer.search.space import KERNELS
 from mixtransfer.search.study import Candidate
 
+Z = 1.96  # standard errors of a 95 % interval
 # From light to dark as the kernels grow.
 SHADES = dict(zip(KERNELS, ("#d6e4f2", "#a5c5e6", "#6b9fd3", "#2f6fb3", "#123f73"), strict=True))
 
@@ -28,9 +29,10 @@ def loss_against_cost(
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.scatter([c.cost / unit for c in candidates], [c.score.loss for c in candidates], s=9, color=GREY, alpha=0.6)
-    axes.plot(
-        [c.cost / unit for c in front], [c.score.loss for c in front],
-        color=BLUE, marker="o", markersize=4, drawstyle="steps-post", label="front",
+    axes.errorbar(
+        [c.cost / unit for c in front], [c.score.loss for c in front], [Z * c.score.error for c in front],
+        color=BLUE, marker="o", markersize=4, drawstyle="steps-post", capsize=3, elinewidth=0.8,
+        label="front, 95 % intervals",
     )  # fmt: skip
     if winner:
         axes.plot(winner.cost / unit, winner.score.loss, color=ORANGE, marker="o", markersize=8, ls="", label="winner")

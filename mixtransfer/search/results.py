@@ -118,6 +118,7 @@ def _described(candidate: Candidate, space: Space, options: SearchOptions) -> di
     architecture = space.architecture(candidate.decisions)
     return {
         "loss": candidate.score.loss,
+        "loss_error": candidate.score.error,
         "top1": candidate.score.top1,
         "macs": candidate.macs,
         "params": architecture.parameters(space.num_classes),
@@ -186,7 +187,11 @@ def _write_page(
         f"network's own. {in_words(ranking)} {advice if reliable else ''}"
     )
     page.section("Log loss against cost")
-    page.figure(drawn["front"], "Every network scored; the line joins what no cheaper network beats.")
+    page.figure(
+        drawn["front"],
+        "Every network scored; the line joins what no cheaper network beats. Differences between networks, which "
+        "are of the same images, are more certain than the intervals of each look.",
+    )
     page.section(
         "What ranks like the supernet",
         "Rank correlations with the log loss of the networks scored. The predictor is a regression on what was "
@@ -216,7 +221,12 @@ def _write_page(
     page.section("The front")
     columns = ["log loss", "validation %", label, "kernels, expansion and squeeze-excite of each block"]
     listed = [
-        [f"{one.score.loss:.3f}", f"{100 * one.score.top1:.1f}", f"{one.cost / unit:.3g}", _in_short(space, one)]
+        [
+            f"{one.score.loss:.3f} ± {one.score.error:.3f}",
+            f"{100 * one.score.top1:.1f}",
+            f"{one.cost / unit:.3g}",
+            _in_short(space, one),
+        ]
         for one in best
     ]
     page.table(columns, listed)

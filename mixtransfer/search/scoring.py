@@ -28,11 +28,13 @@ class Score:
         loss: Mean log loss, by which networks are ranked: it tells them apart on fewer images than accuracy does.
         top1: Share of the images that it has right.
         halves: Mean log loss on every other image and on the rest, to see how much of a ranking is chance.
+        error: Standard error of the loss; of the difference of two networks it is smaller, for their images are alike.
     """
 
     loss: float
     top1: float
     halves: tuple[float, float]
+    error: float
 
 
 class Scorer:
@@ -63,7 +65,8 @@ class Scorer:
         logits = torch.cat([network(inputs).float().cpu() for inputs in self._inputs(self.validation)])
         losses = F.cross_entropy(logits, self.labels, reduction="none").double()
         top1 = float((logits.argmax(1) == self.labels).double().mean())
-        return Score(float(losses.mean()), top1, (float(losses[::2].mean()), float(losses[1::2].mean())))
+        error = float(losses.std(correction=1 if len(losses) > 1 else 0)) / len(losses) ** 0.5
+        return Score(float(losses.mean()), top1, (float(losses[::2].mean()), float(losses[1::2].mean())), error)
 
     def _inputs(self, images: torch.Tensor):
         return (self.normalize(part.to(self.device)) for part in images.split(BATCH))

@@ -94,7 +94,12 @@ class Study:
         return [
             Candidate(
                 trial.params,
-                Score(trial.values[0], trial.user_attrs["top1"], tuple(trial.user_attrs["halves"])),
+                Score(
+                    trial.values[0],
+                    trial.user_attrs["top1"],
+                    tuple(trial.user_attrs["halves"]),
+                    trial.user_attrs["error"],
+                ),
                 self.space.macs(trial.params),
                 trial.values[1],
             )
@@ -117,8 +122,8 @@ class Study:
                 rejected += 1
                 continue
             score, cost = found
-            trial.set_user_attr("top1", score.top1)
-            trial.set_user_attr("halves", list(score.halves))
+            for name in ("top1", "halves", "error"):
+                trial.set_user_attr(name, getattr(score, name))
             self.study.tell(trial, (score.loss, cost))
             rejected, known = 0, self._known()
             if len(known) >= told + max(1, wanted // REPORTS):

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from mixtransfer.search.ranking import Predictor, rank_correlation, reliability
+from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Space
 
 SPACE = Space.of_width(0.3, 32, 5)
@@ -35,3 +37,24 @@ def test_the_predictor_learns_what_matters():
     predict = Predictor(SPACE, drawn[:100], losses[:100])
     assert predict.rho > 0.9 and rank_correlation(predict(drawn[100:]), losses[100:]) > 0.9
     assert abs(Predictor(SPACE, drawn[:100], list(generator.normal(size=100))).rho or 0) < 0.4
+
+
+class Answers(torch.nn.Module):
+    """Says of each image what is written into it."""
+
+    def forward(self, images):
+        return images[:, 0, :, 0]
+
+
+def test_a_score_is_mean_loss_with_its_error_and_its_halves():
+    logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(9) % 3
+    scorer = Scorer.__new__(Scorer)
+    scorer.device, scorer.normalize, scorer.labels = torch.device("cpu"), torch.nn.Identity(), labels
+    scorer.validation = logits[:, None, :, None].expand(9, 3, 3, 3)
+    losses = -logits.log_softmax(1)[torch.arange(9), labels].double()
+    score = scorer.score(Answers())
+    assert score.loss == pytest.approx(losses.mean().item())
+    assert score.error == pytest.approx(losses.std().item() / 3)
+    assert score.halves == pytest.approx((losses[::2].mean().item(), losses[1::2].mean().item()))
+    assert score.top1 == pytest.approx((logits.argmax(1) == labels).double().mean().item())

@@ -29,7 +29,7 @@ class Stub:
 
     def score(self, network):
         loss = float(np.mean([block.expand == 3 for block in self.asked[-1]]))
-        return Score(loss, 1 - loss, (loss, loss))
+        return Score(loss, 1 - loss, (loss, loss), 0.1)
 
 
 def quiet(_):
@@ -97,5 +97,5 @@ def test_a_search_that_nothing_fits_ends(tmp_path, monkeypatch):
 
 def test_the_front_is_what_no_cheaper_one_beats():
     costs = [(0.5, 10), (0.4, 20), (0.45, 30), (0.3, 30), (0.3, 40), (0.6, 10)]
-    candidates = [Candidate({}, Score(loss, 0, (0, 0)), cost, cost) for loss, cost in costs]
+    candidates = [Candidate({}, Score(loss, 0, (0, 0), 0.1), cost, cost) for loss, cost in costs]
     assert [(one.score.loss, one.cost) for one in front(candidates)] == [(0.5, 10), (0.4, 20), (0.3, 30)]
