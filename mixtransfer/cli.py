@@ -89,6 +89,11 @@ VERBS: dict[str, Verb] = {
         "mixtransfer.app.options:AppOptions", "mixtransfer.app.serve:app",
         {"runs": "+"},
     ),
+    "tune": Verb(
+        "choose the settings of a training by trials, and see whether they beat the defaults",
+        "mixtransfer.tune.options:TuneOptions", "mixtransfer.tune.commands:tune",
+        {"data": "?"},
+    ),
     "search": Verb(
         "search for a network of your own within a budget of multiply-adds",
         "mixtransfer.search.options:SearchOptions", "mixtransfer.search.commands:search",

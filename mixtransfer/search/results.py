@@ -51,8 +51,7 @@ def write_results(
         "seed": options.seed,
     }
     (folder / "front").mkdir(exist_ok=True)
-    for old in [*(folder / "front").iterdir(), folder / "backbone.json", folder / "backbone.safetensors"]:
-        old.unlink(missing_ok=True)
+    before = {*(folder / "front").iterdir()}
     described = [_described(one, space, options) for one in best]
     if options.budget_ms:
         whole = latencies([space.architecture(one.decisions) for one in best], options.runtime, space.num_classes)
@@ -71,6 +70,8 @@ def write_results(
         write_atomic(folder / "backbone.json", text)
         write_atomic(folder / "backbone.safetensors", model_bytes(scorer.network(architecture)))
         winner = {**described[-1], "name": architecture.name}
+    else:
+        before |= {folder / "backbone.json", folder / "backbone.safetensors"}
     _write_page(folder, options, dataset, space, scorer, candidates, best, named[-1], ranking)
     found = {
         "image_size": options.image_size,
@@ -80,6 +81,8 @@ def write_results(
         "winner": winner,
         "front": described,
     }
+    for old in before - {folder / "front" / f"{architecture.name}.json" for architecture in named}:
+        old.unlink(missing_ok=True)
     write_atomic(folder / "search.json", _json(found))  # last: where it is, the rest is whole
 
 

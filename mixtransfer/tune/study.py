@@ -1,0 +1,219 @@
+"""The trials in Optuna's storage, and the trainings of each in folders of their own, which can go on."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.train import train
+from mixtransfer.console import silent
+from mixtransfer.data.draw import Draw
+from mixtransfer.data.split_file import Split
+from mixtransfer.errors import UserError
+from mixtransfer.run import Run
+from mixtransfer.tune.options import TuneOptions
+from mixtransfer.tune.space import Settings, changed, distributions, settings_of
+
+Say = Callable[[str], None]
+
+RANDOM = 8  # trials that are drawn before the sampler models them
+UNPRUNED = 4  # trials that are not ended early, to have something to compare with
+DEFAULT = "default"  # folder of the defaults
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Settings that were tried on all folds.
+
+    Attributes:
+        losses: Log loss on each fold.
+    """
+
+    settings: Settings
+    losses: tuple[float, ...]
+
+    @property
+    def loss(self) -> float:
+        return float(np.mean(self.losses))
+
+    def gain(self, default: "Tried") -> tuple[float, float]:
+        """By how much the log loss is less than the defaults', and the standard error of that over the folds."""
+        gains = np.subtract(default.losses, self.losses)
+        return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+
+
+class Study:
+    """The trials of a folder.
+
+    Args:
+        folder: Of the trials; without a storage of its own it holds ``trials.sqlite3``.
+        options: What to train, and how often.
+        base: Options of the trainings, with the defaults open.
+        split: The images, of which those to test on are left alone.
+
+    Raises:
+        UserError: Optuna is missing, or the storage cannot be used.
+    """
+
+    def __init__(self, folder: Path, options: TuneOptions, base: TrainOptions, split: Split, say: Say):
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError("tune needs Optuna: pip install 'mixtransfer[search]'.") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna, self.folder, self.options, self.say = optuna, folder, options, say
+        self.base = base
+        self.splits = folds_of(split, options.folds, options.split_seed, options.group_by)
+        address = options.storage or f"sqlite:///{folder.resolve() / 'trials.sqlite3'}"
+        try:
+            storage = optuna.storages.RDBStorage(address)
+            name = folder.name if options.storage else "tune"
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED)
+            self.study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+            seed = options.seed + len(self.study.get_trials(deepcopy=False))
+        except Exception as error:  # whatever the database's driver raises
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
+        self.study.sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True, warn_independent_sampling=False
+        )
+        self.distributions: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Try the defaults, then others until there are as many trials as asked for, or the time is over.
+
+        Raises:
+            UserError: The defaults cannot be trained.
+            KeyboardInterrupt: Ctrl-C; the same call goes on.
+        """
+        began = time.monotonic()
+        default = self.default()
+        states = self.optuna.trial.TrialState
+        self.study.enqueue_trial(default.settings, skip_if_exists=True)
+        self._give_back()
+        while len(self.finished()) < self.options.trials:
+            if self.options.minutes and time.monotonic() - began > 60 * self.options.minutes:
+                self.say(f"The {self.options.minutes:g} minutes are over.")
+                return
+            trial = self.study.ask(self.distributions)
+            with self._claimed(trial.number):
+                try:
+                    loss = self._try(trial)
+                except self.optuna.TrialPruned:
+                    self.study.tell(trial, state=states.PRUNED)
+                except UserError as error:
+                    self.study.tell(trial, state=states.FAIL)
+                    self.say(f"Trial {trial.number} failed: {error}")
+                    if len(self._in(states.FAIL)) > self.options.trials:
+                        raise UserError(f"Most trials fail, the last one so: {error}") from error
+                else:
+                    self.study.tell(trial, loss)
+
+    def default(self) -> Tried:
+        """The defaults on every fold; what they are for these images is then known."""
+        losses = [self._train(self.base, DEFAULT, fold) for fold in range(self.options.folds)]
+        resolved = Run(self._place(DEFAULT, 0)).options(TrainOptions)
+        self.distributions = distributions(resolved, self.options.image_size is None)
+        return Tried(settings_of(resolved, self.distributions), tuple(losses))
+
+    def finished(self) -> list[Any]:
+        """Optuna's trials that were tried on all folds or ended early."""
+        states = self.optuna.trial.TrialState
+        return self._in(states.COMPLETE, states.PRUNED)
+
+    def tried(self) -> list[Tried]:
+        """What was tried on all folds, the best first."""
+        complete = self._in(self.optuna.trial.TrialState.COMPLETE)
+        found = [Tried(trial.params, tuple(trial.user_attrs["losses"])) for trial in complete]
+        return sorted(found, key=lambda one: one.loss)
+
+    def importance(self) -> dict[str, float]:
+        """How much of the variation of the loss each setting explains, by fANOVA; empty where too few were tried."""
+        if len(self.tried()) < RANDOM:
+            return {}
+        evaluator = self.optuna.importance.FanovaImportanceEvaluator(seed=0)
+        try:
+            return dict(self.optuna.importance.get_param_importances(self.study, evaluator=evaluator))
+        except (RuntimeError, ValueError):  # such as losses that are all alike
+            return {}
+
+    def _try(self, trial: Any) -> float:
+        options = changed(self.base, trial.params)
+        name = DEFAULT if trial.params == self.default_settings() else named(trial.params)
+        losses: list[float] = []
+        for fold in range(self.options.folds):
+            losses.append(self._train(options, name, fold))
+            trial.report(float(np.mean(losses)), fold)
+            if fold + 1 < self.options.folds and trial.should_prune():
+                self.say(f"Trial {trial.number}: log loss {np.mean(losses):.4f} after fold {fold + 1}, ended early.")
+                raise self.optuna.TrialPruned
+        trial.set_user_attr("losses", losses)
+        said = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                         for key, value in trial.params.items())  # fmt: skip
+        self.say(f"Trial {trial.number}: log loss {np.mean(losses):.4f} ({said}).")
+        return float(np.mean(losses))
+
+    def default_settings(self) -> Settings:
+        return settings_of(Run(self._place(DEFAULT, 0)).options(TrainOptions), self.distributions)
+
+    def _train(self, options: TrainOptions, name: str, fold: int) -> float:
+        """Log loss of the fold that a training did not see, which goes on if it was interrupted."""
+        run = Run(self._place(name, fold))
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(run.folder.with_suffix(".lock")):  # the defaults are everybody's
+            if "test" not in run.read_metrics():
+                if Run.is_run(run.folder):
+                    train(replace(TrainOptions(), resume=str(run.folder)), silent)
+                else:
+                    train(replace(options, output=str(run.folder)), silent, self.splits[fold])
+        return float(run.read_metrics()["log_loss"]["test"]["value"])
+
+    def _place(self, name: str, fold: int) -> Path:
+        return self.folder / "trials" / name / f"fold-{fold + 1}"
+
+    @contextlib.contextmanager
+    def _claimed(self, number: int) -> Iterator[None]:
+        """Show other processes that a trial is being worked on, as long as this one lives."""
+        locks = self.folder / "trials"
+        with FileLock(locks / f".{number}.lock"):
+            yield
+
+    def _give_back(self) -> None:
+        """Have trials whose processes have ended tried again; what is finished of them is not trained anew."""
+        states = self.optuna.trial.TrialState
+        for trial in self._in(states.RUNNING):
+            lock = FileLock(self.folder / "trials" / f".{trial.number}.lock")
+            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+                self.study.tell(trial.number, state=states.FAIL)
+                self.study.enqueue_trial(trial.params)
+
+    def _in(self, *states: Any) -> list[Any]:
+        return self.study.get_trials(deepcopy=False, states=states)
+
+
+def named(settings: Settings) -> str:
+    """The folder of some settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def folds_of(split: Split, count: int, seed: int, group_by: str | None) -> list[Split]:
+    """Splits of the images that are not to be tested on, of which each tests on another part.
+
+    Raises:
+        UserError: They are too few.
+    """
+    kept = [i for i, part in enumerate(split.parts) if part != "test"]
+
+    def of(values: Sequence[str]) -> list[str]:
+        return [values[i] for i in kept] if values else []
+
+    pool = Split(of(split.names), of(split.labels), of(split.parts), of(split.groups), of(split.digests))
+    return [pool.dealt(Draw(seed=seed, fold=f"{number}/{count}")) for number in range(1, count + 1)]
