@@ -40,6 +40,7 @@ SMALL = {
     "classify train": SCRATCH,
     "detect train": BOXES,
     "detect demo": "--weights none --iterations 1 --images 8",
+    "mixtransfer tune": f"{SCRATCH} --folds 2 --trials 2",
     "mixtransfer search": f"{SEARCH} --trials 3 --population 3",
     "benchmark": "--rounds 1 --batches 1 --threads 1",
     "bench_training": "--batch-size 2 --rounds 1 --steps 1",
@@ -64,10 +65,11 @@ MADE_BY = {
     "runs/my-boxes-mixnet_s": "detect train my-boxes --backbone mixnet_s",
     "runs/flowers-mixnet_s/model.xml": "export runs/flowers-mixnet_s --format openvino",
     "runs/search-flowers/backbone.json": "search flowers",
+    "runs/tune-flowers/best.yaml": "tune flowers",
 }
 NEEDS = {  # a package that is not always there, by what a command has in it
     "detect": "detectron2", "my-boxes": "detectron2", "openvino": "openvino", ".xml": "openvino", "onnx": "onnx",
-    "--int8": "nncf", "search": "optuna", "mixtransfer app": "gradio", "--run ": "cleanlab",
+    "--int8": "nncf", "search": "optuna", "tune": "optuna", "mixtransfer app": "gradio", "--run ": "cleanlab",
 }  # fmt: skip
 
 

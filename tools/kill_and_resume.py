@@ -95,6 +95,11 @@ def searched(output: Path) -> object:
     return found["networks_scored"], found["validation_images"]
 
 
+def tuned(output: Path) -> object:
+    found = json.loads((output / "tune.json").read_text())
+    return found["tried"], found["default"]
+
+
 def examined(output: Path) -> object:
     return json.loads((output / "doctor.json").read_text())
 
@@ -132,6 +137,7 @@ TRIALS = [
         "{images} " + SMALL + " --epochs 3 --trials 6 --population 3 --output {out}",
         searched,
     ),
+    Trial("tune", SCRATCH + " --folds 2 --trials 3", tuned),
     Trial("doctor", "{images} --output {out} --fix-list {out}/drop.csv", examined, codes=(0, 1)),
     Trial("export", "{run} --check 4 --output {out}/model.onnx", exported),
 ]
