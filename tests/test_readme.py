@@ -46,7 +46,7 @@ SMALL = {
     "bench_training": "--batch-size 2 --rounds 1 --steps 1",
     "bench_loading": "--image-size 32 --workers 0 --rounds 1",
     "bench_inference": "--rounds 1",
-    "bench_finetuning": "--epochs 1 --image-size 32",
+    "bench_finetuning": "--epochs 1 --image-size 32 --lrs 1e-3",
     "bench_detection": "--batch-size 2 --rounds 1 --steps 1",
     "bench_latency": "--backbones mobilenetv3_small_050 --image-size 32 --rounds 1",
     "bench_search": "--tiny",
