@@ -83,7 +83,7 @@ class Study:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
         self.study.sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True, warn_independent_sampling=False
+            seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True
         )
         self.distributions: dict[str, Any] = {}
 
