@@ -22,6 +22,7 @@ What is finished is not repeated. With several at once in the same --output, eac
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import time
@@ -29,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
@@ -38,9 +38,11 @@ from scipy.stats import spearmanr
 from mixtransfer.backbones import Architecture, architecture_spec, create_backbone
 from mixtransfer.backbones.architecture import Block, read_architecture
 from mixtransfer.backbones.describe import describe_network
+from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
 from mixtransfer.classification.model import model_bytes, open_classifier
 from mixtransfer.cli import main as mixtransfer
+from mixtransfer.comparison.statistics import paired_difference
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -157,10 +159,10 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
         if len(names) < 3:
             continue
         truth = [alone[name]["loss"] for name in names]
-        says = {
+        says: dict[str, list[float]] = {
             "supernet": [losses[name] for name in names],
             "predictor": [float(loss) for loss in predict([decisions[name] for name in names])],
-            "macs": [-networks[name].macs() for name in names],
+            "macs": [-float(networks[name].macs()) for name in names],
             "synflow": [-synflow(networks[name], options.image_size) for name in names],
         }
         result["rank"][kind] = {name: correlation(values, truth) for name, values in says.items()}
@@ -320,7 +322,7 @@ def synflow(architecture: Architecture, image_size: int) -> float:
         for parameter in network.parameters():
             parameter.abs_()
     network(torch.ones(1, 3, image_size, image_size, dtype=torch.float64)).sum().backward()
-    return float(sum((p * p.grad).sum() for p in network.parameters() if p.grad is not None).log())
+    return math.log(sum(float((p * p.grad).sum()) for p in network.parameters() if p.grad is not None))
 
 
 def correlation(some: list[float], others: list[float]) -> dict[str, Any]:
@@ -332,13 +334,9 @@ def correlation(some: list[float], others: list[float]) -> dict[str, Any]:
 
 def paired(some: Path, others: Path) -> dict[str, Any]:
     """Difference of accuracy on the same test images, with its 95 % interval."""
-    tables = [pd.read_csv(Run(folder).test_predictions) for folder in (some, others)]
-    right = [(table["class"] == table["predicted"]).to_numpy(float) for table in tables]
-    difference = right[0] - right[1]
-    half = 1.96 * difference.std(ddof=1) / len(difference) ** 0.5
-    mean = float(difference.mean())
-    return {"found": float(right[0].mean()), "mixnet_s": float(right[1].mean()), "difference": mean,
-            "interval": [mean - half, mean + half]}  # fmt: skip
+    first, second = (read_answers(Run(folder).test_predictions).hits[None] for folder in (some, others))
+    difference = paired_difference(first, second).estimate
+    return {"found": float(first.mean()), "mixnet_s": float(second.mean()), "difference": difference.to_dict()}
 
 
 if __name__ == "__main__":

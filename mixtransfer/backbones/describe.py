@@ -1,5 +1,6 @@
 """From a network of timm's ``EfficientNet`` class back to the block strings that it is built of."""
 
+from dataclasses import replace
 from typing import Any
 
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
@@ -19,6 +20,9 @@ def describe_network(model: nn.Module, name: str, image_size: int = 224) -> Arch
         UserError: It is of another class or has other blocks, such as TensorFlow's padding.
     """
     network: Any = model
+    spec = getattr(model, "spec", None)
+    if spec is not None and spec.architecture:
+        return replace(spec.architecture, name=name, image_size=image_size)
     if not isinstance(model, EfficientNet):
         raise UserError(f"{name} is not built of a MixNet's blocks: take mixnet_s, mixnet_m, mixnet_l or mixnet_xl.")
     stages, channels = [], network.conv_stem.out_channels
@@ -43,14 +47,17 @@ def _describe(block: Any, inputs: int, name: str) -> Block:
     kind = kinds[type(block)]
     expand, project = (block.conv_pw, block.conv_pwl) if kind == "ir" else (None, block.conv_pw)
     reduce = getattr(block.se, "conv_reduce", None)
+    outputs = sum(conv.out_channels for conv in _convolutions(project))
+    stride = _convolutions(block.conv_dw)[0].stride[0]
     return Block(
         kind,
         tuple(conv.kernel_size[0] for conv in _convolutions(block.conv_dw)),
-        _convolutions(block.conv_dw)[0].stride[0],
-        sum(conv.out_channels for conv in _convolutions(project)),
+        stride,
+        outputs,
         block.conv_dw.in_channels / inputs if expand is not None else 1.0,
         reduce.out_channels / inputs if reduce is not None else 0.0,
         _ACTIVATIONS[type(block.bn1.act)],
+        skip=bool(block.has_skip) or stride > 1 or outputs != inputs,
         expand_kernels=(1,) * len(_convolutions(expand)) if expand is not None else (1,),
         project_kernels=(1,) * len(_convolutions(project)),
     )

@@ -12,7 +12,7 @@ import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import nn
 
-_SWISH = (nn.SiLU, nn.Mish, nn.GELU)
+_REPLACED = {"hswish": (nn.SiLU,), "lite": (nn.SiLU, nn.Hardswish)}
 
 
 def lighten(model: nn.Module, kind: str) -> nn.Module:
@@ -23,7 +23,7 @@ def lighten(model: nn.Module, kind: str) -> nn.Module:
     """
     changed = 0
     for name, layer in list(model.named_modules()):
-        if isinstance(layer, _SWISH):
+        if isinstance(layer, _REPLACED[kind]):
             model.set_submodule(name, nn.Hardswish(inplace=True) if kind == "hswish" else nn.ReLU(inplace=True))
             changed += 1
     blocks: list[Any] = [

@@ -1,5 +1,6 @@
 """`search` as the command line runs it: data, supernet, search, and what comes of it."""
 
+import hashlib
 import json
 import math
 import time
@@ -27,17 +28,17 @@ from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
 from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.files import remove_unfinished, write_atomic
 from mixtransfer.messages import tell
 from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
 from mixtransfer.run import Run, join_folder
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.latency import learn_latency
 from mixtransfer.search.options import SearchOptions
-from mixtransfer.search.results import in_words, write_results
+from mixtransfer.search.results import how_to_train, in_words, write_results
 from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Space
-from mixtransfer.search.start import open_start
+from mixtransfer.search.start import Start, open_start
 from mixtransfer.search.study import Say, Study
 from mixtransfer.search.training import load_elastic, train_elastic
 from mixtransfer.signals import interruptible
@@ -70,6 +71,10 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     _check(options)
     options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
     folder = Path(options.output or Path("runs") / f"search-{data_name(str(options.data))}")
+    if (folder / "config.yaml").exists():  # what was chosen by the data stays, whatever has become of it
+        recorded = Run(folder).read_config()
+        size, macs = recorded.get("image_size"), recorded.get("budget_macs")
+        options = replace(options, image_size=options.image_size or size, budget_macs=options.budget_macs or macs)
     split = Split.read(folder / SPLIT_FILE) if (folder / SPLIT_FILE).exists() else None
     dataset = load_dataset(
         str(options.data),
@@ -84,7 +89,10 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
         say(note)
     options = _resolved(options, dataset, say)
     assert options.image_size and options.budget_macs
-    start = open_start(options.start, say) if options.start else None
+    trained, kept = folder / "supernet.safetensors", folder / "start.json"
+    start = None
+    if options.start:
+        start = Start.read(kept) if trained.exists() and kept.exists() else open_start(options.start, say)
     classes = len(dataset.classes)
     if start:
         space = Space.of_trained(start.architecture, options.image_size, classes)
@@ -94,22 +102,34 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     join_folder(folder, options, FREE, "budget_macs", "a search")
     if split is None:
         dataset.split().write(folder / SPLIT_FILE)
+    if start and start.network:
+        start.write(kept)
     preprocessing = replace(start.preprocessing if start else Preprocessing(), size=options.image_size)
     with ExitStack() as stack:
         alone = _claim(folder, stack, say)
+        if alone:
+            remove_unfinished(folder)
         latency = learn_latency(space, options.runtime, folder / "latency.json", say) if options.budget_ms else None
         study = Study(folder, options, space, alone, latency)
+        if not study.fits(space.smallest):
+            raise UserError(
+                f"No network here is within the budgets, not even one of {space.macs(space.smallest) / 1e6:.3g} "
+                f"million multiply-adds and {space.architecture(space.smallest).parameters(classes) / 1e6:.3g} million "
+                "parameters: allow more."
+            )
         torch.manual_seed(options.seed)
         supernet = ElasticNetwork(space, start.network if start else None).to(memory_format=torch.channels_last)
         if start:
             start.fill_classifier(supernet, dataset.classes)
-        _train(folder, options, dataset, supernet, preprocessing, say)
         scorer = Scorer(supernet, dataset, preprocessing, choose_device("auto"), options.workers)
+        _train(folder, options, dataset, scorer, preprocessing, say)
+        study.belong_to(hashlib.sha256(trained.read_bytes()).hexdigest())
         say(f"Searching among networks of up to {options.budget_macs / 1e6:.4g} million multiply-adds.")
         candidates = study.run(scorer, say)
     if not candidates:
         raise UserError("No network within the budget was found: allow more by --budget-macs or the other budgets.")
-    write_results(folder, options, dataset, space, scorer, candidates)
+    with FileLock(folder / ".results.lock"):  # of several processes the last writes what all have found
+        write_results(folder, options, dataset, space, scorer, study.candidates(), latency)
     return folder
 
 
@@ -167,7 +187,7 @@ def _train(
     folder: Path,
     options: SearchOptions,
     dataset: ImageDataset,
-    supernet: ElasticNetwork,
+    scorer: Scorer,
     preprocessing: Preprocessing,
     say: Say,
 ) -> None:
@@ -175,17 +195,17 @@ def _train(
 
     As any run's, that run's model can be evaluated and predict: it is the largest network.
     """
-    weights = folder / "supernet.safetensors"
+    supernet, weights = scorer.supernet, folder / "supernet.safetensors"
     if not weights.exists():
         say(f"Training the supernet: {len(dataset.train)} images, {options.epochs} epochs.")
         augment = Augment(options.augment, preprocessing.size)
         data = ImageDataModule(dataset, preprocessing, augment, options.batch_size, options.workers, options.seed)
         run = Run(folder / "supernet")
         train_elastic(supernet, data, options, run, say)
-        scorer = Scorer(supernet, dataset, preprocessing, choose_device("auto"), options.workers)
+        scorer.supernet.to(scorer.device)
         write_atomic(run.weights, model_bytes(scorer.network(supernet.largest)))
         write_atomic(weights, model_bytes(supernet))
-        run.checkpoint.unlink()
+    (folder / "supernet" / "last.ckpt").unlink(missing_ok=True)
     load_elastic(supernet, weights)
 
 
@@ -204,9 +224,8 @@ def _print(options: SearchOptions, folder: Path) -> None:
     print_table(table)
     print(in_words(found["ranking"]))
     if found["winner"]:
-        file, weights = folder / "backbone.json", folder / "backbone.safetensors" if options.start else "none"
-        print(f"Winner:  {file}")
-        print(f"Train:   mixtransfer classify train {options.data} --backbone {file} --weights {weights}")
+        print(f"Winner:  {folder / 'backbone.json'}")
+        print(f"Train:   {how_to_train(folder, options)}")
     else:
         print(f"Networks of the front: {folder / 'front'}")
     print(f"Report:  {folder / 'report.html'}")

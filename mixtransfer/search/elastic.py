@@ -1,10 +1,10 @@
 """The elastic network: one set of weights that every network of a space takes its own from.
 
-What is shared is nested. Of the channels of each layer a narrower network has those that count most, of the blocks of
-a stage a shallower one has the first, and a smaller kernel is the middle of the largest one times a learnt matrix
-(Once-for-All, Cai et al., ICLR 2020): kernels of different sizes with weights of their own would each time change what
-the channels mean to the 1×1 convolutions that they share. BatchNorm takes the statistics of the batch; a network that
-is to be scored gets statistics of its own.
+What is shared is nested. Of the channels of each layer a narrower network has those that count most in the network that
+was begun with, or the first; of the blocks of a stage a shallower one has the first; and a smaller kernel is the middle
+of the largest one times a learnt matrix (Once-for-All, Cai et al., ICLR 2020): kernels of different sizes with weights
+of their own would each time change what the channels mean to the 1×1 convolutions that they share. BatchNorm takes the
+statistics of the batch; a network that is to be scored gets statistics of its own.
 """
 
 from collections.abc import Iterable
@@ -79,7 +79,8 @@ class ElasticNetwork(nn.Module):
         self.pretrained_cfg = self.widest.pretrained_cfg
         grouped = any(len(f.expand_kernels + f.project_kernels) > 2 for stage in space.stages for f in stage.frames)
         self.parts = 2 if grouped else 1  # of the channels, which narrower networks take equally many of
-        for block in (block for stage in self.widest.blocks[1:] for block in stage):
+        stages: Any = self.widest.blocks
+        for block in (block for stage in stages[1:] for block in stage):
             block.conv_dw = NestedKernels(block.bn2.num_features)
         if trained is not None:
             self._fill(trained)

@@ -97,13 +97,13 @@ def learn_latency(space: Space, runtime: str, file: Path, say: Say) -> LatencyMo
     Raises:
         UserError: The runtime is not installed, or the file is damaged.
     """
+    RUNTIMES[runtime].require(f"--runtime {runtime}")
     if file.exists():
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             return LatencyModel(tuple(map(float, kept["times"])), float(kept["error"]), float(kept["worst"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged: remove it to measure anew.") from error
-    RUNTIMES[runtime].require(f"--runtime {runtime}")
     generator = np.random.default_rng(0)
     networks = [space.architecture(space.sample(generator)) for _ in range(FITTED + HELD_OUT)]
     say(f"Measuring {len(networks)} networks in {RUNTIMES[runtime].label}.")

@@ -14,22 +14,23 @@ FOLDS = 5
 RELIABLE = 0.5  # of the ranking among the better half: below, more of it is chance than is the networks'
 
 
-def reliability(halves: Sequence[tuple[float, float]]) -> float | None:
-    """Split-half reliability of the ranking among the better half of the networks.
+def reliability(thirds: Sequence[tuple[float, float, float]]) -> float | None:
+    """How much of the ranking among the better half of the networks another set of images would repeat.
 
-    Spearman's rank correlation of their losses on two halves of the images, as the Spearman–Brown formula extends it
-    to all images: 1 if another set of images would rank alike, 0 if the ranking is chance. The better half, because it
-    is among those that a search chooses; that some networks are bad is easily seen.
+    Among the better half, because it is from those that a search chooses; that some networks are bad is easily seen.
+    They are chosen by the losses on a third of the images, and ranked by those on each of the other two: of one that
+    had chosen, the correlation would be too low. Spearman's rank correlation of these is extended to all images by the
+    Spearman–Brown formula.
 
     Returns:
-        None if there are too few networks.
+        1 if another set of images would rank alike, 0 if the ranking is chance; None if there are too few networks.
     """
-    losses = np.array(halves)
-    better = losses[losses.sum(1) <= np.median(losses.sum(1))] if len(losses) else losses
-    if len(better) < FEWEST // 2:
+    if len(thirds) < FEWEST:
         return None
-    rho = rank_correlation(*better.T)
-    return None if rho is None else max(0.0, 2 * rho / (1 + rho))
+    first, second, third = np.array(thirds).T
+    better = third <= np.median(third)
+    rho = rank_correlation(first[better], second[better])
+    return None if rho is None else max(0.0, 3 * rho / (1 + 2 * max(0.0, rho)))
 
 
 def rank_correlation(some: Sequence[float], others: Sequence[float]) -> float | None:

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mixtransfer.backbones import Architecture, create_backbone
+from mixtransfer.backbones import create_backbone
 from mixtransfer.backbones.describe import describe_network
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.data.dataset import ImageDataset
@@ -17,7 +18,7 @@ from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
 from mixtransfer.report.page import Page
 from mixtransfer.search.figures import kernel_shares, kernels_by_depth, loss_against_cost
-from mixtransfer.search.latency import latencies
+from mixtransfer.search.latency import LatencyModel, latencies
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, RELIABLE, Predictor, rank_correlation, reliability
 from mixtransfer.search.scoring import Scorer
@@ -34,10 +35,14 @@ def write_results(
     space: Space,
     scorer: Scorer,
     candidates: Sequence[Candidate],
+    latency: LatencyModel | None = None,
 ) -> None:
     """Write everything into the search's folder.
 
     The winner is the network of the least log loss within the budget; where the ranking is mostly chance, none is.
+
+    Args:
+        latency: By which latencies were estimated; the front is measured, and its winner is within the budget so too.
     """
     assert options.budget_macs
     best = front(candidates)
@@ -53,9 +58,12 @@ def write_results(
     (folder / "front").mkdir(exist_ok=True)
     before = {*(folder / "front").iterdir()}
     described = [_described(one, space, options) for one in best]
-    if options.budget_ms:
+    within = len(best)  # of the front, the last of which is the best
+    if options.budget_ms and latency:
         whole = latencies([space.architecture(one.decisions) for one in best], options.runtime, space.num_classes)
         described = [{**one, "ms_measured": round(1000 * took, 3)} for one, took in zip(described, whole, strict=True)]
+        within = max((i for i, took in enumerate(whole, 1) if 1000 * took <= options.budget_ms), default=0)
+        ranking = {**ranking, "latency_error": latency.error, "latency_worst": latency.worst}
     named = [
         replace(space.architecture(one.decisions), name=f"{data}-{one.macs / 1e6:.3g}M-{i}")
         for i, one in enumerate(best, 1)
@@ -64,15 +72,17 @@ def write_results(
         text = _json({**architecture.to_dict(), "about": {**about, **shared}})
         write_atomic(folder / "front" / f"{architecture.name}.json", text)
     winner = None
-    if is_reliable(ranking):
-        architecture = replace(named[-1], name=f"{data}-{options.budget_macs / 1e6:.3g}M")
-        text = _json({**architecture.to_dict(), "about": {**described[-1], **shared}})
+    (folder / "search.json").unlink(missing_ok=True)
+    if is_reliable(ranking) and within:
+        architecture = replace(named[within - 1], name=f"{data}-{options.budget_macs / 1e6:.3g}M")
+        text = _json({**architecture.to_dict(), "about": {**described[within - 1], **shared}})
         write_atomic(folder / "backbone.json", text)
         write_atomic(folder / "backbone.safetensors", model_bytes(scorer.network(architecture)))
-        winner = {**described[-1], "name": architecture.name}
+        winner = {**described[within - 1], "name": architecture.name}
     else:
         before |= {folder / "backbone.json", folder / "backbone.safetensors"}
-    _write_page(folder, options, dataset, space, scorer, candidates, best, named[-1], ranking)
+    chosen = best[within - 1] if winner else None
+    _write_page(folder, options, dataset, space, scorer, candidates, best, chosen, ranking, described)
     found = {
         "image_size": options.image_size,
         "validation_images": scorer.images,
@@ -93,7 +103,7 @@ def _ranking(space: Space, candidates: Sequence[Candidate]) -> dict[str, float |
     predictor = None if few else Predictor(space, [one.decisions for one in candidates], losses).rho
     fewer_macs = None if few else rank_correlation([-one.macs for one in candidates], losses)
     return {
-        "reliability": reliability([one.score.halves for one in candidates]),
+        "reliability": reliability([one.score.thirds for one in candidates]),
         "predictor": predictor,
         "macs": fewer_macs,
     }
@@ -105,12 +115,23 @@ def is_reliable(ranking: Mapping[str, float | None]) -> bool:
     return known is None or known >= RELIABLE
 
 
+def how_to_train(folder: Path, options: SearchOptions) -> str:
+    """The command that trains the winner on the search's own split."""
+    usual, words = SearchOptions(), []
+    for name in ("val_fraction", "test_fraction", "split_seed"):
+        if (value := getattr(options, name)) != getattr(usual, name):
+            words.append(f"--{name.replace('_', '-')} {value}")
+    weights = folder / "backbone.safetensors" if options.start else "none"
+    command = f"mixtransfer classify train {options.data} --backbone {folder / 'backbone.json'} --weights {weights}"
+    return " ".join([command, *words])
+
+
 def in_words(ranking: Mapping[str, float | None]) -> str:
     """What ``search.json`` says of the ranking."""
     known = ranking["reliability"]
     if known is None:
         return "Too few networks were scored to tell how much of the ranking is chance: more --trials."
-    words = f"Split-half reliability of the ranking among the better half: {known:.2f} (1: none of it is chance)."
+    words = f"Reliability of the ranking among the better half: {known:.2f} (1: none of it is chance)."
     if is_reliable(ranking):
         return words
     return f"{words} These networks cannot be told apart, so none is a winner: more validation images or --epochs."
@@ -142,17 +163,19 @@ def _write_page(
     scorer: Scorer,
     candidates: Sequence[Candidate],
     best: Sequence[Candidate],
-    architecture: Architecture,
+    winner: Candidate | None,
     ranking: Mapping[str, float | None],
+    described: Sequence[Mapping[str, Any]],
 ) -> None:
     assert options.budget_macs
+    shown = winner or best[-1]
+    architecture = space.architecture(shown.decisions)
     label, unit = ("latency of one image (ms)", 1e-3) if options.budget_ms else ("multiply-adds (millions)", 1e6)
     ranked = sorted(candidates, key=lambda one: one.score.loss)
-    reliable = is_reliable(ranking)
-    chosen = "winner" if reliable else "the last of the front"
+    chosen = "winner" if winner else "the last of the front"
     tenth = ranked[: max(1, len(ranked) // BEST_SHARE)]
     drawn = {
-        "front": loss_against_cost(candidates, best, best[-1] if reliable else None, label, unit),
+        "front": loss_against_cost(candidates, best, winner, label, unit),
         "kernel_shares": kernel_shares(architecture),
         "kernels_by_depth": kernels_by_depth(
             {
@@ -171,8 +194,8 @@ def _write_page(
     )
     page.headline(
         [
-            (chosen.capitalize(), f"{100 * best[-1].score.top1:.1f} %", "validation, shared weights"),
-            ("Multiply-adds", f"{best[-1].macs / 1e6:.3g}M", f"of {options.budget_macs / 1e6:.3g}M allowed"),
+            (chosen.capitalize(), f"{100 * shown.score.top1:.1f} %", "validation, shared weights"),
+            ("Multiply-adds", f"{shown.macs / 1e6:.3g}M", f"of {options.budget_macs / 1e6:.3g}M allowed"),
             (
                 "Parameters",
                 f"{architecture.parameters(space.num_classes) / 1e6:.3g}M",
@@ -180,14 +203,10 @@ def _write_page(
             ),
         ]
     )
-    weights = folder / "backbone.safetensors" if options.start else "none"
-    advice = (
-        "What the winner is worth a training of its own shows: mixtransfer classify train "
-        f"{options.data} --backbone {folder / 'backbone.json'} --weights {weights}"
-    )
+    advice = f"What the winner is worth a training of its own shows: {how_to_train(folder, options)}"
     page.note(
         "The scores here rank networks; they are those of the best of many, and shared weights are worse than a "
-        f"network's own. {in_words(ranking)} {advice if reliable else ''}"
+        f"network's own. {in_words(ranking)} {advice if winner else ''}"
     )
     page.section("Log loss against cost")
     page.figure(
@@ -222,16 +241,24 @@ def _write_page(
         "networks do not differ from all, the search has found no preference.",
     )
     page.section("The front")
-    columns = ["log loss", "validation %", label, "kernels, expansion and squeeze-excite of each block"]
+    measured = ["measured (ms)"] if options.budget_ms else []
+    columns = ["log loss", "validation %", label, *measured, "kernels, expansion and squeeze-excite of each block"]
     listed = [
         [
             f"{one.score.loss:.3f} ± {one.score.error:.3f}",
             f"{100 * one.score.top1:.1f}",
             f"{one.cost / unit:.3g}",
+            *([f"{said['ms_measured']:.3g}"] if measured else []),
             _in_short(space, one),
         ]
-        for one in best
+        for one, said in zip(best, described, strict=True)
     ]
+    if measured:
+        page.note(
+            f"Latencies are estimated within {100 * (ranking['latency_error'] or 0):.0f} % (at worst "
+            f"{100 * (ranking['latency_worst'] or 0):.0f} %) of networks that the estimate was not made of; those of "
+            "the front were measured too, and a winner is within the budget by that."
+        )
     page.table(columns, listed)
     page.code(_json(architecture.to_dict()), f"{chosen.capitalize()} as a backbone file")
     add_circumstances(page, options, {}, dataset.skipped, ["optuna"])

@@ -8,7 +8,7 @@ convolutions stay where they are.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,7 @@ WIDTHS = (0.75, 1.0, 1.25)
 PARTS = (0.5, 0.75, 1.0)
 EXPANSION_PARTS = (0.5, 2 / 3, 1.0)
 FEWER_BLOCKS = 2
+WIDEST = 8.0  # times MixNet-S's channels
 SMALLEST_MAP = 2  # side in pixels of the last maps, which MixNet-S has at 64; of smaller images fewer stages halve them
 
 Decisions = Mapping[str, Any]
@@ -130,17 +131,25 @@ class Space:
         """The parts of a trained network, which is the largest of them but for its kernels.
 
         Raises:
-            UserError: It has stages that differ in width inside, kernels that are not among ``KERNELS``, or 1×1
-                convolutions in other groups than two.
+            UserError: It has other stages than MixNets have: one fixed stage at first, then stages of one width,
+                whose kernels are the first ones of ``KERNELS`` and whose 1×1 convolutions are in at most two groups.
         """
         stages = [[*_apart(stage)] for stage in architecture.blocks]
         fixed = [stage for stage in stages if all(block.kind == "ds" for block in stage)]
         opened = stages[len(fixed) :]
         for block in (block for stage in opened for block in stage):
             groups = {block.expand_kernels, block.project_kernels}
-            if block.kind != "ir" or not groups <= {(1,), (1, 1)} or not {*block.kernels} <= {*KERNELS}:
+            odd = (1, 1) in groups and block.channels % 2
+            if (
+                block.kind != "ir"
+                or odd
+                or not groups <= {(1,), (1, 1)}
+                or block.kernels != KERNELS[: len(block.kernels)]
+            ):
                 raise UserError(f"{architecture.name} has the block {block}, which no search can cut: take a MixNet.")
-        if not opened or stages[: len(fixed)] != fixed or any(len({b.channels for b in stage}) > 1 for stage in opened):
+        alike = all(len({block.channels for block in stage}) == 1 for stage in opened)
+        known = all({*block.kernels} <= {*KERNELS} for stage in fixed for block in stage)
+        if len(fixed) != 1 or stages[:1] != fixed or not opened or not alike or not known:
             raise UserError(f"{architecture.name} has stages that no search can cut: take a MixNet.")
         first = tuple(str(block) for stage in fixed for block in stage)
         trained = tuple(map(Stage.of_trained, opened))
@@ -151,11 +160,15 @@ class Space:
         """The space of which half the networks fit a budget of multiply-adds.
 
         Raises:
-            UserError: Even the narrowest frame takes more.
+            UserError: Even the narrowest frame takes more, or the widest less.
         """
         low, high = 0.1, 0.1
         while cls.of_width(high, image_size, num_classes).typical_macs() <= macs:
             low, high = high, 2 * high
+            if high > WIDEST:
+                raise UserError(
+                    f"--budget-macs {macs:g} is more than any network here takes at {image_size} pixels: give less."
+                )
         for _ in range(8):
             middle = (low + high) / 2
             fits = cls.of_width(middle, image_size, num_classes).typical_macs() <= macs
@@ -183,7 +196,7 @@ class Space:
             named[f"stage{i}.channels"] = stage.channels
             named[f"stage{i}.depth"] = stage.depths
             for j, (frame, choices) in enumerate(zip(stage.frames, stage.blocks, strict=True)):
-                largest = max(KERNELS[0], 2 * side - 1)
+                largest = max(*frame.kernels, 2 * side - 1)  # what is trained is kept
                 fitting = (code for code in choices if int(code.split("_")[0].split(".")[-1].strip("k")) <= largest)
                 named[f"stage{i}.block{j}"] = tuple(fitting)
                 side = (side + 1) // 2 if frame.stride == 2 else side
@@ -215,6 +228,18 @@ class Space:
     def sample(self, generator: np.random.Generator) -> Decisions:
         """Every choice of every decision with the same probability."""
         return {name: choices[generator.integers(len(choices))] for name, choices in self.choices.items()}
+
+    def shrunk(
+        self, decisions: Decisions, fits: Callable[[Decisions], bool], generator: np.random.Generator
+    ) -> Decisions:
+        """The same network with random decisions made smaller until it fits; the smallest network has to."""
+        decisions = dict(decisions)
+        while not fits(decisions):
+            larger = [name for name, choices in self.choices.items() if decisions[name] != choices[0]]
+            name = larger[generator.integers(len(larger))]
+            choices = self.choices[name]
+            decisions[name] = choices[choices.index(decisions[name]) - 1]
+        return decisions
 
     def fair_samples(self, generator: np.random.Generator) -> Iterator[Decisions]:
         """Endless samples, in which each choice of a decision comes as often as the others.

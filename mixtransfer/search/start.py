@@ -1,5 +1,6 @@
 """The trained network that a search may begin with, which it cuts parts from."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mixtransfer.classification.model import open_classifier
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.exported import is_exported
 from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.training import Say
@@ -24,20 +26,39 @@ class Start:
     """A trained network, and how to cut it.
 
     Attributes:
-        network: Trained.
+        network: Trained; None where the supernet has its weights already.
         architecture: Its blocks.
         preprocessing: What it wants to see, at its own size.
         classes: Of its classifier; None where they are not those of the data.
     """
 
-    network: nn.Module
+    network: nn.Module | None
     architecture: Architecture
     preprocessing: Preprocessing
     classes: list[str] | None
 
+    def write(self, file: Path) -> None:
+        """Keep what a search needs of it once the supernet is trained."""
+        values = {"architecture": self.architecture.to_dict(), "preprocessing": self.preprocessing.to_dict()}
+        write_atomic(file, json.dumps(values, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> "Start":
+        """What ``write`` wrote.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            architecture = Architecture.from_dict(values["architecture"], str(file))
+            return cls(None, architecture, Preprocessing.from_dict(values["preprocessing"]), None)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged: choose another --output.") from error
+
     def fill_classifier(self, elastic: ElasticNetwork, classes: list[str]) -> None:
         """Keep what the classifier knows, where it is of the same classes."""
-        if self.classes is None or set(self.classes) != set(classes):
+        if self.network is None or self.classes is None or set(self.classes) != set(classes):
             return
         own: Any = self.network
         places = [self.classes.index(name) for name in classes]
@@ -54,6 +75,10 @@ def open_start(source: str, say: Say) -> Start:
     """
     if is_exported(source):
         raise UserError(f"--start {source} is an exported file: give the run that it was made of.")
+    if (Path(source) / "search.json").exists():
+        raise UserError(f"--start {source} is a search: give the run of what was found, or its {source}/supernet.")
+    if source.lower().endswith(".json"):
+        raise UserError(f"--start {source} is a backbone file, without weights: train it, and give the run.")
     if Run.is_run(source):
         trained = open_classifier(source)
         name = Path(source).resolve().name

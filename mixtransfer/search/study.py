@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 GIVE_UP = 300  # networks in a row that are too dear or known already: there is hardly a new one left
 REPORTS = 20  # sentences about how far the search is
 # When so much of the search is over, every other network is the best of so many that a predictor picks.
-GUIDED, PICKED_OF = 0.5, 500
+GUIDED, PICKED_OF = 0.5, 200
 BYTES = 4  # of a weight in a file
 
 
@@ -84,10 +84,31 @@ class Study:
         except Exception as error:  # whatever the database's driver raises
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
+        old = any("thirds" not in trial.user_attrs for trial in self._scored())
+        if old or {one.name for one in self.study.directions} != {"MINIMIZE"}:
+            raise UserError(f"{folder} holds a search of an older version: choose another --output.")
         # A search that goes on must not draw again what it drew at its beginning.
         seed = options.seed + begun if seeded else None
         self.study.sampler = optuna.samplers.NSGAIISampler(population_size=options.population, seed=seed)
         self.generator = np.random.default_rng(None if seed is None else (seed, begun))
+
+    def belong_to(self, supernet: str) -> None:
+        """See to it that all trials are scored with one supernet's weights.
+
+        Args:
+            supernet: A digest of them.
+
+        Raises:
+            UserError: The trials are of another.
+        """
+        known = self.study.user_attrs.get("supernet")
+        if known is None:
+            self.study.set_user_attr("supernet", supernet)
+        elif known != supernet:
+            raise UserError(
+                "The trials kept here were scored with another supernet's weights: choose another --output, and with "
+                "--storage a folder of another name."
+            )
 
     def candidates(self) -> list[Candidate]:
         """All networks that have been scored, in that order."""
@@ -97,7 +118,7 @@ class Study:
                 Score(
                     trial.values[0],
                     trial.user_attrs["top1"],
-                    tuple(trial.user_attrs["halves"]),
+                    tuple(trial.user_attrs["thirds"]),
                     trial.user_attrs["error"],
                 ),
                 self.space.macs(trial.params),
@@ -110,6 +131,9 @@ class Study:
         """Score networks until there are as many as the options ask for, and return all of them."""
         wanted, rejected = self.options.trials, 0
         known = self._known()
+        if not known:  # else the first generation would hardly have any where few networks fit
+            for _ in range(min(wanted, self.options.population)):
+                self.study.enqueue_trial(dict(self._drawn()), skip_if_exists=True)
         began, first, told = time.perf_counter(), len(known), len(known)
         while len(known) < wanted and rejected < GIVE_UP:
             if len(known) >= max(FEWEST, GUIDED * wanted) and len(known) % 2:
@@ -122,7 +146,7 @@ class Study:
                 rejected += 1
                 continue
             score, cost = found
-            for name in ("top1", "halves", "error"):
+            for name in ("top1", "thirds", "error"):
                 trial.set_user_attr(name, getattr(score, name))
             self.study.tell(trial, (score.loss, cost))
             rejected, known = 0, self._known()
@@ -139,7 +163,7 @@ class Study:
         """Have the next trial be the network of many, all new and within the budget, that a predictor likes best."""
         scored = self._scored()
         predict = Predictor(self.space, [trial.params for trial in scored], [trial.values[0] for trial in scored])
-        drawn = [decisions for _ in range(PICKED_OF) if self._fits(decisions := self.space.sample(self.generator))]
+        drawn = [self._drawn() for _ in range(PICKED_OF)]
         drawn = [decisions for decisions in drawn if self.space.architecture(decisions) not in known]
         if drawn:
             self.study.enqueue_trial(dict(drawn[int(predict(drawn).argmin())]))
@@ -150,7 +174,11 @@ class Study:
     def _scored(self) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
-    def _fits(self, decisions: Decisions) -> bool:
+    def _drawn(self) -> Decisions:
+        """A random network that is within the budgets."""
+        return self.space.shrunk(self.space.sample(self.generator), self.fits, self.generator)
+
+    def fits(self, decisions: Decisions) -> bool:
         """Whether a network is within the budgets."""
         options, architecture = self.options, self.space.architecture(decisions)
         parameters = architecture.parameters(self.space.num_classes)
@@ -163,7 +191,7 @@ class Study:
 
     def _score(self, decisions: Decisions, scorer: Scorer) -> tuple[Score, float] | None:
         """Score and cost; None if the network does not fit the budget."""
-        if not self._fits(decisions):
+        if not self.fits(decisions):
             return None
         architecture = self.space.architecture(decisions)
         cost = self.latency(architecture) if self.latency else self.space.macs(decisions)

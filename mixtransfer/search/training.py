@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import SafetensorError
 
 from mixtransfer.backbones.registry import architecture_spec
+from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.callbacks import History
 from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.loss import training_losses
@@ -19,7 +20,7 @@ from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.run import NOT_RECORDED, Run
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.space import Decisions
@@ -66,7 +67,8 @@ def train_elastic(network: ElasticNetwork, data: ImageDataModule, options: Searc
         KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
     """
     recorded = TrainOptions(
-        data=options.data, weights=options.start or "none", output=str(run.folder), data_root=options.data_root,
+        data=options.data, backbone=network.largest.name, weights=NOT_RECORDED, output=str(run.folder),
+        data_root=options.data_root,
         epochs=options.epochs, batch_size=options.batch_size, image_size=options.image_size, lr=options.lr,
         weight_decay=WEIGHT_DECAY, layer_decay=1.0, warmup_epochs=WARMUP * options.epochs, fit_head=False,
         batch_norm="train", augment=options.augment, mixup=0.0, cutmix=0.0, val_fraction=options.val_fraction,
@@ -84,12 +86,17 @@ def train_elastic(network: ElasticNetwork, data: ImageDataModule, options: Searc
     keep = ModelCheckpoint(run.folder, filename=run.checkpoint.stem, enable_version_counter=False)
     callbacks = [keep, history, *module.recipe.callbacks()]
     trainer = make_trainer(recorded, callbacks, max_epochs=options.epochs)
-    path = str(run.checkpoint) if run.checkpoint.exists() else None
-    trainer.fit(module, data, ckpt_path=path, weights_only=True)
+    kept = load_checkpoint(run.checkpoint) if run.checkpoint.exists() else None
+    if kept and kept["epoch"] + 1 >= options.epochs:
+        module.load_state_dict(kept["state_dict"])  # the average, of a training that was at its end
+    else:
+        trainer.fit(module, data, ckpt_path=str(run.checkpoint) if kept else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not all(weight.isfinite().all() for weight in network.parameters()):
-        raise UserError("The supernet diverged, its weights are no numbers any more: lower --lr.")
+        raise UserError(
+            "The supernet diverged, its weights are no numbers any more: take a lower --lr, and another --output."
+        )
 
 
 def load_elastic(network: ElasticNetwork, weights: Path) -> None:

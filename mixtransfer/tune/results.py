@@ -79,8 +79,8 @@ def in_words(found: Mapping[str, Any]) -> str:
     )  # on images that no trial saw
     return (
         f"On the folds the log loss is {gain['value']:.4f} less than with the defaults (standard error "
-        f"{gain['error']:.4f}). On {found['test']['images']:,} test images, which no trial saw, the difference of top-1 "
-        f"is {value:+.1f} points ({low:+.1f} to {high:+.1f}): {verdict}."
+        f"{gain['error']:.4f}). On {found['test']['images']:,} test images, which no trial saw, the difference of "
+        f"top-1 is {value:+.1f} points ({low:+.1f} to {high:+.1f}): {verdict}."
     )
 
 

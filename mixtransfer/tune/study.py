@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,9 +83,11 @@ class Study:
         except Exception as error:  # whatever the database's driver raises
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
-        self.study.sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of older versions
+            self.study.sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True
+            )
         self.distributions: dict[str, Any] = {}
 
     def run(self) -> None:

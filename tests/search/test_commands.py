@@ -5,14 +5,17 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from search_words import WORDS
 
 from mixtransfer.backbones import count_macs, create_backbone
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.cli import main
 from mixtransfer.run import Run
+from mixtransfer.search import commands
 from mixtransfer.search.commands import run_search
 from mixtransfer.search.options import SearchOptions
+from mixtransfer.search.results import how_to_train
 
 
 def answer(folder):
@@ -70,6 +73,47 @@ def test_an_interrupted_supernet_goes_on_at_its_last_epoch(pets, tmp_path):
     assert not any("Epoch 1/2" in text for text in said) and any("Epoch 2/2" in text for text in said)
 
 
+def test_killed_after_the_last_epoch_the_averaged_weights_are_kept(found, pets, tmp_path, monkeypatch):
+    """As of a search that nobody has killed."""
+    real = commands.write_atomic
+
+    def killed(path, content):
+        if path.name == "supernet.safetensors":
+            raise SystemExit(9)
+        real(path, content)
+
+    folder = tmp_path / "search"
+    monkeypatch.setattr(commands, "write_atomic", killed)
+    words = ["search", str(pets), *WORDS, "--output", str(folder)]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert (folder / "supernet" / "last.ckpt").exists()
+    monkeypatch.undo()
+    assert main(words) == 0
+    one, other = (load_file(where / "supernet.safetensors") for where in (folder, found))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert not (folder / "supernet" / "last.ckpt").exists()
+
+
+def test_the_supernets_run_cannot_be_resumed_as_a_training(found, capsys):
+    assert main(["classify", "train", "--resume", str(found / "supernet")]) == 2
+    assert "was not trained by the command" in capsys.readouterr().err
+
+
+def test_budgets_that_nothing_fits_are_told_before_training(pets, tmp_path, capsys):
+    words = ["--budget-params", "100", "--output", str(tmp_path / "s")]
+    assert main(["search", str(pets), *WORDS, *words]) == 2
+    err = capsys.readouterr().err
+    assert "No network here is within the budgets" in err and not (tmp_path / "s" / "supernet").exists()
+
+
+def test_the_advice_keeps_the_split(found):
+    options = SearchOptions("pets", start="mixnet_m", split_seed=3, val_fraction=0.2)
+    words = how_to_train(found, options)
+    assert "--split-seed 3" in words and "--val-fraction 0.2" in words and "--test-fraction" not in words
+    assert f"--weights {found / 'backbone.safetensors'}" in words
+
+
 def test_another_search_in_the_same_folder_is_refused(found, pets, capsys):
     assert main(["search", str(pets), *WORDS, "--epochs", "9", "--output", str(found)]) == 2
     assert "holds a search whose --epochs is 1, not 9" in capsys.readouterr().err
@@ -117,6 +161,14 @@ def test_a_run_can_be_what_is_cut(pets, tmp_path, capsys):
     )
     said = capsys.readouterr().out
     assert f"--backbone {folder / 'backbone.json'} --weights {folder / 'backbone.safetensors'}" in said
+    # What was cut is not needed any more.
+    shutil.move(trained, tmp_path / "elsewhere")
+    more = [*words, "--trials", "3"]
+    assert (
+        main(["search", str(pets), "--start", str(trained), "--budget-macs", "4e6", *more, "--output", str(folder)])
+        == 0
+    )
+    trained = tmp_path / "elsewhere"
     # At such a rate nothing is learnt: the supernet's largest network still answers as the run does.
     run, largest = open_classifier(trained), open_classifier(folder / "supernet")
     images = torch.randn(8, 3, 32, 32)

@@ -14,12 +14,13 @@ def supernet():
     return ElasticNetwork(Space.of_width(0.3, 32, 5))
 
 
-@pytest.fixture(scope="module", params=["mixnet_s", "mixnet_m"])
+@pytest.fixture(scope="module", params=[("mixnet_s", 192), ("mixnet_m", 64), ("mixnet_l", 96)], ids=str)
 def cut(request):
     """A network with random weights, and the elastic network that begins with it."""
     torch.manual_seed(1)
-    trained = create_backbone(request.param, "none", 5)
-    space = Space.of_trained(describe_network(trained, request.param), 192, 5)
+    name, size = request.param
+    trained = create_backbone(name, "none", 5)
+    space = Space.of_trained(describe_network(trained, name), size, 5)
     elastic = ElasticNetwork(space, trained)
     elastic.widest.classifier.load_state_dict(trained.classifier.state_dict())
     return trained.train(), elastic
@@ -39,7 +40,7 @@ def test_a_network_inside_the_supernet_is_the_same_network_alone(supernet):
 
 def test_it_begins_as_the_trained_network(cut):
     trained, elastic = cut
-    images = torch.randn(2, 3, 192, 192)
+    images = torch.randn(2, 3, elastic.space.image_size, elastic.space.image_size)
     torch.testing.assert_close(elastic(images), trained(images), rtol=1e-4, atol=1e-4)
     # That has moved the statistics of both alike.
     torch.testing.assert_close(elastic.eval()(images), trained.eval()(images), rtol=1e-4, atol=1e-4)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixtransfer.backbones import architecture_spec, count_macs, count_parameters, create_backbone
+from mixtransfer.backbones import Architecture, architecture_spec, count_macs, count_parameters, create_backbone
 from mixtransfer.backbones.architecture import Block
 from mixtransfer.backbones.describe import describe_network
 from mixtransfer.errors import UserError
@@ -84,3 +84,33 @@ def test_every_choice_is_sampled_equally_often():
     drawn = [next(samples) for _ in range(len(BLOCKS))]
     assert sorted(one["stage1.block0"] for one in drawn) == sorted(BLOCKS)
     assert [one["stage2.block0"] for one in drawn] != [one["stage3.block0"] for one in drawn]
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        (("ir_r1_k3_s1_e1_c16",), ("ir_r2_k3.5_s2_e6_c24",)),  # no fixed stage
+        (("ds_r1_k3_s1_e1_c16",), ("ds_r1_k3_s1_e1_c16",), ("ir_r2_k3.5_s2_e6_c24",)),
+        (("ds_r1_k13_s1_e1_c16",), ("ir_r2_k3.5_s2_e6_c24",)),
+        (("ds_r1_k3_s1_e1_c16",), ("ir_r2_k9_s2_e6_c24",)),  # not the first kernels
+        (("ds_r1_k3_s1_e1_c16",), ("ir_r1_k3_s2_e6_c24", "ir_r1_k3_s1_e6_c32")),
+        (("ds_r1_k3_s1_e1_c16",), ("ir_r1_k3_a1.1_s2_e6_c25",)),
+        (("ds_r1_k3_s1_e1_c16",),),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(blocks):
+    with pytest.raises(UserError, match="no search can cut: take a MixNet"):
+        Space.of_trained(Architecture("odd", 16, blocks, 64, 32), 32, 5)
+
+
+def test_a_budget_beyond_all_networks_is_refused():
+    with pytest.raises(UserError, match="is more than any network here takes at 32 pixels"):
+        Space.for_budget(1e12, 32, 10)
+
+
+def test_shrinking_ends_where_it_fits():
+    generator = np.random.default_rng(0)
+    least = SMALL.macs(SMALL.smallest)
+    for most in (least, 1.2 * least, 3 * least):
+        found = SMALL.shrunk(SMALL.largest, lambda one, most=most: SMALL.macs(one) <= most, generator)
+        assert SMALL.macs(found) <= most and all(found[name] in choices for name, choices in SMALL.choices.items())

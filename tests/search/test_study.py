@@ -6,6 +6,7 @@ from torch import nn
 
 pytest.importorskip("optuna", reason="optuna is not installed: pip install 'mixtransfer[search]'")
 
+from mixtransfer.errors import UserError  # noqa: E402
 from mixtransfer.search.options import SearchOptions  # noqa: E402
 from mixtransfer.search.scoring import Score  # noqa: E402
 from mixtransfer.search.space import Space, Stage  # noqa: E402
@@ -29,7 +30,7 @@ class Stub:
 
     def score(self, network):
         loss = float(np.mean([block.expand == 3 for block in self.asked[-1]]))
-        return Score(loss, 1 - loss, (loss, loss), 0.1)
+        return Score(loss, 1 - loss, (loss, loss, loss), 0.1)
 
 
 def quiet(_):
@@ -87,15 +88,34 @@ def test_half_of_the_later_networks_are_picked_by_a_predictor(tmp_path, monkeypa
     assert np.mean(picked) < np.mean([one.score.loss for one in candidates[:10]]) - 0.1
 
 
-def test_a_search_that_nothing_fits_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixtransfer.search.study.GIVE_UP", 3)
-    said = []
-    options = SearchOptions(budget_macs=BUDGET, budget_ms=1e-9, trials=2, population=2)
-    assert Study(tmp_path, options, SPACE, latency=lambda one: 1.0).run(Stub(), said.append) == []
-    assert "hardly another one" in said[0]
+def test_a_budget_that_few_networks_fit_is_used(tmp_path):
+    """Of random networks hardly one would."""
+    tight = 1.15 * SPACE.macs(SPACE.smallest)
+    generator = np.random.default_rng(0)
+    assert np.mean([SPACE.macs(SPACE.sample(generator)) <= tight for _ in range(200)]) < 0.05
+    found = Study(tmp_path, SearchOptions(budget_macs=tight, trials=10, population=8), SPACE).run(Stub(), quiet)
+    assert len(found) == 10 and all(one.macs <= tight for one in found)
+
+
+def test_trials_of_another_supernet_are_not_joined(tmp_path):
+    options = SearchOptions(budget_macs=BUDGET, trials=2, population=2)
+    first = Study(tmp_path, options, SPACE)
+    first.belong_to("a")
+    first.belong_to("a")
+    with pytest.raises(UserError, match="scored with another supernet's weights"):
+        Study(tmp_path, options, SPACE).belong_to("b")
+
+
+def test_a_search_of_an_older_version_is_refused(tmp_path):
+    import optuna
+
+    address = f"sqlite:///{tmp_path / 'trials.sqlite3'}"
+    optuna.create_study(storage=address, study_name="search", directions=["maximize", "minimize"])
+    with pytest.raises(UserError, match="holds a search of an older version: choose another --output"):
+        Study(tmp_path, SearchOptions(budget_macs=BUDGET), SPACE)
 
 
 def test_the_front_is_what_no_cheaper_one_beats():
     costs = [(0.5, 10), (0.4, 20), (0.45, 30), (0.3, 30), (0.3, 40), (0.6, 10)]
-    candidates = [Candidate({}, Score(loss, 0, (0, 0), 0.1), cost, cost) for loss, cost in costs]
+    candidates = [Candidate({}, Score(loss, 0, (0, 0, 0), 0.1), cost, cost) for loss, cost in costs]
     assert [(one.score.loss, one.cost) for one in front(candidates)] == [(0.5, 10), (0.4, 20), (0.3, 30)]
