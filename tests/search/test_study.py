@@ -93,8 +93,8 @@ def test_a_budget_that_few_networks_fit_is_used(tmp_path):
     tight = 1.15 * SPACE.macs(SPACE.smallest)
     generator = np.random.default_rng(0)
     assert np.mean([SPACE.macs(SPACE.sample(generator)) <= tight for _ in range(200)]) < 0.05
-    found = Study(tmp_path, SearchOptions(budget_macs=tight, trials=10, population=8), SPACE).run(Stub(), quiet)
-    assert len(found) == 10 and all(one.macs <= tight for one in found)
+    found = Study(tmp_path, SearchOptions(budget_macs=tight, trials=6, population=6), SPACE).run(Stub(), quiet)
+    assert len(found) == 6 and all(one.macs <= tight for one in found)
 
 
 def test_trials_of_another_supernet_are_not_joined(tmp_path):
