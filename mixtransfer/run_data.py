@@ -178,3 +178,20 @@ def tell_seen(run: Run, files: Sequence[Path], mend: str, say: Callable[[str], N
             f"Warning: {run.folder} was trained or validated on {count:,} of these {counted(len(files))}, so the score "
             f"is too high{f'; {mend}' if mend else ''}."
         )
+
+
+def tell_seen_parts(run: Run, dataset: ImageDataset, what: str, purpose: str, say: Callable[[str], None]) -> None:
+    """Say how many of a data set's images to test and to validate on a run was trained on, which a training builds on.
+
+    Args:
+        what: What the run is to the training.
+        purpose: What the images to validate on do.
+    """
+    if not (isinstance(dataset.test.images, list) and isinstance(dataset.val.images, list)):
+        return  # not files
+    tell_seen(run, dataset.test.images, f"train {what[0].lower()}{what[1:]} on the same split", say)
+    if seen := int(seen_in_training(run, dataset.val.images, ("train",)).sum()):
+        say(
+            f"Warning: {what} was trained on {seen:,} of the images to validate on, which {purpose}: train it on the "
+            "same split."
+        )

@@ -171,8 +171,9 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure_start(options: argparse.Namespace) -> dict[str, Any]:
     """An elastic network from a run's weights against the same one from scratch."""
-    folder, start = Path(options.output), open_start(options.start, print)
+    folder = Path(options.output)
     dataset = load_dataset(str(folder / "data"), val_fraction=VALIDATION, check=False)
+    start = open_start(options.start, dataset, print)
     space = Space.of_trained(start.architecture, options.image_size, len(dataset.classes))
     preprocessing = Preprocessing(size=options.image_size)
     result = {}

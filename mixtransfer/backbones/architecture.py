@@ -134,11 +134,15 @@ class Architecture:
             channels = block.channels
         return total + side**2 * channels * self.head + self.head * num_classes
 
-    def parameters(self, num_classes: int = 1000) -> int:
-        """Parameters of the network, as ``count_parameters`` counts them in it, without building it."""
+    def parameters(self, num_classes: int = 1000, statistics: bool = False) -> int:
+        """Parameters of the network, as ``count_parameters`` counts them in it, without building it.
+
+        Args:
+            statistics: Count the means and variances of batch norms too, which lie in a file of weights.
+        """
         from timm.layers import make_divisible
 
-        channels, norm = self.stem, 2  # weight and bias of each channel
+        channels, norm = self.stem, 4 if statistics else 2  # weight and bias of each channel
         total = (27 + norm) * channels
         for block in self:
             middle = channels if block.kind == "ds" else make_divisible(channels * block.expand)

@@ -21,7 +21,7 @@ from mixtransfer.deploy.exported import is_exported
 from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
-from mixtransfer.run_data import seen_in_training, tell_seen
+from mixtransfer.run_data import tell_seen_parts
 
 
 def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teacher | None:
@@ -68,13 +68,6 @@ def _of_run(source: str, dataset: ImageDataset, say: Say) -> Teacher:
     if others := sorted(set(dataset.classes) ^ set(trained.classes)):
         whose = dataset.name if others[0] in dataset.classes else "the teacher"
         raise UserError(f"--teacher {source} has other classes than the data: {others[0]!r} is of {whose} alone.")
-    run = Run(Path(source))
-    if isinstance(dataset.test.images, list) and isinstance(dataset.val.images, list):
-        tell_seen(run, dataset.test.images, "train the teacher on the same split", say)
-        if seen := int(seen_in_training(run, dataset.val.images, ("train",)).sum()):
-            say(
-                f"Warning: The teacher was trained on {seen:,} of the images to validate on, which judge what to keep: "
-                "train it on the same split."
-            )
+    tell_seen_parts(Run(Path(source)), dataset, "The teacher", "judge what to keep", say)
     order = [trained.classes.index(name) for name in dataset.classes]
     return Teacher(trained.model, trained.preprocessing, None if trained.classes == dataset.classes else order)

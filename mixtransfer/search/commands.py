@@ -39,7 +39,7 @@ from mixtransfer.search.results import how_to_train, in_words, write_results
 from mixtransfer.search.scoring import Scorer
 from mixtransfer.search.space import Space
 from mixtransfer.search.start import Start, open_start
-from mixtransfer.search.study import Say, Study
+from mixtransfer.search.study import Say, Study, is_small
 from mixtransfer.search.training import load_elastic, train_elastic
 from mixtransfer.signals import interruptible
 
@@ -69,7 +69,8 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
         KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
     """
     _check(options)
-    options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
+    start_from = settled(options.start, ()) if options.start and Run.is_run(options.start) else options.start
+    options = replace(options, data=settled(str(options.data), NAMED_DATASETS), start=start_from)
     folder = Path(options.output or Path("runs") / f"search-{data_name(str(options.data))}")
     if (folder / "config.yaml").exists():  # what was chosen by the data stays, whatever has become of it
         recorded = Run(folder).read_config()
@@ -92,13 +93,19 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     trained, kept = folder / "supernet.safetensors", folder / "start.json"
     start = None
     if options.start:
-        start = Start.read(kept) if trained.exists() and kept.exists() else open_start(options.start, say)
+        start = Start.read(kept) if trained.exists() and kept.exists() else open_start(options.start, dataset, say)
     classes = len(dataset.classes)
     if start:
         space = Space.of_trained(start.architecture, options.image_size, classes)
         space.check_budget(options.budget_macs)
     else:
         space = Space.for_budget(options.budget_macs, options.image_size, classes)
+    least = space.architecture(space.smallest)
+    if not is_small(least, options, classes):
+        raise UserError(
+            f"No network here is within the budgets, not even one of {space.macs(space.smallest) / 1e6:.3g} million "
+            f"multiply-adds and {least.parameters(classes) / 1e6:.3g} million parameters: allow more."
+        )
     join_folder(folder, options, FREE, "budget_macs", "a search")
     if split is None:
         dataset.split().write(folder / SPLIT_FILE)
@@ -111,11 +118,10 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
             remove_unfinished(folder)
         latency = learn_latency(space, options.runtime, folder / "latency.json", say) if options.budget_ms else None
         study = Study(folder, options, space, alone, latency)
-        if not study.fits(space.smallest):
+        if latency and not study.fits(space.smallest):
             raise UserError(
-                f"No network here is within the budgets, not even one of {space.macs(space.smallest) / 1e6:.3g} "
-                f"million multiply-adds and {space.architecture(space.smallest).parameters(classes) / 1e6:.3g} million "
-                "parameters: allow more."
+                f"No network here is within --budget-ms {options.budget_ms:g}: the smallest takes about "
+                f"{1000 * latency(least):.3g} ms. Allow more, in another --output."
             )
         torch.manual_seed(options.seed)
         supernet = ElasticNetwork(space, start.network if start else None).to(memory_format=torch.channels_last)
@@ -161,6 +167,8 @@ def _check(options: SearchOptions) -> None:
         seed=SEED,
         **({"image_size": (16, 2048)} if options.image_size is not None else {}),
     )
+    if options.runtime != SearchOptions.runtime and options.budget_ms is None:
+        raise UserError(f"--runtime {options.runtime} is whose latency --budget-ms limits: give that too.")
     for name in ("budget_macs", "budget_params", "budget_mb", "budget_ms", "lr"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:

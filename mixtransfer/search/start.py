@@ -12,11 +12,13 @@ from mixtransfer.backbones import Architecture, backbone_spec, create_backbone
 from mixtransfer.backbones.describe import describe_network
 from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.classification.model import open_classifier
+from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.exported import is_exported
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.run import Run
+from mixtransfer.run_data import tell_seen_parts
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.training import Say
 
@@ -67,8 +69,10 @@ class Start:
             elastic.widest.classifier.bias.copy_(own.classifier.bias[places])
 
 
-def open_start(source: str, say: Say) -> Start:
+def open_start(source: str, dataset: ImageDataset, say: Say) -> Start:
     """Open what ``--start`` names: a run of a classifier, or a MixNet with its ImageNet weights.
+
+    Of a run it is told if it was trained on images that are to choose or to test here.
 
     Raises:
         UserError: It is neither, or no network that can be cut.
@@ -81,6 +85,7 @@ def open_start(source: str, say: Say) -> Start:
         raise UserError(f"--start {source} is a backbone file, without weights: train it, and give the run.")
     if Run.is_run(source):
         trained = open_classifier(source)
+        tell_seen_parts(Run(Path(source)), dataset, "The start", "choose the networks", say)
         name = Path(source).resolve().name
         architecture = describe_network(trained.model, name, trained.preprocessing.size)
         return Start(trained.model, architecture, trained.preprocessing, trained.classes)

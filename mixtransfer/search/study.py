@@ -12,6 +12,7 @@ import numpy as np
 from mixtransfer.backbones import Architecture
 from mixtransfer.console import in_minutes
 from mixtransfer.errors import UserError
+from mixtransfer.files import sqlite_in
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, Predictor
 from mixtransfer.search.scoring import Score, Scorer
@@ -73,7 +74,7 @@ class Study:
         self.distributions: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
         }
-        address = options.storage or f"sqlite:///{folder.resolve() / 'trials.sqlite3'}"
+        address = options.storage or sqlite_in(folder)
         name = folder.name if options.storage else "search"
         try:
             storage = optuna.storages.RDBStorage(address)
@@ -180,14 +181,9 @@ class Study:
 
     def fits(self, decisions: Decisions) -> bool:
         """Whether a network is within the budgets."""
-        options, architecture = self.options, self.space.architecture(decisions)
-        parameters = architecture.parameters(self.space.num_classes)
-        return (
-            architecture.macs(num_classes=self.space.num_classes) <= options.budget_macs
-            and parameters <= (options.budget_params or math.inf)
-            and BYTES * parameters <= 1e6 * (options.budget_mb or math.inf)
-            and (self.latency is None or 1000 * self.latency(architecture) <= (options.budget_ms or math.inf))
-        )
+        architecture = self.space.architecture(decisions)
+        quick = self.latency is None or 1000 * self.latency(architecture) <= (self.options.budget_ms or math.inf)
+        return quick and is_small(architecture, self.options, self.space.num_classes)
 
     def _score(self, decisions: Decisions, scorer: Scorer) -> tuple[Score, float] | None:
         """Score and cost; None if the network does not fit the budget."""
@@ -196,6 +192,16 @@ class Study:
         architecture = self.space.architecture(decisions)
         cost = self.latency(architecture) if self.latency else self.space.macs(decisions)
         return scorer.score(scorer.network(architecture)), cost
+
+
+def is_small(architecture: Architecture, options: SearchOptions, classes: int) -> bool:
+    """Whether a network is within the budgets but for latency."""
+    numbers = architecture.parameters(classes, statistics=True)
+    return (
+        architecture.macs(num_classes=classes) <= (options.budget_macs or math.inf)
+        and architecture.parameters(classes) <= (options.budget_params or math.inf)
+        and BYTES * numbers <= 1e6 * (options.budget_mb or math.inf)
+    )
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:

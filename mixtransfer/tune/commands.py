@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
 from rich.table import Table
 
 from mixtransfer.backbones import backbone_spec
@@ -24,7 +25,7 @@ from mixtransfer.run_data import training_images
 from mixtransfer.signals import interruptible
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.results import in_words, write_results
-from mixtransfer.tune.study import Say, Study
+from mixtransfer.tune.study import Say, Study, folds_of
 
 # What may differ when the trials go on.
 FREE = ("output", "data_root", "workers", "precision", "trials", "minutes", "storage", "json")
@@ -54,7 +55,12 @@ def run_tuning(options: TuneOptions, say: Say = tell) -> Path:
         KeyboardInterrupt, SystemExit: Ctrl-C; the same call goes on.
     """
     _check(options)
-    options = replace(options, data=settled(str(options.data), NAMED_DATASETS))
+    options = replace(
+        options,
+        data=settled(str(options.data), NAMED_DATASETS),
+        weights=settled(options.weights, ("imagenet", "none")),
+        backbone=settled(options.backbone, ()) if options.backbone.endswith(".json") else options.backbone,
+    )
     check_classifier(backbone_spec(options.backbone), options.image_size)
     folder = Path(options.output or Path("runs") / f"tune-{data_name(str(options.data))}")
     base = TrainOptions(**{name: getattr(options, name) for name in SHARED}, devices=1)
@@ -63,25 +69,28 @@ def run_tuning(options: TuneOptions, say: Say = tell) -> Path:
     tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)
-    whole = dataset.split()
+    whole = dataset.split() if split is None else split  # with the images that are not there any more
     try:
-        join_folder(folder, options, FREE, "folds", "trials")
-        study = Study(folder, options, base, whole, say)
+        splits = folds_of(whole, options.folds, options.split_seed)
     except TooFew as error:
         name = dataset.classes[error.label] if error.label < len(dataset.classes) else error.label
         raise UserError(
             f"{options.folds} folds need {error.needed} images of each class to train on, and {name} has "
             f"{error.units}: take fewer --folds."
         ) from error
+    join_folder(folder, options, FREE, "folds", "trials")
     if split is None:
         whole.write(folder / SPLIT_FILE)
+    (folder / "trials").mkdir(exist_ok=True)
+    study = Study(folder, options, base, splits, say)
     pool = len(dataset.train) + len(dataset.val)
     say(
         f"{options.trials} trials on {options.folds} folds of {pool:,} images; {len(dataset.test):,} to test on are "
         "left for the end."
     )
     study.run()
-    write_results(folder, options, base, dataset, whole, study, say)
+    with FileLock(folder / ".results.lock"):  # of several processes the last writes what all have found
+        write_results(folder, options, base, dataset, whole, study, say)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,16 @@ from matplotlib.figure import Figure
 
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.classification.train import train
 from mixtransfer.comparison.statistics import paired_difference
-from mixtransfer.console import silent
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.split_file import Split
 from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
 from mixtransfer.report.page import Page
-from mixtransfer.run import Run
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.space import changed
-from mixtransfer.tune.study import Say, Study, Tried
+from mixtransfer.tune.study import DEFAULT, Say, Study, Tried, named, trained
 
 ERRORS = 1.0  # standard errors over the folds by which settings must gain to take the place of the defaults
 
@@ -37,7 +33,10 @@ def write_results(
     study: Study,
     say: Say,
 ) -> None:
-    """Choose, compare with the defaults on the test images, and write everything into the folder."""
+    """Choose, compare with the defaults on the test images, and write everything into the folder.
+
+    The test images are looked at once for each call that finds other settings than those before.
+    """
     default, tried = study.default(), study.tried()
     best = choose(default, tried)
     gain, error = best.gain(default)
@@ -71,7 +70,10 @@ def in_words(found: Mapping[str, Any]) -> str:
     """What ``tune.json`` says of the best settings."""
     gain = found["gain"]
     if found["test"] is None:
-        return f"Of {found['tried']} trials none is surely better than the defaults on the folds: the defaults stay."
+        return (
+            f"Of {found['tried']} trials none is better than the defaults by more than a standard error over the "
+            "folds: the defaults stay."
+        )
     test = found["test"]["difference"]
     value, low, high = (100 * test[key] for key in ("value", "low", "high"))
     verdict = (
@@ -86,21 +88,21 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 def _tested(folder: Path, base: TrainOptions, best: Tried, split: Split, say: Say) -> dict[str, Any]:
     """Trainings with the defaults and the best settings on all images to train on, compared on the test images."""
-    runs = {"default": base, "best": changed(base, best.settings)}
-    for name, options in runs.items():
-        run = Run(folder / "final" / name)
-        if "test" in run.read_metrics():
-            continue
-        say(f"Training with {'the defaults' if name == 'default' else 'the best settings'} for the test.")
-        run.folder.parent.mkdir(exist_ok=True)
-        if Run.is_run(run.folder):
-            train(replace(TrainOptions(), resume=str(run.folder)), silent)
-        else:
-            train(replace(options, output=str(run.folder)), silent, split)
-    hits = {name: read_answers(Run(folder / "final" / name).test_predictions).hits[None] for name in runs}
-    scores = {name: Run(folder / "final" / name).read_metrics()["test"]["top1"] for name in runs}
+    say("Training with the defaults and with the best settings for the test.")
+    # Later trials may find other settings, whose training is another one.
+    runs = {
+        "default": trained(folder / "final" / DEFAULT, base, split),
+        "best": trained(folder / "final" / named(best.settings), changed(base, best.settings), split),
+    }
+    hits = {name: read_answers(run.test_predictions).hits[None] for name, run in runs.items()}
+    metrics = {name: run.read_metrics() for name, run in runs.items()}
     difference = paired_difference(hits["best"], hits["default"]).estimate
-    return {"images": hits["best"].shape[1], **scores, "difference": difference.to_dict()}
+    return {
+        "images": hits["best"].shape[1],
+        **{name: found["test"]["top1"] for name, found in metrics.items()},
+        "difference": difference.to_dict(),
+        "log_loss": {name: found["log_loss"]["test"] for name, found in metrics.items()},
+    }
 
 
 def _recipe(options: TuneOptions, base: TrainOptions, best: Tried, default: Tried, found: Mapping[str, Any]) -> str:
@@ -110,7 +112,7 @@ def _recipe(options: TuneOptions, base: TrainOptions, best: Tried, default: Trie
     values = {"data": base.data, "backbone": base.backbone, "weights": base.weights}
     values |= {name: value for name, value in asked.items() if value != getattr(usual, name)}
     values |= {} if best is default else best.settings
-    head = f"# Settings tuned on {options.data}: {found['tried']} trials on {options.folds} folds.\n"
+    head = f"# Tuned by {found['tried']} trials on {options.folds} folds.\n# {in_words(found)}\n"
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

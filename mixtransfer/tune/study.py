@@ -5,8 +5,8 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from mixtransfer.classification.train import train
 from mixtransfer.console import silent
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.split_file import Split
-from mixtransfer.errors import UserError
+from mixtransfer.errors import Interrupted, UserError
+from mixtransfer.files import sqlite_in
 from mixtransfer.run import Run
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.space import Settings, changed, distributions, settings_of
@@ -58,31 +59,36 @@ class Study:
         folder: Of the trials; without a storage of its own it holds ``trials.sqlite3``.
         options: What to train, and how often.
         base: Options of the trainings, with the defaults open.
-        split: The images, of which those to test on are left alone.
+        splits: Of the trainings of a trial, see ``folds_of``.
 
     Raises:
-        UserError: Optuna is missing, or the storage cannot be used.
+        UserError: Optuna is missing, or the storage cannot be used or holds trials of something else.
     """
 
-    def __init__(self, folder: Path, options: TuneOptions, base: TrainOptions, split: Split, say: Say):
+    def __init__(self, folder: Path, options: TuneOptions, base: TrainOptions, splits: Sequence[Split], say: Say):
         try:
             import optuna
         except ImportError as error:
             raise UserError("tune needs Optuna: pip install 'mixtransfer[search]'.") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.folder, self.options, self.say = optuna, folder, options, say
-        self.base = base
-        self.splits = folds_of(split, options.folds, options.split_seed, options.group_by)
-        address = options.storage or f"sqlite:///{folder.resolve() / 'trials.sqlite3'}"
+        self.base, self.splits = base, splits
+        address = options.storage or sqlite_in(folder)
         try:
             storage = optuna.storages.RDBStorage(address)
             name = folder.name if options.storage else "tune"
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED)
-            self.study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+            self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
             seed = options.seed + len(self.study.get_trials(deepcopy=False))
         except Exception as error:  # whatever the database's driver raises
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
+        of = digest_of(base, splits)
+        if self.study.user_attrs.setdefault("of", of) != of:
+            raise UserError(
+                "The trials kept here are of other images or options: choose another --output, and with --storage a "
+                "folder of another name."
+            )
+        self.study.set_user_attr("of", of)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of older versions
             self.study.sampler = optuna.samplers.TPESampler(
@@ -100,14 +106,18 @@ class Study:
         began = time.monotonic()
         default = self.default()
         states = self.optuna.trial.TrialState
-        self.study.enqueue_trial(default.settings, skip_if_exists=True)
-        self._give_back()
+        failed = 0
+        with self._asking():
+            self.study.enqueue_trial(default.settings, skip_if_exists=True)
+            self._give_back()
         while len(self.finished()) < self.options.trials:
             if self.options.minutes and time.monotonic() - began > 60 * self.options.minutes:
                 self.say(f"The {self.options.minutes:g} minutes are over.")
                 return
-            trial = self.study.ask(self.distributions)
-            with self._claimed(trial.number):
+            with contextlib.ExitStack() as claims:
+                with self._asking():  # nobody shall take a trial for one whose process has ended
+                    trial = self.study.ask(self.distributions)
+                    claims.enter_context(self._claim(trial.number))
                 try:
                     loss = self._try(trial)
                 except self.optuna.TrialPruned:
@@ -115,7 +125,8 @@ class Study:
                 except UserError as error:
                     self.study.tell(trial, state=states.FAIL)
                     self.say(f"Trial {trial.number} failed: {error}")
-                    if len(self._in(states.FAIL)) > self.options.trials:
+                    failed += 1
+                    if failed > self.options.trials:
                         raise UserError(f"Most trials fail, the last one so: {error}") from error
                 else:
                     self.study.tell(trial, loss)
@@ -154,8 +165,9 @@ class Study:
         losses: list[float] = []
         for fold in range(self.options.folds):
             losses.append(self._train(options, name, fold))
-            trial.report(float(np.mean(losses)), fold)
-            if fold + 1 < self.options.folds and trial.should_prune():
+            if not np.isfinite(losses[-1]):
+                raise UserError("the log loss is no number.")
+            if fold + 1 < self.options.folds and self._is_worse(losses):
                 self.say(f"Trial {trial.number}: log loss {np.mean(losses):.4f} after fold {fold + 1}, ended early.")
                 raise self.optuna.TrialPruned
         trial.set_user_attr("losses", losses)
@@ -164,37 +176,35 @@ class Study:
         self.say(f"Trial {trial.number}: log loss {np.mean(losses):.4f} ({said}).")
         return float(np.mean(losses))
 
+    def _is_worse(self, losses: Sequence[float]) -> bool:
+        """Whether settings are worse on these first folds than half of those that were tried on all."""
+        others = [float(np.mean(one.losses[: len(losses)])) for one in self.tried()]
+        return len(others) >= UNPRUNED and float(np.mean(losses)) > float(np.median(others))
+
     def default_settings(self) -> Settings:
         return settings_of(Run(self._place(DEFAULT, 0)).options(TrainOptions), self.distributions)
 
     def _train(self, options: TrainOptions, name: str, fold: int) -> float:
         """Log loss of the fold that a training did not see, which goes on if it was interrupted."""
-        run = Run(self._place(name, fold))
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(run.folder.with_suffix(".lock")):  # the defaults are everybody's
-            if "test" not in run.read_metrics():
-                if Run.is_run(run.folder):
-                    train(replace(TrainOptions(), resume=str(run.folder)), silent)
-                else:
-                    train(replace(options, output=str(run.folder)), silent, self.splits[fold])
+        run = trained(self._place(name, fold), options, self.splits[fold])
         return float(run.read_metrics()["log_loss"]["test"]["value"])
 
     def _place(self, name: str, fold: int) -> Path:
         return self.folder / "trials" / name / f"fold-{fold + 1}"
 
-    @contextlib.contextmanager
-    def _claimed(self, number: int) -> Iterator[None]:
-        """Show other processes that a trial is being worked on, as long as this one lives."""
-        locks = self.folder / "trials"
-        with FileLock(locks / f".{number}.lock"):
-            yield
+    def _claim(self, number: int) -> FileLock:
+        """What shows other processes that a trial is being worked on, as long as this one lives."""
+        return FileLock(self.folder / "trials" / f".{number}.lock")
+
+    def _asking(self) -> FileLock:
+        """Held while a trial is taken and claimed, or what nobody works on is looked for."""
+        return FileLock(self.folder / "trials" / ".asking.lock")
 
     def _give_back(self) -> None:
         """Have trials whose processes have ended tried again; what is finished of them is not trained anew."""
         states = self.optuna.trial.TrialState
         for trial in self._in(states.RUNNING):
-            lock = FileLock(self.folder / "trials" / f".{trial.number}.lock")
-            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+            with contextlib.suppress(Timeout), self._claim(trial.number).acquire(timeout=0):
                 self.study.tell(trial.number, state=states.FAIL)
                 self.study.enqueue_trial(trial.params)
 
@@ -207,11 +217,39 @@ def named(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def folds_of(split: Split, count: int, seed: int, group_by: str | None) -> list[Split]:
-    """Splits of the images that are not to be tested on, of which each tests on another part.
+def trained(folder: Path, options: TrainOptions, split: Split) -> Run:
+    """The run of a training in this folder, which is begun, goes on, or is finished already.
 
     Raises:
-        UserError: They are too few.
+        UserError: It cannot be trained.
+        KeyboardInterrupt: Ctrl-C; the same call goes on.
+    """
+    run = Run(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # the defaults are everybody's
+        if "test" not in run.read_metrics():
+            begun = Run.is_run(folder)
+            how = replace(TrainOptions(), resume=str(folder)) if begun else replace(options, output=str(folder))
+            try:
+                train(how, silent, None if begun else split)
+            except Interrupted as stop:  # which says how this training goes on, not the whole
+                raise KeyboardInterrupt from stop
+    return run
+
+
+def digest_of(base: TrainOptions, splits: Sequence[Split]) -> str:
+    """What trials are of: equal for the same images in the same folds and the same options."""
+    free = ("data", "data_root", "workers", "precision")
+    options = {key: value for key, value in asdict(base).items() if key not in free}
+    images = [[list(split.names), list(split.parts)] for split in splits]
+    return hashlib.sha256(json.dumps([options, images], sort_keys=True).encode()).hexdigest()
+
+
+def folds_of(split: Split, count: int, seed: int) -> list[Split]:
+    """Splits of the images that are not to be tested on, of which each tests on another part; groups stay whole.
+
+    Raises:
+        TooFew: A class cannot be in every part.
     """
     kept = [i for i, part in enumerate(split.parts) if part != "test"]
 

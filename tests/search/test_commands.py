@@ -11,11 +11,13 @@ from search_words import WORDS
 from mixtransfer.backbones import count_macs, create_backbone
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.cli import main
+from mixtransfer.data.load import load_dataset
 from mixtransfer.run import Run
 from mixtransfer.search import commands
 from mixtransfer.search.commands import run_search
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.results import how_to_train
+from mixtransfer.search.start import open_start
 
 
 def answer(folder):
@@ -215,3 +217,29 @@ def test_latency_of_the_front_is_measured_too(found, pets, tmp_path, monkeypatch
     assert "Latency is estimated within" in out and "ms estimated" in out
     assert all(one["ms"] > 0 and one["ms_measured"] > 0 for one in answer(folder)["front"])
     assert "latency of one image" in (folder / "report.html").read_text()
+
+
+def test_what_is_refused_leaves_the_folder_free(pets, tmp_path, capsys):
+    words = ["search", str(pets), *WORDS, "--output", str(tmp_path / "s")]
+    assert main([*words, "--budget-mb", "0.001"]) == 2
+    assert "No network here is within the budgets" in capsys.readouterr().err and not (tmp_path / "s").exists()
+    assert main([*words, "--runtime", "onnxruntime"]) == 2
+    assert "--runtime onnxruntime is whose latency --budget-ms limits" in capsys.readouterr().err
+
+
+def test_odd_letters_in_the_folders_name(pets, tmp_path, capsys):
+    assert main(["search", str(pets), *WORDS, "--output", str(tmp_path / "a?b")]) == 2
+    assert "because of the ? in its name: choose another --output" in capsys.readouterr().err
+
+
+def test_a_start_that_has_seen_the_images_is_told(pets, tmp_path, capsys):
+    trained = tmp_path / "trained"
+    words = ["--backbone", "mixnet_s", "--weights", "none", "--image-size", "32", "--epochs", "1", "--workers", "0"]
+    assert main(["classify", "train", str(pets), *words, "--batch-size", "16", "--output", str(trained)]) == 0
+    dataset = load_dataset(str(pets), split_seed=1)
+    said = []
+    open_start(str(trained), dataset, said.append)
+    assert any("so the score is too high; train the start on the same split" in text for text in said)
+    said.clear()
+    open_start(str(trained), load_dataset(str(pets)), said.append)
+    assert not said

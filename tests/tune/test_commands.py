@@ -1,6 +1,8 @@
 """`tune` as a user calls it."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,11 +11,13 @@ from folders import make_folder
 
 from mixtransfer.cli import main
 from mixtransfer.data.split_file import Split
-from mixtransfer.errors import UserError
+from mixtransfer.errors import Interrupted, UserError
 from mixtransfer.run import Run
+from mixtransfer.tune import results
 from mixtransfer.tune import study as study_module
 from mixtransfer.tune.commands import run_tuning
 from mixtransfer.tune.options import TuneOptions
+from mixtransfer.tune.study import named
 
 pytest.importorskip("optuna", reason="optuna is not installed: pip install 'mixtransfer[search]'")
 
@@ -44,8 +48,7 @@ def test_it_ends_with_settings_that_train_takes(tuned, tmp_path, capsys):
     recipe = yaml.safe_load((tuned / "best.yaml").read_text())
     assert recipe["backbone"] == BACKBONE and recipe["epochs"] == 1
     assert {"lr", "weight_decay", "augment"} <= found["default"]["settings"].keys()
-    if found["test"] is not None:
-        assert {name: recipe[name] for name in found["best"]["settings"]} == found["best"]["settings"]
+    assert found["test"] is not None or recipe.keys().isdisjoint({"lr", "weight_decay"})
     words = ["--config", str(tuned / "best.yaml"), "--output", str(tmp_path / "run"), "--workers", "0"]
     assert main(["classify", "train", *words]) == 0
     assert "Tuning on animals" in (tuned / "report.html").read_text()
@@ -69,7 +72,8 @@ def test_more_trials_go_on(tuned, animals, tmp_path, capsys, monkeypatch):
     before = {file: file.stat().st_mtime_ns for file in tuned.glob("trials/*/fold-*/model.safetensors")}
     assert main(["tune", str(animals), *WORDS, "--trials", "4", "--output", str(tuned), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tried"] == 4
-    assert len(trained) <= 2 and all(file.stat().st_mtime_ns == when for file, when in before.items())
+    in_trials = [options for options in trained if options.output and "final" not in options.output]
+    assert len(in_trials) <= 2 and all(file.stat().st_mtime_ns == when for file, when in before.items())
 
 
 def options_of(animals, folder, **changes):
@@ -77,6 +81,49 @@ def options_of(animals, folder, **changes):
         str(animals), BACKBONE, "none", str(folder), trials=3, folds=2, epochs=1, batch_size=8, image_size=32, workers=0
     )
     return replace(usual, **changes)
+
+
+def test_what_is_tested_are_the_settings_that_are_told(animals, tmp_path, monkeypatch):
+    """With later trials, too, that find others."""
+    others = iter(range(2))
+
+    def another(default, tried):  # each time
+        return [one for one in tried if one.settings != default.settings][next(others)]
+
+    monkeypatch.setattr(results, "choose", another)
+    seen = []
+    for trials in (2, 8):
+        run_tuning(options_of(animals, tmp_path / "study", trials=trials))
+        found = answer(tmp_path / "study")
+        seen.append(found["best"]["settings"])
+        recipe = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())
+        assert {name: recipe[name] for name in found["best"]["settings"]} == found["best"]["settings"]
+        run = Run(tmp_path / "study" / "final" / named(found["best"]["settings"]))
+        trained = run.read_config()
+        assert {name: trained[name] for name in found["best"]["settings"]} == found["best"]["settings"]
+        assert found["test"]["best"] == run.read_metrics()["test"]["top1"]
+        default = Run(tmp_path / "study" / "final" / "default").read_metrics()["test"]["top1"]
+        difference = found["test"]["best"]["value"] - default["value"]
+        assert found["test"]["difference"]["value"] == pytest.approx(difference)
+        assert "test images, which no trial saw" in (tmp_path / "study" / "report.html").read_text()
+    assert seen[0] != seen[1]
+
+
+def test_an_interrupt_says_how_the_whole_goes_on(animals, tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        raise Interrupted("Interrupted. Go on with: mixtransfer classify train --resume x")
+
+    monkeypatch.setattr(study_module, "train", stopped)
+    assert main(["tune", str(animals), *WORDS, "--output", str(tmp_path / "study")]) == 130
+    assert capsys.readouterr().err.strip() == "Interrupted. The same command goes on."
+
+
+def test_two_processes_share_the_trials(animals, tmp_path):
+    words = [sys.executable, "-m", "mixtransfer", "tune", str(animals), *WORDS, "--trials", "4", "--output", "study"]
+    both = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    said = [process.communicate()[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert 4 <= answer(tmp_path / "study")["tried"] <= 5
 
 
 def test_an_interrupted_trial_goes_on_with_its_settings(animals, tmp_path, monkeypatch):
