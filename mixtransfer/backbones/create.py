@@ -12,7 +12,7 @@ from torch import nn
 
 from mixtransfer.backbones import mobilenetv3_reduced  # noqa: F401  registers it with timm
 from mixtransfer.backbones.architecture import Architecture, Block
-from mixtransfer.backbones.lighter import lighten, without_squeeze
+from mixtransfer.backbones.lighter import use_hard_swish
 from mixtransfer.backbones.registry import BackboneSpec, backbone_spec
 from mixtransfer.backbones.replace import depthwise_layers, replace_depthwise, use_mixconv
 from mixtransfer.backbones.weights import (
@@ -86,8 +86,6 @@ def create_backbone(
     model = _build(spec, published, merged, timm_kwargs)
     model.spec = spec  # type: ignore[assignment]  # by which it can be built again
     if state is not None:
-        if spec.lighter == "lite":
-            state = without_squeeze(state)
         source = "The lite0 package" if weights == "imagenet" else str(weights)
         try:
             load_weights(model, state, _whole(spec, timm_kwargs) if features_only else model, spec.name, source)
@@ -119,9 +117,9 @@ def _build(spec: BackboneSpec, pretrained: bool, merged: bool, timm_kwargs: dict
             "--image-size out."
         ) from error
     use_mixconv(model, merged)
-    if spec.lighter:
+    if spec.hard_swish:
         try:
-            lighten(model, spec.lighter)
+            use_hard_swish(model)
         except ValueError as error:
             raise UserError(f"{spec.name} cannot be had, choose another: {error}") from error
     if spec.kernel_sizes:

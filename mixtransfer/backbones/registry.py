@@ -1,8 +1,8 @@
 """What is known about each backbone, and from where. Reading it imports neither torch nor timm.
 
 A name is timm's (``mixnet_s``), with timm's tag after a dot for other weights (``resnet50.tv_in1k``), or with a variant
-after a dot for other depthwise kernels (``mobilenetv2_100.mixconv357``; see ``variants``), or with ``.hswish`` or
-``.lite`` for cheaper activations (see ``lighter``). Any timm model can be named, and any depthwise network varied; the
+after a dot for other depthwise kernels (``mobilenetv2_100.mixconv357``; see ``variants``), or with ``.hswish``
+for a cheaper activation (see ``lighter``). Any timm model can be named, and any depthwise network varied; the
 registry adds what is known about a few. A name that ends with ``.json`` is a backbone file (see ``architecture``).
 """
 
@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from mixtransfer.backbones.architecture import Architecture, read_architecture
 from mixtransfer.backbones.published import FIGURE_4, as_table_2_prints, as_timm_prints
-from mixtransfer.backbones.variants import LIGHTER, Variant, parse_variant
+from mixtransfer.backbones.variants import HARD_SWISH, Variant, parse_variant
 from mixtransfer.errors import UserError
 
 
@@ -33,7 +33,7 @@ class BackboneSpec:
         partition: Of a variant, "equal" or "exponential" groups.
         dilated: Whether a variant's kernels are dilated 3×3 ones.
         layer: The only depthwise layer of a variant that differs, from 1; None if all do.
-        lighter: "hswish" or "lite" of a network with cheaper activations, else empty; see ``lighter``.
+        hard_swish: Whether it has hard-swish in the place of swish.
         architecture: Of a backbone file, the network itself.
     """
 
@@ -49,7 +49,7 @@ class BackboneSpec:
     partition: str = "equal"
     dilated: bool = False
     layer: int | None = None
-    lighter: str = ""
+    hard_swish: bool = False
     architecture: Architecture | None = None
 
     @property
@@ -95,8 +95,8 @@ def backbone_spec(name: str | BackboneSpec) -> BackboneSpec:
     import timm  # here, because the registry itself must not cost the seconds of this import
 
     base, _, suffix = name.partition(".")
-    if suffix in LIGHTER and (base in REGISTRY or timm.is_model(base)):
-        return _lightened(backbone_spec(base), suffix)
+    if suffix == HARD_SWISH and (base in REGISTRY or timm.is_model(base)):
+        return _with_hard_swish(backbone_spec(base))
     if base in REGISTRY or timm.is_model(base):
         if variant := parse_variant(suffix):
             return _varied(backbone_spec(base), suffix, variant)
@@ -151,10 +151,10 @@ def _varied(base: BackboneSpec, suffix: str, variant: Variant) -> BackboneSpec:
     )
 
 
-def _lightened(base: BackboneSpec, kind: str) -> BackboneSpec:
-    name = f"{base.name}.{kind}"
-    description = f"{base.name} with {LIGHTER[kind]}. Its weights were trained otherwise: fine-tune with a --teacher."
-    return replace(base, name=name, lighter=kind, description=description, published=None, paper=None, note="")
+def _with_hard_swish(base: BackboneSpec) -> BackboneSpec:
+    description = f"{base.name} with hard-swish, quicker to run; fine-tune it with {base.name}'s run as the --teacher."
+    name = f"{base.name}.{HARD_SWISH}"
+    return replace(base, name=name, hard_swish=True, description=description, published=None, paper=None, note="")
 
 
 _MIXNET_S = as_table_2_prints(4.1, 256, 75.8, 92.8)
@@ -260,12 +260,10 @@ _ENTRIES = [
 
 
 def _with_variants(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
-    """The registry by name: MixNets followed by their lighter ones, the MobileNets of Figure 4 by their curves."""
+    """The registry by name: each MobileNet of Figure 4 is followed by its curves, MixConv first; hard-swish comes last."""
     registry: dict[str, BackboneSpec] = {}
     for entry in entries:
         registry[entry.name] = entry
-        if entry.name in ("mixnet_s", "mixnet_m", "mixnet_l"):
-            registry |= {f"{entry.name}.{kind}": _lightened(entry, kind) for kind in LIGHTER}
         if entry.family not in ("mobilenetv1", "mobilenetv2"):
             continue
         sizes = (3, 5, 7, 9, 11, 13)
@@ -275,6 +273,8 @@ def _with_variants(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
         for size in sizes[1:]:
             suffix = f"depthwise{size}x{size}"
             registry[f"{entry.name}.{suffix}"] = _varied(entry, suffix, Variant((size,)))
+    for name in ("mixnet_s", "mixnet_m", "mixnet_l"):
+        registry[f"{name}.{HARD_SWISH}"] = _with_hard_swish(registry[name])
     return registry
 
 

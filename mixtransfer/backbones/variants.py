@@ -16,11 +16,7 @@ _VARIANT = re.compile(
 )
 
 
-# What follows the dot in ``mixnet_s.lite``, and what it means; see ``lighter``.
-LIGHTER = {
-    "hswish": "hard-swish in the place of swish",
-    "lite": "ReLU in the place of swish and no squeeze-excite",
-}
+HARD_SWISH = "hswish"  # what follows the dot in ``mixnet_s.hswish``; see ``lighter``
 
 
 class Variant(NamedTuple):

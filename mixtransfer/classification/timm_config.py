@@ -16,7 +16,7 @@ def timm_config(card: ModelCard) -> dict[str, Any] | None:
     With it ``timm.create_model("local-dir:RUN")``, or "hf-hub:USER/NAME", has the same logits.
     """
     spec, seen = card.spec, card.preprocessing
-    if card.task != "classification" or spec.architecture or spec.kernel_sizes or spec.lighter:
+    if card.task != "classification" or spec.architecture or spec.kernel_sizes or spec.hard_swish:
         return None
     side = seen["size"]
     config: dict[str, Any] = {

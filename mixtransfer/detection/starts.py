@@ -172,7 +172,7 @@ def with_start(options: TrainOptions, start: Start | None) -> TrainOptions:
 def _network(spec: BackboneSpec) -> tuple:
     """What the shapes of its tensors depend on."""
     own = spec.architecture and (spec.architecture.stem, spec.architecture.blocks)
-    return spec.timm_name, spec.kernel_sizes, spec.partition, spec.dilated, spec.layer, spec.lighter, own
+    return spec.timm_name, spec.kernel_sizes, spec.partition, spec.dilated, spec.layer, spec.hard_swish, own
 
 
 def load_start(model: "SSDLite", start: Start, classes: Sequence[str], loss: str) -> list[str]:

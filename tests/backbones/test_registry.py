@@ -19,13 +19,15 @@ def test_the_registry_can_be_read_without_torch():
 
 def test_every_entry_is_a_timm_model_with_those_weights():
     names = [spec.name for spec in list_backbones()]
-    assert len(names) == len(set(names)) == 36
+    assert len(names) == len(set(names)) == 39
     for spec in list_backbones():
         assert timm.is_model(spec.timm_name)
         assert spec.description
         assert hash(spec)
         if spec.name == "mobilenetv3_large_100.reduced":
             assert spec.weights_tag is spec.published is None
+        elif spec.hard_swish:
+            assert spec.published is None and spec.weights_tag == backbone_spec(spec.timm_name).weights_tag
         elif spec.kernel_sizes is None:
             assert timm.get_pretrained_cfg(f"{spec.timm_name}.{spec.weights_tag}", allow_unregistered=False).hf_hub_id
             # timm's own choice, but for the networks that are listed by another name
@@ -41,7 +43,18 @@ def test_every_entry_is_a_timm_model_with_those_weights():
 
 def test_families():
     mixnets = [spec.name for spec in list_backbones("mixnet")]
-    assert mixnets == ["mixnet_s", "mixnet_m", "mixnet_l", "mixnet_xl", "tf_mixnet_s", "tf_mixnet_m", "tf_mixnet_l"]
+    assert mixnets == [
+        "mixnet_s",
+        "mixnet_m",
+        "mixnet_l",
+        "mixnet_xl",
+        "tf_mixnet_s",
+        "tf_mixnet_m",
+        "tf_mixnet_l",
+        "mixnet_s.hswish",
+        "mixnet_m.hswish",
+        "mixnet_l.hswish",
+    ]
     assert len(list_backbones("mobilenetv2")) == 11
     with pytest.raises(UserError, match="no family 'mixnets'.* mixnet, resnet, mobilenetv1"):
         list_backbones("mixnets")
