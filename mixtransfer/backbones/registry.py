@@ -260,7 +260,7 @@ _ENTRIES = [
 
 
 def _with_variants(entries: list[BackboneSpec]) -> dict[str, BackboneSpec]:
-    """The registry by name: each MobileNet of Figure 4 is followed by its curves, MixConv first; hard-swish comes last."""
+    """The registry by name: each MobileNet of Figure 4 is followed by its curves, MixConv first; hard-swish is last."""
     registry: dict[str, BackboneSpec] = {}
     for entry in entries:
         registry[entry.name] = entry
