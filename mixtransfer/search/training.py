@@ -37,7 +37,7 @@ class ElasticClassifier(ImageClassifier):
 
     That is the sandwich rule with in-place distillation (Yu & Huang, "Universally slimmable networks", ICCV 2019;
     Yu et al., "BigNAS", ECCV 2020), but that the others see the labels too, as with any teacher here: after 400 steps
-    on 4,000 images of CIFAR-10, 30 random networks had 27.2 % right on the average with both, 22.6 % without labels
+    on 3,975 images of CIFAR-10, 30 random networks had 27.2 % right on the average with both, 22.6 % without labels
     (chance 10 %; one seed).
     """
 
