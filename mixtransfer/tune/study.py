@@ -75,9 +75,10 @@ class Study:
         self.base, self.splits = base, splits
         address = options.storage or sqlite_in(folder)
         try:
-            storage = optuna.storages.RDBStorage(address)
-            name = folder.name if options.storage else "tune"
-            self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+            with self._asking():  # two processes cannot make the tables at once
+                storage = optuna.storages.RDBStorage(address)
+                name = folder.name if options.storage else "tune"
+                self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
             seed = options.seed + len(self.study.get_trials(deepcopy=False))
         except Exception as error:  # whatever the database's driver raises
             reason = " ".join(str(error).split())[:150]
@@ -103,6 +104,14 @@ class Study:
             UserError: The defaults cannot be trained.
             KeyboardInterrupt: Ctrl-C; the same call goes on.
         """
+        with contextlib.ExitStack() as whole:
+            try:
+                whole.enter_context(FileLock(self.folder / "trials" / ".seeded.lock").acquire(timeout=0))
+            except Timeout:
+                self.study.sampler.reseed_rng()  # two processes with one seed would try the same
+            self._run()
+
+    def _run(self) -> None:
         began = time.monotonic()
         default = self.default()
         states = self.optuna.trial.TrialState

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 pytest.importorskip("optuna", reason="optuna is not installed: pip install 'mixtransfer[search]'")
 
@@ -108,6 +109,16 @@ def test_trials_of_other_images_are_not_joined(tmp_path):
     Formula(tmp_path, trials=2, storage=f"sqlite:///{tmp_path / 'x.db'}").run()
     with pytest.raises(UserError, match="of other images or options: choose another --output"):
         Formula(tmp_path, trials=2, folds=2, storage=f"sqlite:///{tmp_path / 'x.db'}")
+
+
+def test_two_processes_do_not_try_the_same(tmp_path):
+    """Both begin before either has a trial."""
+    one, other = Formula(tmp_path, trials=6), Formula(tmp_path, trials=11)
+    with FileLock(tmp_path / "trials" / ".seeded.lock"):  # of the other one
+        one.run()
+    other.run()
+    rates = [trial.params["lr"] for trial in other.finished()]
+    assert len(rates) == len(set(rates)) == 11
 
 
 def test_the_time_ends_the_trials(tmp_path):
