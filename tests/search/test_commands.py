@@ -243,3 +243,14 @@ def test_a_start_that_has_seen_the_images_is_told(pets, tmp_path, capsys):
     said.clear()
     open_start(str(trained), load_dataset(str(pets)), said.append)
     assert not said
+
+
+def test_a_winner_is_within_the_latency_that_is_measured(found, pets, tmp_path, monkeypatch, capsys):
+    for name, value in {"FITTED": 3, "HELD_OUT": 2, "ROUNDS": 1}.items():
+        monkeypatch.setattr(f"mixtransfer.search.latency.{name}", value)
+    monkeypatch.setattr("mixtransfer.search.results.latencies", lambda networks, *_: [2.0] * len(networks))
+    folder = tmp_path / "slow"
+    assert main(["search", str(pets), *WORDS, "--budget-ms", "1000", "--output", str(folder), "--trials", "2"]) == 0
+    assert "Winner:" not in capsys.readouterr().out
+    assert answer(folder)["winner"] is None and not (folder / "backbone.json").exists()
+    assert answer(folder)["ranking"]["latency_error"] >= 0

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.backbones.describe import describe_network
-from mixtransfer.search.elastic import ElasticNetwork
+from mixtransfer.classification.recipe import Recipe
+from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.search.elastic import ElasticNetwork, NestedKernels
 from mixtransfer.search.space import Space
+from mixtransfer.search.training import ElasticClassifier
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +121,43 @@ def test_a_copy_shares_no_memory(supernet):
     with torch.no_grad():
         alone.conv_stem.weight.zero_()
     assert torch.equal(supernet.widest.conv_stem.weight, before)
+
+
+def test_smaller_kernels_are_learnt_from_the_largest(supernet):
+    """By a matrix of their own, which begins as the identity: Once-for-All's transformation."""
+    kernels = NestedKernels(6)
+    places = torch.tensor([1, 4])
+    torch.testing.assert_close(kernels(places, 5), kernels.weight[places][:, :, 3:8, 3:8])
+    change = torch.randn(25, 25)
+    with torch.no_grad():
+        kernels.changes["5"].copy_(change)
+    expected = kernels.weight[places][:, :, 3:8, 3:8].flatten(1) @ (torch.eye(25) + change)
+    torch.testing.assert_close(kernels(places, 5).flatten(1), expected)
+    torch.testing.assert_close(kernels(places, 11), kernels.weight[places])
+    kernels(places, 5).sum().backward()
+    assert kernels.changes["5"].grad.abs().sum() > 0 and kernels.changes["7"].grad is None
+
+
+def test_a_step_is_the_sandwich_rule_with_distillation(supernet):
+    """The largest by the labels, the smallest and two others by these and by the largest one's answers."""
+    recipe = Recipe(batch_norm="train", label_smoothing=0.1, ema=False)
+    module = ElasticClassifier(supernet, Preprocessing(size=32), recipe)
+    images, labels = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8), torch.arange(6) % 5
+    space = supernet.space
+    others = [space.sample(np.random.default_rng(i)) for i in range(2)]
+    module.samples = iter(others)
+    supernet.train()
+    loss, logits, _ = module._answer(images, labels)
+    inputs = module.normalize(images)
+    torch.testing.assert_close(logits, supernet(inputs))
+    expected = [F.cross_entropy(logits, labels, label_smoothing=0.1)]
+    for decisions in (space.smallest, *others):
+        answers = supernet(inputs, space.architecture(decisions))
+        hard = F.cross_entropy(answers, labels, label_smoothing=0.1)
+        taught = (logits.detach() / 2).softmax(1)
+        soft = 4 * (taught * (taught.log() - (answers / 2).log_softmax(1))).sum(1).mean()
+        expected.append((hard + soft) / 2)
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    # The largest learns nothing from the others.
+    (slopes,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    torch.testing.assert_close(slopes, torch.autograd.grad(expected[0] / 4, logits, retain_graph=True)[0])
