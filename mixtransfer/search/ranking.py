@@ -23,9 +23,10 @@ def reliability(thirds: Sequence[tuple[float, float, float]]) -> float | None:
     Spearman–Brown formula.
 
     Returns:
-        1 if another set of images would rank alike, 0 if the ranking is chance; None if there are too few networks.
+        1 if another set of images would rank alike, 0 if the ranking is chance; None if there are too few networks, or
+        an empty third.
     """
-    if len(thirds) < FEWEST:
+    if len(thirds) < FEWEST or not np.isfinite(thirds).all():
         return None
     first, second, third = np.array(thirds).T
     better = third <= np.median(third)

@@ -130,7 +130,10 @@ def in_words(ranking: Mapping[str, float | None]) -> str:
     """What ``search.json`` says of the ranking."""
     known = ranking["reliability"]
     if known is None:
-        return "Too few networks were scored to tell how much of the ranking is chance: more --trials."
+        return (
+            "Too few networks were scored, or on too few images, to tell how much of the ranking is chance: more "
+            "--trials or validation images."
+        )
     words = f"Reliability of the ranking among the better half: {known:.2f} (1: none of it is chance)."
     if is_reliable(ranking):
         return words

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,10 @@ def test_reliability_is_what_another_set_of_images_would_repeat(noise):
 
 def test_few_networks_tell_nothing():
     assert reliability([(1.0, 1.0, 1.0)] * 5) is None and reliability([]) is None
+
+
+def test_a_third_without_images_tells_nothing():
+    assert reliability([(1.0 + i, 2.0 + i, math.nan) for i in range(50)]) is None
 
 
 def test_the_predictor_learns_what_matters():
