@@ -108,7 +108,8 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
         folder / "search",
     )  # fmt: skip
     minutes = (time.perf_counter() - began) / 60
-    space = Space.for_budget(options.budget_macs, options.image_size, 10)
+    classes = sum(path.is_dir() for path in (folder / "data" / "train").iterdir())
+    space = Space.for_budget(options.budget_macs, options.image_size, classes)
     found = json.loads((folder / "search" / "search.json").read_text())
     best = sorted((folder / "search" / "front").iterdir(), key=lambda file: read_architecture(file).macs())[-1]
     networks = {"found": read_architecture(best)}
@@ -133,7 +134,7 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
         "reliability": found["ranking"],
         "networks": {
             name: {
-                "macs": one.macs(num_classes=10),
+                "macs": one.macs(num_classes=classes),
                 **alone[name],
                 "supernet_loss": losses.get(name),
                 "blocks": one.blocks,
