@@ -143,17 +143,3 @@ class Copies:
         stem = next(name for name in names if name not in self._taken)
         self._taken.add(stem)
         return self.folder / (stem + suffix)
-
-
-def sqlite_in(folder: Path) -> str:
-    """The address of a SQLite file in a folder.
-
-    Raises:
-        UserError: The folder's name cannot be part of an address.
-    """
-    path = str(folder.resolve() / "trials.sqlite3")
-    if odd := next((letter for letter in "?#%" if letter in path), None):
-        raise UserError(
-            f"Trials cannot be kept in {folder}, because of the {odd} in its name: choose another --output."
-        )
-    return f"sqlite:///{path}"

@@ -37,7 +37,7 @@ from scipy.stats import spearmanr
 
 from mixtransfer.backbones import Architecture, architecture_spec, create_backbone
 from mixtransfer.backbones.architecture import Block, read_architecture
-from mixtransfer.backbones.describe import describe_network
+from mixtransfer.backbones.describe import describe_backbone
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
 from mixtransfer.classification.model import model_bytes, open_classifier
@@ -271,8 +271,7 @@ def test_scores(trained: Path, data: Path, options: argparse.Namespace) -> dict[
 
 def scaled_mixnet(space: Space, macs: int) -> Architecture:
     """MixNet-S with as many multiply-adds, by its width, and the strides of a space."""
-    with torch.device("meta"):
-        whole = describe_network(create_backbone("mixnet_s", "none"), "mixnet_s")
+    whole = describe_backbone("mixnet_s")
 
     def scaled(width: float) -> Architecture:
         def rounded(channels: int) -> int:

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from mixtransfer.backbones.architecture import Architecture, Block
+from mixtransfer.backbones.create import create_backbone
+from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
 from mixtransfer.errors import UserError
 
 _ACTIVATIONS = {nn.ReLU: "re", nn.ReLU6: "r6", nn.SiLU: "sw", nn.Hardswish: "hs", nn.Mish: "mi"}
@@ -38,6 +41,17 @@ def describe_network(model: nn.Module, name: str, image_size: int = 224) -> Arch
     )
     _check_same(network, architecture)
     return architecture
+
+
+def describe_backbone(name: str | BackboneSpec) -> Architecture:
+    """The architecture of a backbone by its name, without memory for it.
+
+    Raises:
+        UserError: It has other blocks than a MixNet.
+    """
+    spec = backbone_spec(name)
+    with torch.device("meta"):
+        return describe_network(create_backbone(spec, "none"), spec.name)
 
 
 def _describe(block: Any, inputs: int, name: str) -> Block:
@@ -72,11 +86,6 @@ def _convolutions(layer: Any) -> list[Any]:
 
 def _check_same(network: nn.Module, architecture: Architecture) -> None:
     """See to it that the architecture says all of the network."""
-    import torch
-
-    from mixtransfer.backbones.create import create_backbone
-    from mixtransfer.backbones.registry import architecture_spec
-
     with torch.device("meta"):
         again = create_backbone(architecture_spec(architecture), "none", getattr(network, "num_classes", 1000))
 

@@ -13,8 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from rich.table import Table
 
-from mixtransfer.backbones import create_backbone
-from mixtransfer.backbones.describe import describe_network
+from mixtransfer.backbones.describe import describe_backbone
 from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.console import print_table, silent
@@ -148,9 +147,7 @@ def _resolved(options: SearchOptions, dataset: ImageDataset, say: Say) -> Search
         size = int(np.clip(STEP * np.ceil(side / STEP), STEP, LARGEST))
     budget = options.budget_macs
     if budget is None:
-        with torch.device("meta"):
-            small = describe_network(create_backbone("mixnet_s", "none"), "mixnet_s")
-        budget = float(small.macs(size, len(dataset.classes)))
+        budget = float(describe_backbone("mixnet_s").macs(size, len(dataset.classes)))
     if (size, budget) != (options.image_size, options.budget_macs):
         say(f"Images of {size} pixels; networks of up to {budget / 1e6:.4g} million multiply-adds.")
     return replace(options, image_size=size, budget_macs=budget)

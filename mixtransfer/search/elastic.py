@@ -64,7 +64,7 @@ class ElasticNetwork(nn.Module):
     Args:
         space: The networks.
         trained: A network to begin with, of whose architecture the space is (``Space.of_trained``). The largest network
-            then computes what this one does, but for the classifier and for BatchNorm's statistics.
+            then computes what this one does, but for the classifier.
 
     Attributes:
         largest: The architecture of the largest network.

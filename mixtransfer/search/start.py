@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones import Architecture, backbone_spec, create_backbone
-from mixtransfer.backbones.describe import describe_network
+from mixtransfer.backbones.describe import describe_backbone, describe_network
 from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.data.dataset import ImageDataset
@@ -93,8 +93,7 @@ def open_start(source: str, dataset: ImageDataset, say: Say) -> Start:
         spec = backbone_spec(source)
     except UserError as error:
         raise UserError(f"--start {source} is neither a run nor a backbone. {error}") from error
-    with torch.device("meta"):
-        describe_network(create_backbone(spec, "none"), spec.name)  # before anything is fetched
+    architecture = describe_backbone(spec)  # before anything is fetched
     tell_license(describe_start(spec, "imagenet"), say)
     network = create_backbone(spec, "imagenet")
-    return Start(network, describe_network(network, spec.name), Preprocessing.of(network), None)
+    return Start(network, architecture, Preprocessing.of(network), None)

@@ -12,11 +12,11 @@ import numpy as np
 from mixtransfer.backbones import Architecture
 from mixtransfer.console import in_minutes
 from mixtransfer.errors import UserError
-from mixtransfer.files import sqlite_in
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, Predictor
 from mixtransfer.search.scoring import Score, Scorer
 from mixtransfer.search.space import Decisions, Space
+from mixtransfer.trials import open_study
 
 Say = Callable[[str], None]
 
@@ -64,27 +64,13 @@ class Study:
         seeded: bool = True,
         latency: Callable[[Architecture], float] | None = None,
     ):
-        try:
-            import optuna
-        except ImportError as error:
-            raise UserError("search needs Optuna: pip install 'mixtransfer[search]'.") from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna, self.study = open_study(folder, options.storage, "search", directions=["minimize", "minimize"])
         self.options, self.space, self.latency = options, space, latency
         self.states = optuna.trial.TrialState
-        self.distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        self.distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
         }
-        address = options.storage or sqlite_in(folder)
-        name = folder.name if options.storage else "search"
-        try:
-            storage = optuna.storages.RDBStorage(address)
-            self.study = optuna.create_study(
-                storage=storage, study_name=name, directions=["minimize", "minimize"], load_if_exists=True
-            )
-            begun = len(self.study.get_trials(deepcopy=False))
-        except Exception as error:  # whatever the database's driver raises
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
+        begun = len(self.study.get_trials(deepcopy=False))
         old = any("thirds" not in trial.user_attrs for trial in self._scored())
         if old or {one.name for one in self.study.directions} != {"MINIMIZE"}:
             raise UserError(f"{folder} holds a search of an older version: choose another --output.")

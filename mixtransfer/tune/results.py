@@ -76,9 +76,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         )
     test = found["test"]["difference"]
     value, low, high = (100 * test[key] for key in ("value", "low", "high"))
-    verdict = (
-        "better" if low > 0 else "worse" if high < 0 else "not to be told apart from them"
-    )  # on images that no trial saw
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not to be told apart from them"
     return (
         f"On the folds the log loss is {gain['value']:.4f} less than with the defaults (standard error "
         f"{gain['error']:.4f}). On {found['test']['images']:,} test images, which no trial saw, the difference of "

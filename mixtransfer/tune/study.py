@@ -19,8 +19,8 @@ from mixtransfer.console import silent
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import sqlite_in
 from mixtransfer.run import Run
+from mixtransfer.trials import open_study
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.space import Settings, changed, distributions, settings_of
 
@@ -66,23 +66,10 @@ class Study:
     """
 
     def __init__(self, folder: Path, options: TuneOptions, base: TrainOptions, splits: Sequence[Split], say: Say):
-        try:
-            import optuna
-        except ImportError as error:
-            raise UserError("tune needs Optuna: pip install 'mixtransfer[search]'.") from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna, self.study = open_study(folder, options.storage, "tune")
         self.optuna, self.folder, self.options, self.say = optuna, folder, options, say
         self.base, self.splits = base, splits
-        address = options.storage or sqlite_in(folder)
-        try:
-            with self._asking():  # two processes cannot make the tables at once
-                storage = optuna.storages.RDBStorage(address)
-                name = folder.name if options.storage else "tune"
-                self.study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
-            seed = options.seed + len(self.study.get_trials(deepcopy=False))
-        except Exception as error:  # whatever the database's driver raises
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"The trials cannot be kept in {address} ({reason}): choose another --storage.") from error
+        seed = options.seed + len(self.study.get_trials(deepcopy=False))
         of = digest_of(base, splits)
         if self.study.user_attrs.setdefault("of", of) != of:
             raise UserError(
