@@ -35,11 +35,14 @@ def networks(space: Space):
     return [space.architecture(d) for d in (space.smallest, space.largest, space.sample(generator))]
 
 
+def assert_same_alone(elastic: ElasticNetwork, images: torch.Tensor, tolerance: float) -> None:
+    for architecture in networks(elastic.space):
+        alone = elastic.standalone(architecture, [images]).train()
+        torch.testing.assert_close(elastic(images, architecture), alone(images), rtol=tolerance, atol=tolerance)
+
+
 def test_a_network_inside_the_supernet_is_the_same_network_alone(supernet):
-    images = torch.randn(8, 3, 32, 32)
-    for architecture in networks(supernet.space):
-        alone = supernet.standalone(architecture, [images]).train()
-        torch.testing.assert_close(supernet(images, architecture), alone(images), rtol=1e-4, atol=1e-4)
+    assert_same_alone(supernet, torch.randn(8, 3, 32, 32), 1e-4)
 
 
 def test_it_begins_as_the_trained_network(cut):
@@ -66,11 +69,7 @@ def test_only_the_largest_network_moves_the_statistics(cut):
 
 
 def test_its_parts_are_networks_of_their_own(cut):
-    _, elastic = cut
-    images = torch.randn(4, 3, 64, 64)
-    for architecture in networks(elastic.space):
-        alone = elastic.standalone(architecture, [images]).train()
-        torch.testing.assert_close(elastic(images, architecture), alone(images), rtol=1e-3, atol=1e-3)
+    assert_same_alone(cut[1], torch.randn(4, 3, 64, 64), 1e-3)
 
 
 def test_the_channels_that_count_most_are_kept(cut):
