@@ -17,14 +17,25 @@ class Classification:
 
     Attributes:
         classes: Class names.
-        probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on.
+        probabilities: Of each class, float32 (classes,), calibrated on images that were not trained on. They sum to 1,
+            or are each class's own where an image may have several labels.
         known: How much the image looks like those of the classes: the share of the images to validate on that look
             less so, 0 to 1; None of a model that keeps no measure of it.
+        thresholds: Of several labels, from which probability on an image is said to have each, float32 (classes,).
     """
 
     classes: list[str]
     probabilities: np.ndarray
     known: float | None = None
+    thresholds: np.ndarray | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes that the image is said to have, the most probable first: of several labels any number of them."""
+        if self.thresholds is None:
+            return [self.name]
+        said = self.probabilities >= self.thresholds
+        return [self.classes[i] for i in np.argsort(-self.probabilities, kind="stable") if said[i]]
 
     @property
     def name(self) -> str:
@@ -54,7 +65,9 @@ class Classification:
     def to_dict(self, count: int = 5) -> dict[str, Any]:
         """For JSON, in the words of `classify predict --json`."""
         top = [{"class": name, "probability": p} for name, p in self.top(count)]
-        return {"top": top} if self.known is None else {"top": top, "known": self.known}
+        labels = {} if self.thresholds is None else {"labels": self.labels}
+        known = {} if self.known is None else {"known": self.known}
+        return {**labels, "top": top, **known}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Classification) and _same(self, other)

@@ -19,7 +19,7 @@ from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
 from mixtransfer.files import is_unused, write_atomic
 from mixtransfer.machine import machine
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.prediction import load
 from mixtransfer.run import NOT_RECORDED, Run
 
@@ -205,7 +205,7 @@ def model_page(
         license, data_license, intended_use: See ``push``.
     """
     card, metrics, config = ModelCard.read(run.model), run.read_metrics(), published_config(run)
-    classifier = card.task == "classification"
+    classifier = card.task in CLASSIFIERS
     start = card.details.get("start", {})
     terms = license or start.get("license")
     metadata: dict[str, Any] = {
@@ -221,6 +221,7 @@ def model_page(
         name=name,
         card=card,
         classifier=classifier,
+        multilabel=card.task == "multilabel",
         data=config.get("data"),
         config=config,
         start=start,

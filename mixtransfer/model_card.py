@@ -10,13 +10,15 @@ from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 from mixtransfer.machine import package_versions
 
+CLASSIFIERS = ("classification", "multilabel")  # the tasks whose answer is of a whole image
+
 
 @dataclass(frozen=True)
 class ModelCard:
     """The contents of ``model.json``.
 
     Attributes:
-        task: "classification" or "detection".
+        task: "classification", "multilabel" (several labels an image) or "detection".
         backbone: A name that ``create_backbone`` takes, or that of ``architecture``.
         classes: Class names in the order of the outputs.
         preprocessing: See ``mixtransfer.data.preprocessing.Preprocessing``.
@@ -57,17 +59,17 @@ class ModelCard:
         write_atomic(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
-    def read(cls, path: Path, task: str | None = None) -> "ModelCard":
-        """Read and check a ``model.json``; without a task, of any.
+    def read(cls, path: Path, *tasks: str) -> "ModelCard":
+        """Read and check a ``model.json``, of one of the tasks; without a task, of any.
 
         Raises:
-            UserError: It is missing, damaged, of a newer format, or of another task than the one that is asked for.
+            UserError: It is missing, damaged, of a newer format, or of another task than is asked for.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             card = cls(**values)
             well_formed = (
-                card.task in ("classification", "detection")
+                card.task in (*CLASSIFIERS, "detection")
                 and isinstance(card.backbone, str)
                 and isinstance(card.classes, list)
                 and card.classes
@@ -84,6 +86,6 @@ class ModelCard:
             )
         if not well_formed:
             raise UserError(f"{path} is not a model description: a field is missing or of the wrong kind.")
-        if task and card.task != task:
-            raise UserError(f"{path.parent} holds a {card.task} model, not one for {task}.")
+        if tasks and card.task not in tasks:
+            raise UserError(f"{path.parent} holds a {card.task} model, not one for {tasks[0]}.")
         return card

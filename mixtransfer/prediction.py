@@ -16,7 +16,7 @@ from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.predict import Detector, RunDetector, Threshold, check_threshold
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
 from mixtransfer.ranges import whole
 from mixtransfer.run import Run
@@ -84,13 +84,18 @@ class _Model(Generic[Answer]):
 
 
 class ClassificationModel(_Model[Classification]):
-    """A classifier that is loaded; see ``mixtransfer.load``."""
+    """A classifier that is loaded; see ``mixtransfer.load``.
+
+    Attributes:
+        thresholds: Of several labels an image, from which probability on it has each, float32 (classes,); else None.
+    """
 
     task = "classification"
 
     def __init__(self, backbone: str, classifier: Classifier):
         super().__init__(backbone, classifier.classes)
         self.preprocessing, self._classifier = classifier.preprocessing, classifier
+        self.thresholds = classifier.thresholds
         self.min_side = classifier.preprocessing.min_side
 
     def explain(self, image: Picture, name: str | None = None) -> Explanation:
@@ -168,13 +173,13 @@ def load(
     if is_exported(path):
         file = open_exported(path, device=device)
         network = f"{file.metadata.backbone}, {file.runtime.label}"
-        if file.metadata.task == "classification":
+        if file.metadata.is_classifier:
             return ClassificationModel(network, ExportedClassifier(file))
         return DetectionModel(network, ExportedDetector(file, threshold))
     run = Run(Path(path))
     if not run.model.exists():
         Run.open(path)  # says what it is not
     card = ModelCard.read(run.model)
-    if card.task == "classification":
+    if card.task in CLASSIFIERS:
         return ClassificationModel(card.backbone, RunClassifier(path, device))
     return DetectionModel(card.backbone, RunDetector(path, device, threshold))

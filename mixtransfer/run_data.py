@@ -11,6 +11,7 @@ from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.division import counted
+from mixtransfer.data.labels import class_counts
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.packed_source import is_packed
@@ -152,7 +153,7 @@ def _place(run: Run, names: tuple[str, ...]) -> tuple[str, str, Any]:
 
 def _require_parts(run: Run, dataset: ImageDataset) -> None:
     """Refuse to go on with a training that too much has gone of."""
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    counts = class_counts(dataset.train.labels, len(dataset.classes))
     if gone := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
         raise UserError(f"{run.folder} cannot go on: no image to train the class {gone[0]!r} on is left.")
     for part, examples in (("validate on", dataset.val), ("test on", dataset.test)):

@@ -75,11 +75,12 @@ def _column(answers: Answers, number: int, threshold: float | None) -> dict[str,
 
 def _agreement(answers: Answers) -> str:
     same = sum(1 for image in answers.images if not _differ(image))
-    return f"Both give the same class to {same} of {len(answers.images)} images."
+    several = any(answer.seen.thresholds is not None for image in answers.images for answer in image.answers)
+    return f"Both give the same {'labels' if several else 'class'} to {same} of {len(answers.images)} images."
 
 
 def _differ(image: Looked) -> bool:
-    return len({answer.seen.name for answer in image.answers}) > 1
+    return len({frozenset(answer.seen.labels) for answer in image.answers}) > 1
 
 
 def _image(
@@ -91,7 +92,7 @@ def _image(
     explained: bool,
 ) -> dict[str, Any]:
     detects = models[0].task == "detection"
-    entries = []
+    entries, said = [], []
     for number in shown:
         model, answer = models[number], image.answers[number]
         entry: dict[str, Any] = {"model": model.name, "ms": f"{answer.milliseconds:.1f}"}
@@ -100,12 +101,15 @@ def _image(
             named = [(model.classes[i], float(score)) for i, score in zip(found.labels, found.scores, strict=True)]
             entry["src"] = _data(drawn[model.name, image.name], "image/jpeg")
         else:
-            named = answer.seen.top(TOP)
+            named, said = answer.seen.top(TOP), answer.seen.labels
+            entry["none"] = not said
             entry["unknown"] = answer.seen.unknown
             if explained:
                 picture = image.explained(number, model)
                 entry["map"] = _data(picture, "image/jpeg") if picture else ""
-        entry["bars"] = [{"name": name, "percent": f"{100 * p:.1f}"} for name, p in named[:MOST_LISTED]]
+        entry["bars"] = [
+            {"name": name, "percent": f"{100 * p:.1f}", "said": name in said} for name, p in named[:MOST_LISTED]
+        ]
         entry["more"] = len(named[MOST_LISTED:])
         entries.append(entry)
     if detects:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.kinds import AnyPredictions
+from mixtransfer.classification.multilabel import MultilabelPredictions
 from mixtransfer.data.dataset import Examples
+from mixtransfer.data.labels import indicators, label_names, names_in
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
 COLUMNS = ("image", "class", "predicted", "confidence")
+SEVERAL = ("image", "labels", "predicted")  # with a ; between, and then the probability of each class
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,32 @@ class Answers:
         return np.array(self.classes) == np.array(self.predicted)
 
 
-def write_answers(path: Path, predictions: Predictions, examples: Examples, classes: list[str]) -> None:
+@dataclass(frozen=True)
+class LabelAnswers:
+    """The file of a model for several labels, in the order of the test set.
+
+    Attributes:
+        images: Folder and file of each image, or its position.
+        classes: In the order of the columns.
+        predictions: What is said of them.
+    """
+
+    images: list[str]
+    classes: list[str]
+    predictions: MultilabelPredictions
+
+
+def write_answers(path: Path, predictions: AnyPredictions, examples: Examples, classes: list[str]) -> None:
     """Write the predictions for ``examples``, a row an image."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if isinstance(predictions, MultilabelPredictions):
+        writer.writerow([*SEVERAL, *classes])
+        true, said = (label_names(labels, classes) for labels in (predictions.labels, predictions.said))
+        for i, row in enumerate(predictions.probabilities):
+            writer.writerow([examples.name(i), true[i], said[i], *(f"{value:.6g}" for value in row)])
+        write_atomic(path, text.getvalue())
+        return
     writer.writerow(COLUMNS)
     rows = zip(predictions.labels, predictions.predicted, predictions.confidence, strict=True)
     for i, (label, predicted, confidence) in enumerate(rows):
@@ -47,11 +72,43 @@ def write_answers(path: Path, predictions: Predictions, examples: Examples, clas
 
 
 def read_answers(path: Path) -> Answers:
-    """Read what ``write_answers`` wrote.
+    """Read what ``write_answers`` wrote of one class an image.
 
     Raises:
         UserError: It is missing or damaged.
     """
+    header, rows = _read(path)
+    if tuple(header) != COLUMNS or not rows or any(len(row) != len(COLUMNS) for row in rows):
+        raise UserError(f"{path} is damaged: it should have the columns {', '.join(COLUMNS)}.")
+    images, names, predicted, _ = map(list, zip(*rows, strict=True))
+    return Answers(images, names, predicted)
+
+
+def read_label_answers(path: Path) -> LabelAnswers:
+    """Read what ``write_answers`` wrote of several labels an image; the thresholds are not in it.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    header, rows = _read(path)
+    classes = header[len(SEVERAL) :]
+    try:
+        if tuple(header[: len(SEVERAL)]) != SEVERAL or not rows or not classes:
+            raise ValueError
+        if any(len(row) != len(header) for row in rows):
+            raise ValueError
+        labels = indicators([names_in(row[1], multilabel=True) for row in rows], classes)
+        probabilities = np.array([row[len(SEVERAL) :] for row in rows], dtype=np.float64)
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise ValueError
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: it should have the columns {', '.join(SEVERAL)} and a probability of each class."
+        ) from error
+    return LabelAnswers([row[0] for row in rows], classes, MultilabelPredictions(probabilities, labels))
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
@@ -59,7 +116,4 @@ def read_answers(path: Path) -> Answers:
         raise UserError(f"{path.parent} has not been tested yet: {path.name} is missing.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}).") from error
-    if tuple(header) != COLUMNS or not rows or any(len(row) != len(COLUMNS) for row in rows):
-        raise UserError(f"{path} is damaged: it should have the columns {', '.join(COLUMNS)}.")
-    images, names, predicted, _ = map(list, zip(*rows, strict=True))
-    return Answers(images, names, predicted)
+    return header, rows

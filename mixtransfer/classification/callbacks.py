@@ -57,14 +57,14 @@ class KeptModel(Callback):
 class History(Callback):
     """Keeps a row an epoch, in the checkpoint and in ``metrics.csv``.
 
-    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1, lr (of the head, in the last step),
-    seconds (of the whole epoch), images_per_second (of its training part) and rss_mb (resident memory of the
-    main process).
+    Columns: epoch (0 is the fitted head), train_loss, val_loss, val_top1 (of several labels val_mAP), lr (of the head,
+    in the last step), seconds (of the whole epoch), images_per_second (of its training part) and rss_mb (resident
+    memory of the main process).
 
     Args:
         run: None in all processes but the first.
         images: Number of those that are trained on.
-        validates: Whether those to validate on are not among them: otherwise ``val_loss`` and ``val_top1`` are empty.
+        validates: Whether those to validate on are not among them: otherwise columns of validation are empty.
     """
 
     def __init__(self, run: Run | None, images: int, say: Callable[[str], None], validates: bool = True):
@@ -98,7 +98,7 @@ class History(Callback):
 
     def _add(self, trainer: L.Trainer, **row: Any) -> None:
         sees = self.validates or row["epoch"] == 0
-        for name in ("val_loss", "val_top1"):
+        for name in ("val_loss", "val_mAP" if "val_mAP" in trainer.callback_metrics else "val_top1"):
             row[name] = float(trainer.callback_metrics[name]) if sees else None
         row["rss_mb"] = psutil.Process().memory_info().rss / 2**20
         self.rows.append(row)
@@ -130,7 +130,8 @@ class History(Callback):
 def _in_words(row: dict[str, Any], epochs: int | None) -> str:
     validated = ""
     if row["val_loss"] is not None:
-        validated = f"validation {100 * row['val_top1']:.2f} % (log loss {row['val_loss']:.4f})"
+        score = f"mAP {100 * row['val_mAP']:.2f}" if "val_mAP" in row else f"{100 * row['val_top1']:.2f}"
+        validated = f"validation {score} % (log loss {row['val_loss']:.4f})"
     if row["epoch"] == 0:
         return f"Head on frozen features: {validated}"
     parts = [f"loss {row['train_loss']:.4f}", validated, f"{row['seconds']:.0f} s"]

@@ -3,12 +3,13 @@
 import json
 import sys
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from mixtransfer.classification.evaluate import evaluate as evaluate_run
 from mixtransfer.classification.metrics import SCORE_NAMES
+from mixtransfer.classification.multilabel import MultilabelPredictions, per_label
 from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
-from mixtransfer.classification.predict import Classifier, print_predictions
+from mixtransfer.classification.predict import Classifier, RunClassifier, print_predictions
 from mixtransfer.classification.predict import predict as predict_images
 from mixtransfer.classification.train import train as train_run
 from mixtransfer.console import print_table
@@ -47,14 +48,19 @@ def evaluate(options: EvaluateOptions) -> int:
         {name: estimate.to_dict() for name, estimate in evaluation.scores.items()},
         f"{options.run} on {images:,} images",
     )
-    _print_confusions(evaluation.predictions.confusion, evaluation.classes)
+    if isinstance(evaluation.predictions, MultilabelPredictions):
+        _print_labels(per_label(evaluation.predictions, evaluation.classes))
+    else:
+        _print_confusions(evaluation.predictions.confusion, evaluation.classes)
     return 0
 
 
 def predict(options: PredictOptions, classifier: Classifier | None = None) -> int:
     """Classify with the run that the options name, or with another classifier."""
     form = "json" if options.json else options.format
-    if not print_predictions(predict_images(options, classifier), form, options.unknown):
+    classifier = classifier or RunClassifier(options.run, options.device)
+    several = classifier.thresholds is not None
+    if not print_predictions(predict_images(options, classifier), form, options.unknown, several):
         print("error: None of the images can be used.", file=sys.stderr)
         return 2
     return 0
@@ -74,6 +80,22 @@ def _print_scores(scores: dict, title: str, validation: dict | None = None) -> N
         if validation:
             row.append(f"{100 * validation[name]['value']:.2f}")
         table.add_row(*row)
+    print_table(table)
+
+
+def _print_labels(rows: list[dict]) -> None:
+    columns = ("images", "average precision", "interval", "precision", "recall", "F1", "threshold")
+    table = Table("label", *(Column(name, justify="right") for name in columns), caption="%, but for the counts")
+    for row in rows:
+        own = row["average_precision"]
+        parts = (row[name] for name in ("precision", "recall", "f1", "threshold"))
+        table.add_row(
+            row["class"],
+            f"{row['images']:,}",
+            f"{100 * own.value:.1f}" if own else "–",
+            f"{100 * own.low:.0f}–{100 * own.high:.0f}" if own else "–",
+            *("–" if part is None else f"{100 * part:.1f}" for part in parts),
+        )
     print_table(table)
 
 

@@ -87,9 +87,9 @@ class TrainingViews(Dataset):
         view, label = self._view(*key)
         return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))), label
 
-    def _view(self, index: int, seed: int) -> tuple[np.ndarray, int]:
+    def _view(self, index: int, seed: int) -> tuple[np.ndarray, int | np.ndarray]:
         image = self.examples.image(index, self.augment.min_side)
-        return self.augment(np.asarray(image), seed), int(self.examples.labels[index])
+        return self.augment(np.asarray(image), seed), self.examples.label(index)
 
 
 class CentralViews(Dataset):
@@ -101,15 +101,15 @@ class CentralViews(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int, int]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int | np.ndarray, int]:
         image = self.examples.image(index, self.preprocessing.min_side)
-        return self.preprocessing.central_view(image), int(self.examples.labels[index]), index
+        return self.preprocessing.central_view(image), self.examples.label(index), index
 
 
 def collate(items: list[tuple]) -> tuple[torch.Tensor, ...]:
     """Stack views to a uint8 tensor (n, 3, height, width) in channels_last order, without copying twice."""
     views, *numbers = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), *(torch.tensor(n) for n in numbers)
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), *(torch.from_numpy(np.array(n)) for n in numbers)
 
 
 class EvaluationData(L.LightningDataModule):
@@ -170,8 +170,9 @@ class EvaluationData(L.LightningDataModule):
 class ImageDataModule(EvaluationData):
     """The loaders of a training, for any ``lightning.Trainer``, whether it distributes samplers or not.
 
-    Training batches are (images, labels): uint8 (n, 3, size, size) and int64 (n,). Those for evaluation have the
-    positions of the images as well, int64 (n,). Order and augmentation follow from the seed and the epoch alone.
+    Training batches are (images, labels): uint8 (n, 3, size, size) and int64 (n,), or of images that may have several
+    labels uint8 (n, classes) of 0 and 1. Those for evaluation have the positions of the images as well, int64 (n,).
+    Order and augmentation follow from the seed and the epoch alone.
 
     Args:
         dataset: What ``load_dataset`` gives, or its argument: a folder, a CSV manifest or a name.

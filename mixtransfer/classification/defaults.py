@@ -5,12 +5,14 @@ They were chosen on validation images, but for ``MANY_OF_A_CLASS`` and the layer
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import LABEL_LOSSES
 from mixtransfer.classification.trainer import processes
 from mixtransfer.console import silent
 from mixtransfer.data.augment import POLICIES, check_policy
@@ -58,6 +60,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     Raises:
         UserError: No epochs are asked for, and there is no head to fit instead.
     """
+    loss = _loss(options, dataset)
     images, scratch = len(dataset.train), options.weights == "none"
     native = options.image_size or Preprocessing.of(model).size
     wanted = not scratch if options.fit_head is None else options.fit_head
@@ -90,7 +93,23 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
         mixup=(MIXUP if mixes else 0.0) if options.mixup is None else options.mixup,
         cutmix=(CUTMIX if mixes else 0.0) if options.cutmix is None else options.cutmix,
         augment=augment,
+        loss=loss,
     )
+
+
+def _loss(options: TrainOptions, dataset: ImageDataset) -> Literal["cross_entropy", "bce", "focal", "asymmetric"]:
+    several = dataset.is_multilabel
+    if several and options.class_weights != "none":
+        raise UserError(
+            f"--class-weights is for one class an image, and those of {dataset.name} may have several labels: "
+            "--loss asymmetric or focal has rare labels count more."
+        )
+    if options.loss == "auto":
+        return "bce" if several else "cross_entropy"
+    if several != (options.loss in LABEL_LOSSES):
+        have = "may have several labels" if several else "have one class each"
+        raise UserError(f"--loss {options.loss} does not go with {dataset.name}, whose images {have}.")
+    return options.loss
 
 
 def default_rate(options: TrainOptions, images: int, say: Say = silent) -> float:
@@ -147,4 +166,6 @@ def check(options: TrainOptions) -> None:
 
 def has_many_of_a_class(dataset: ImageDataset) -> bool:
     """Whether there are, on average, ``MANY_OF_A_CLASS`` images to train on."""
-    return len(dataset.train) >= MANY_OF_A_CLASS * len(dataset.classes)
+    labels = dataset.train.labels
+    examples = int(labels.sum()) if dataset.is_multilabel else len(labels)
+    return examples >= MANY_OF_A_CLASS * len(dataset.classes)

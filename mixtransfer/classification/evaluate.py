@@ -1,7 +1,7 @@
 """`classify evaluate`: the scores of a Run's model on labelled images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -9,11 +9,13 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mixtransfer.classification.datamodule import EvaluationData
-from mixtransfer.classification.metrics import Predictions, score
+from mixtransfer.classification.kinds import AnyPredictions, score
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.multilabel import MultilabelPredictions, per_label
 from mixtransfer.classification.options import EvaluateOptions, TrainOptions
 from mixtransfer.classification.processes import together
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer, predict_examples
 from mixtransfer.console import silent
 from mixtransfer.data.dataset import Examples, ImageDataset
@@ -21,6 +23,7 @@ from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.labels import is_multilabel
 from mixtransfer.data.load import list_images
 from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.names import same_data
@@ -31,6 +34,7 @@ from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.run import Run
 from mixtransfer.run_data import images_of_run, read_split, tell_seen
 
+PRECISION = "average_precision"
 SET_ASIDE = "--split test takes those that were set aside"
 USED = {  # parts that a score is no measure on
     "train": "the model was trained on these images",
@@ -42,18 +46,24 @@ USED = {  # parts that a score is no measure on
 class Evaluation:
     """What `evaluate` found: the predictions, their scores, and the class names."""
 
-    predictions: Predictions
+    predictions: AnyPredictions
     scores: dict
     classes: list[str]
 
     def to_dict(self) -> dict:
-        """For --json: scores, number of images, classes, and counts of (true, predicted) classes."""
-        return {
+        """For --json: scores, number of images, classes, and counts of (true, predicted) classes, or a row a label."""
+        shared = {
             "images": len(self.predictions.labels),
             **{name: estimate.to_dict() for name, estimate in self.scores.items()},
             "classes": self.classes,
-            "confusion_matrix": self.predictions.confusion.tolist(),
         }
+        if isinstance(self.predictions, MultilabelPredictions):
+            rows = per_label(self.predictions, self.classes)
+            return {
+                **shared,
+                "labels": [{**row, PRECISION: row[PRECISION] and row[PRECISION].to_dict()} for row in rows],
+            }
+        return {**shared, "confusion_matrix": self.predictions.confusion.tolist()}
 
 
 def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Evaluation | None:
@@ -69,14 +79,20 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Eva
     trained = open_classifier(options.run)
     main = getattr(rank_zero_only, "rank", None) in (None, 0)
     examples, classes = _chosen_examples(options, Run.open(options.run), say if main else silent)
+    if is_multilabel(examples.labels) != trained.multilabel:
+        of_data, of_run = ("one class", "several labels") if trained.multilabel else ("several labels", "one class")
+        raise UserError(f"An image of the data has {of_data}; {options.run} was trained on images with {of_run}.")
     examples = with_labels_of(examples, classes, trained.classes)
-    module = ImageClassifier(trained.model, trained.preprocessing)
+    recipe = Recipe(loss="bce") if trained.multilabel else None
+    module = ImageClassifier(trained.model, trained.preprocessing, recipe)
     data = EvaluationData(trained.preprocessing, options.batch_size, options.workers)
     trainer = make_trainer(options, enable_checkpointing=False)
     with together(trainer, evaluate, options, silent):
         predictions = predict_examples(trainer, module, data, examples)
     if not trainer.is_global_zero:
         return None
+    if isinstance(predictions, MultilabelPredictions):
+        predictions = replace(predictions, thresholds=trained.thresholds)
     return Evaluation(predictions, score(predictions), trained.classes)
 
 
@@ -152,7 +168,11 @@ def with_labels_of(examples: Examples, found: list[str], known: list[str]) -> Ex
     if unknown := sorted(set(found) - set(known)):
         raise UserError(f"The model does not know the class {unknown[0]!r} of the data; it knows {_some(known)}.")
     order = np.array([known.index(name) for name in found])
-    return Examples(examples.images, order[examples.labels])
+    if not is_multilabel(examples.labels):
+        return Examples(examples.images, order[examples.labels])
+    labels = np.zeros((len(examples), len(known)), dtype=examples.labels.dtype)
+    labels[:, order] = examples.labels
+    return Examples(examples.images, labels)
 
 
 def _some(names: list[str]) -> str:

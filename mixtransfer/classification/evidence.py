@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.kinds import AnyPredictions, predictions_of
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
@@ -18,7 +18,7 @@ class Evidence:
     """Out-of-fold predictions on n images to train and, after them, to validate on, by share of the fine-tuned weights.
 
     Attributes:
-        labels: Class of each image, shape (n,).
+        labels: Of each image; see ``mixtransfer.data.labels``.
         folds: Fold of each, shape (n,); −1 of those that nobody judges.
         probabilities: By share, shape (n, classes), rows of images that were not judged yet are NaN. Share 0 is the
             head on frozen features.
@@ -32,7 +32,7 @@ class Evidence:
     validated: int = 0
     seconds: float = 0.0
 
-    def add(self, share: float, predictions: Predictions, fold: int | None = None) -> None:
+    def add(self, share: float, predictions: AnyPredictions, fold: int | None = None) -> None:
         """Keep what was said of the images of one fold, or of all that are judged, in their order."""
         shape = len(self.labels), predictions.classes
         rows = self.probabilities.setdefault(share, np.full(shape, np.nan, dtype=np.float32))
@@ -57,17 +57,17 @@ class Evidence:
         return sorted(set(self.folds[self.folds >= 0].tolist()))
 
     @property
-    def predictions(self) -> dict[float, Predictions]:
+    def predictions(self) -> dict[float, AnyPredictions]:
         """Of all judged images, by share."""
         return self._of(self.folds >= 0)
 
     @property
-    def validation(self) -> dict[float, Predictions]:
+    def validation(self) -> dict[float, AnyPredictions]:
         """Of the judged images to validate on, by share."""
         return self._of((self.folds >= 0) & (np.arange(len(self.labels)) >= len(self.labels) - self.validated))
 
-    def _of(self, judged: np.ndarray) -> dict[float, Predictions]:
-        return {share: Predictions(rows[judged], self.labels[judged]) for share, rows in self.probabilities.items()}
+    def _of(self, judged: np.ndarray) -> dict[float, AnyPredictions]:
+        return {share: predictions_of(rows[judged], self.labels[judged]) for share, rows in self.probabilities.items()}
 
     def write(self, path: Path) -> None:
         file = io.BytesIO()

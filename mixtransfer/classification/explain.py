@@ -40,6 +40,10 @@ class Explanation:
         grey = self.view.mean(2, keepdims=True)
         return Image.fromarray(np.rint((1 - share) * (0.3 * grey + 0.5 * self.view) + share * colours).astype(np.uint8))
 
+    def beside(self) -> Image.Image:
+        """The view, and on its right ``drawn``."""
+        return Image.fromarray(np.concatenate([self.view, np.asarray(self.drawn())], axis=1))
+
 
 class ClassMaps:
     """Class activation maps of a timm classifier, by the gradient (Selvaraju et al., "Grad-CAM", ICCV 2017).

@@ -68,6 +68,16 @@ def check_same_classes(names: Sequence[str], classes: int) -> None:
         )
 
 
+def check_same_kind(data: Any, recipe: Any) -> None:
+    """Have data whose images may have several labels, with a recipe for one class each or the other way round, be a
+    ``UserError``."""
+    several = getattr(getattr(data, "dataset", None), "is_multilabel", recipe.multilabel)
+    if several and not recipe.multilabel:
+        raise UserError("An image of the data may have several labels: take Recipe(loss='bce'), or another for them.")
+    if recipe.multilabel and not several:
+        raise UserError(f"The images of the data have one class each, which Recipe(loss={recipe.loss!r}) is not for.")
+
+
 def check_pixels(images: torch.Tensor) -> None:
     """Have images that are not uint8 be a ``UserError``: 0…1, 0…255 and normalised ones look alike."""
     if images.dtype != torch.uint8:

@@ -11,17 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mixtransfer.backbones.fuse import for_inference
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.kinds import AnyPredictions, predictions_from_logits
 from mixtransfer.classification.selection import judge_all, least_loss
+from mixtransfer.data.labels import is_multilabel
 
 # Inverse regularization strengths to choose from, for features scaled to unit variance.
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+MOST_STEPS = 200  # of a fit
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Features:
 
     Attributes:
         x: Shape (n, channels).
-        labels: Shape (n,).
+        labels: See ``mixtransfer.data.labels``.
         mirrored: Of the mirror images, to fit on too, shape (n, channels).
     """
 
@@ -88,15 +92,19 @@ def fit_linear_head(features: Features, strength: float, balanced: bool = False)
     """The logistic regression of labelled features.
 
     Args:
-        features: Every class occurs in them.
+        features: Every class occurs in them. Of several labels each has a regression of its own.
         strength: Inverse regularization strength, for features scaled to unit variance.
-        balanced: Weigh each class by the inverse of its frequency.
+        balanced: Weigh each class by the inverse of its frequency; not of several labels.
     """
     x, labels = features.x, features.labels
     if features.mirrored is not None:
         x, labels = np.concatenate([x, features.mirrored]), np.concatenate([labels, labels])
     mean, scale = x.mean(axis=0), x.std()
-    regression = LogisticRegression(C=strength, max_iter=200, class_weight="balanced" if balanced else None)
+    if is_multilabel(labels):
+        weight, bias = fit_each_label((x - mean) / scale, labels, strength)
+        weight = weight / scale
+        return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+    regression = LogisticRegression(C=strength, max_iter=MOST_STEPS, class_weight="balanced" if balanced else None)
     with warnings.catch_warnings():
         # That it stopped early (one more regularization), or that many classes have few images each.
         warnings.simplefilter("ignore", UserWarning)
@@ -109,17 +117,48 @@ def fit_linear_head(features: Features, strength: float, balanced: bool = False)
     return LinearHead(weight.astype(np.float32), (intercepts - weight @ mean).astype(np.float32))
 
 
-def out_of_fold(features: Features, folds: np.ndarray, strength: float, balanced: bool = False) -> Predictions:
+def fit_each_label(x: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """A logistic regression of each label, all in one descent: weights (classes, channels) and biases (classes,).
+
+    What is minimised is scikit-learn's objective: half the squared weights, and ``strength`` times the sum of the log
+    losses. Each label starts at its frequency, where it stays without weights if all images have it, or none.
+
+    Args:
+        x: Features, shape (n, channels).
+        labels: 0 and 1, shape (n, classes).
+    """
+    x, y = x.astype(np.float64), labels.astype(np.float64)
+    n, channels, classes = len(x), x.shape[1], y.shape[1]
+    frequency = (y.sum(axis=0) + 0.5) / (n + 1)
+    constant = (y == y[0]).all(axis=0)
+    start = np.concatenate([np.zeros((classes, channels)), logit(frequency)[:, None]], axis=1)
+
+    def cost(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        parameters = flat.reshape(classes, channels + 1)
+        z = x @ parameters[:, :-1].T + parameters[:, -1]
+        gap = strength * np.where(constant, 0, expit(z) - y)
+        loss = strength * np.where(constant, 0, np.logaddexp(0, z) - y * z).sum()
+        slopes = np.concatenate([gap.T @ x + parameters[:, :-1], gap.sum(axis=0)[:, None]], axis=1)
+        return loss + np.square(parameters[:, :-1]).sum() / 2, slopes.ravel()
+
+    found = minimize(cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_STEPS}).x
+    parameters = found.reshape(classes, channels + 1)
+    return parameters[:, :-1], parameters[:, -1]
+
+
+def out_of_fold(features: Features, folds: np.ndarray, strength: float, balanced: bool = False) -> AnyPredictions:
     """What heads say of images that they were not fitted on: those of every fold from 0, in order.
 
     Args:
         folds: The fold of each image, shape (n,); those of −1 are always fitted on.
     """
-    logits = np.empty((len(features.labels), len(np.unique(features.labels))), dtype=np.float32)
+    labels = features.labels
+    classes = labels.shape[1] if is_multilabel(labels) else len(np.unique(labels))
+    logits = np.empty((len(labels), classes), dtype=np.float32)
     for fold in range(folds.max() + 1):
         judged = folds == fold
         logits[judged] = fit_linear_head(features[~judged], strength, balanced).logits(features.x[judged])
-    return Predictions.from_logits(logits[folds >= 0], features.labels[folds >= 0])
+    return predictions_from_logits(logits[folds >= 0], labels[folds >= 0])
 
 
 @dataclass(frozen=True)
@@ -132,7 +171,7 @@ class Strength:
     """
 
     value: float
-    judged: Predictions
+    judged: AnyPredictions
 
 
 def choose_strength(

@@ -11,6 +11,7 @@ from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import Features, pooled_features
 from mixtransfer.classification.known import DIRECTIONS, KNOTS, KnownScore
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.labels import is_multilabel, members_of_classes
 
 MOST_IMAGES = 20_000  # that it is learnt from, of each class as many
 SHRINKAGE = 0.9  # share of the variance that is taken to be the same in all directions
@@ -50,6 +51,9 @@ def some_of_each(labels: np.ndarray, classes: int) -> np.ndarray:
     """Positions of at most ``MOST_IMAGES`` images, of each class as many where there are as many, in order."""
     order = np.random.default_rng(0).permutation(len(labels))
     each = -(-MOST_IMAGES // classes)
+    if is_multilabel(labels):
+        rarest = [order[labels[order, label] > 0][:each] for label in range(classes)]
+        return np.unique(np.concatenate([*rarest, order[: MOST_IMAGES - classes * each]]))
     return np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
 
 
@@ -62,9 +66,9 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
     """
     score = KnownScore(classes, features.x.shape[1])
     x = F.normalize(torch.from_numpy(features.x).double(), dim=1).numpy()
-    means = np.stack([x[features.labels == label].mean(0) for label in range(classes)])
+    means = np.stack([x[members].mean(0) for _, members in members_of_classes(features.labels)])
     center = x.mean(0)
-    (within, unit), (overall, rest) = _axes(x - means[features.labels]), _axes(x - center)
+    (within, unit), (overall, rest) = _axes(x - means[_nearest(x, features.labels, means)]), _axes(x - center)
     learnt = {
         "means": means - center,
         "center": center,
@@ -81,6 +85,15 @@ def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> K
     # Of alike images some are equal; then a step, not a slope.
     score.knots.copy_(torch.from_numpy(knots + 1e-4 * np.abs(knots).max() * np.arange(KNOTS + 1)))
     return score
+
+
+def _nearest(x: np.ndarray, labels: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """The class of each image; of several labels the one whose mean is nearest, of none the nearest of all."""
+    if not is_multilabel(labels):
+        return labels
+    distances = np.square(means).sum(1) - 2 * x @ means.T
+    own = labels.astype(bool) | ~labels.any(axis=1, keepdims=True)
+    return np.where(own, distances, np.inf).argmin(1)
 
 
 def _axes(differences: np.ndarray) -> tuple[np.ndarray, float]:

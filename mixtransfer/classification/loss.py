@@ -1,13 +1,20 @@
 """The loss that a classifier is trained by, and the metrics of its steps."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
+from torchvision.ops import sigmoid_focal_loss
 
 from mixtransfer.classification.recipe import Recipe
 
+FOCUS = 2.0  # the focal loss's exponent (Lin et al., "Focal loss for dense object detection", ICCV 2017)
+# Of the asymmetric loss the exponent for labels that an image does not have, and the probability below which these
+# count for nothing (Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021).
+FOCUS_ON_ABSENT, MARGIN = 4.0, 0.05
 TEMPERATURE = 2.0  # of answers that are compared with a teacher's: above 1 the lesser classes count for more
 
 
@@ -22,14 +29,51 @@ def training_losses(
 
     Args:
         logits: Shape (n, classes).
-        labels: Classes, shape (n,), or the share of each class, shape (n, classes).
+        labels: Classes, shape (n,), or the share of each class, or several labels, shape (n, classes).
         class_weight: See ``ImageClassifier``.
         taught: A teacher's logits, shape (n, classes).
     """
-    losses = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+    if recipe.multilabel:
+        losses = label_losses(logits, labels, recipe)
+    else:
+        losses = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
     if taught is not None:
-        losses = torch.lerp(losses, distillation_losses(logits, taught).to(losses), recipe.teacher_weight)
+        distill = label_distillation_losses if recipe.multilabel else distillation_losses
+        losses = torch.lerp(losses, distill(logits, taught).to(losses), recipe.teacher_weight)
     return losses if class_weight is None else losses * weights_of_images(labels, class_weight)
+
+
+def label_losses(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """The loss of images that may have several labels, mean over these, shape (n,).
+
+    Args:
+        logits: Shape (n, classes).
+        labels: 0 and 1, or the shares of mixed images, shape (n, classes).
+    """
+    targets = labels.to(logits) * (1 - recipe.label_smoothing) + recipe.label_smoothing / logits.shape[1]
+    if recipe.loss == "focal":
+        return sigmoid_focal_loss(logits, targets, alpha=-1, gamma=FOCUS).mean(1)
+    if recipe.loss == "asymmetric":
+        absent = logits.sigmoid().sub(MARGIN).clamp(min=0)
+        missed = (1 - targets) * absent**FOCUS_ON_ABSENT * torch.log1p(-absent.clamp(max=1 - 1e-6))
+        return -(targets * F.logsigmoid(logits) + missed).mean(1)
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+
+
+def evaluation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean log loss of images, of several labels the mean over these too, a scalar."""
+    if labels.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits))
+    return F.cross_entropy(logits, labels)
+
+
+def label_distillation_losses(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """``distillation_losses`` of each label by itself, mean over these, shape (n,)."""
+    own, expected = logits.float() / TEMPERATURE, taught.float() / TEMPERATURE
+    target = expected.sigmoid()
+    least = F.binary_cross_entropy_with_logits(expected, target, reduction="none")
+    crossed = F.binary_cross_entropy_with_logits(own, target, reduction="none")
+    return TEMPERATURE**2 * (crossed - least).mean(1)
 
 
 def distillation_losses(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
@@ -56,7 +100,29 @@ def weights_of_images(labels: torch.Tensor, class_weight: torch.Tensor) -> torch
     return class_weight[labels] if labels.ndim == 1 else (labels * class_weight).sum(dim=1)
 
 
-def of_an_epoch(classes: int) -> nn.ModuleDict:
-    """Empty metrics, which look at no value while they gather: that would wait for a GPU."""
-    top1 = MulticlassAccuracy(classes, average="micro", validate_args=False)
-    return nn.ModuleDict({"loss": MeanMetric(nan_strategy="disable"), "top1": top1})
+def of_an_epoch(classes: int, multilabel: bool = False, evaluates: bool = True) -> nn.ModuleDict:
+    """Empty metrics, which look at no value while they gather: that would wait for a GPU.
+
+    Of several labels mixed images have no ranking, so that an epoch of training has none.
+    """
+    metrics: dict[str, nn.Module] = {"loss": MeanMetric(nan_strategy="disable")}
+    if not multilabel:
+        metrics["top1"] = MulticlassAccuracy(classes, average="micro", validate_args=False)
+    elif evaluates:
+        metrics["mAP"] = MultilabelAveragePrecision(classes, average="macro", validate_args=False)
+    return nn.ModuleDict(metrics)
+
+
+def of_all_parts(classes: int, multilabel: bool) -> nn.ModuleDict:
+    """``of_an_epoch`` under "train_metrics", "val_metrics" and "test_metrics"."""
+    parts = ("train", "val", "test")
+    return nn.ModuleDict({f"{part}_metrics": of_an_epoch(classes, multilabel, part != "train") for part in parts})
+
+
+def note(metrics: Any, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Add a batch to the metrics of a part: its mean loss, logits (n, classes), and labels."""
+    metrics["loss"].update(loss, len(labels))
+    if "top1" in metrics:
+        metrics["top1"].update(logits, labels)
+    elif "mAP" in metrics:
+        metrics["mAP"].update(logits.sigmoid(), labels.long())

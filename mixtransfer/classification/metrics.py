@@ -12,10 +12,13 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from mixtransfer.classification.intervals import class_mean_intervals
 
 SCORE_NAMES = {
+    "mAP": "Mean average precision",
     "top1": "Top-1 accuracy",
     "top5": "Top-5 accuracy",
     "mean_class_accuracy": "Mean per-class accuracy",
     "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
+    "exact_match": "All labels right",
     "calibration_error": "Calibration error",
 }
 CALIBRATION_BINS = 15
@@ -88,26 +91,20 @@ class Predictions:
         """Counts of (true, predicted) classes, shape (classes, classes)."""
         return confusion_matrix(self.labels, self.predicted, labels=np.arange(self.classes))
 
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """Cross-entropy of each image in nats, shape (n,)."""
+        true = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return -np.log(np.maximum(true, 1e-12))
+
     def in_top(self, k: int) -> np.ndarray:
         """Whether the true class is among the k most probable, shape (n,)."""
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
         return (self.probabilities > true[:, None]).sum(axis=1) < k
 
 
-def log_losses(predictions: Predictions) -> np.ndarray:
-    """Cross-entropy of each image in nats, shape (n,)."""
-    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return -np.log(np.maximum(true, 1e-12))
-
-
-def log_loss(predictions: Predictions) -> float:
-    """Mean cross-entropy in nats."""
-    return float(log_losses(predictions).mean())
-
-
-def mean_log_loss(predictions: Predictions) -> Estimate:
-    """Mean cross-entropy in nats, with its 95 % interval by the spread over images."""
-    losses = log_losses(predictions)
+def mean_log_loss(losses: np.ndarray) -> Estimate:
+    """Mean of images' cross-entropies in nats, with its 95 % interval by their spread."""
     half = 1.96 * float(losses.std()) / len(losses) ** 0.5
     return Estimate(float(losses.mean()), float(losses.mean()) - half, float(losses.mean()) + half)
 
@@ -141,7 +138,7 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
     return sum(n * abs(c - h) for c, h, n in calibration_bins(confidence, hits)) / len(hits)
 
 
-def score(predictions: Predictions) -> dict[str, Estimate | PointEstimate]:
+def score_classes(predictions: Predictions) -> dict[str, Estimate | PointEstimate]:
     """All scores of a test; for the intervals see ``intervals``.
 
     Returns:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -13,19 +14,28 @@ from mixtransfer.backbones import create_backbone
 from mixtransfer.backbones.skip_init import SkipInit
 from mixtransfer.classification.known import KnownScore
 from mixtransfer.data.preprocessing import Preprocessing
+from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.run import Run
 
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A network ready for use, with what belongs to it; ``known`` tells how known images look, where it is kept."""
+    """A network ready for use, with what belongs to it.
+
+    Attributes:
+        known: Tells how known images look, where it is kept.
+        multilabel: Whether an image may have several of the classes.
+        thresholds: Then from which probability on it has each, float64 (classes,).
+    """
 
     model: nn.Module
     preprocessing: Preprocessing
     classes: list[str]
     known: KnownScore | None = None
+    multilabel: bool = False
+    thresholds: np.ndarray | None = None
 
 
 def open_classifier(folder: Path | str) -> TrainedClassifier:
@@ -41,7 +51,24 @@ def open_classifier(folder: Path | str) -> TrainedClassifier:
     run.load_weights(model)
     head: Any = model  # timm's, with a linear layer where known images are told
     known = KnownScore.read(run.known, head.get_classifier()) if run.known.exists() else None
-    return TrainedClassifier(model.eval(), preprocessing, card.classes, known)
+    multilabel = card.task == "multilabel"
+    thresholds = label_thresholds(card, run.model) if multilabel else None
+    return TrainedClassifier(model.eval(), preprocessing, card.classes, known, multilabel, thresholds)
+
+
+def label_thresholds(card: ModelCard, path: Path) -> np.ndarray:
+    """The thresholds of a classifier for several labels.
+
+    Raises:
+        UserError: It has none that can be: it was not trained to its end, or it is damaged.
+    """
+    thresholds: Any = card.details.get("thresholds")
+    if not are_thresholds(thresholds, card.classes):
+        raise UserError(
+            f"{path} has no thresholds for its labels, which the images to validate on choose at a training's end: "
+            f"finish it by classify train --resume {path.parent}."
+        )
+    return np.array([thresholds[name] for name in card.classes], dtype=np.float64)
 
 
 def read_classifier_card(path: Path) -> tuple[ModelCard, Preprocessing]:
@@ -50,7 +77,7 @@ def read_classifier_card(path: Path) -> tuple[ModelCard, Preprocessing]:
     Raises:
         UserError: It is missing, damaged or not a classifier's.
     """
-    card = ModelCard.read(path, "classification")
+    card = ModelCard.read(path, *CLASSIFIERS)
     try:
         return card, Preprocessing.from_dict(card.preprocessing)
     except (TypeError, ValueError, KeyError, OverflowError) as error:

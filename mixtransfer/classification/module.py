@@ -9,7 +9,6 @@ import lightning as L
 import numpy as np
 import torch
 import torch.distributed
-import torch.nn.functional as F
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
@@ -18,8 +17,8 @@ from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
 from mixtransfer.classification import given
 from mixtransfer.classification.bar import LossBar
-from mixtransfer.classification.loss import of_an_epoch, training_losses
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.kinds import AnyPredictions, predictions_from_logits
+from mixtransfer.classification.loss import evaluation_loss, note, of_all_parts, training_losses
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.teacher import Teacher
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
@@ -36,8 +35,10 @@ class ImageClassifier(L.LightningModule):
     shape (n,), which ``take_predictions`` goes by.
 
     It logs ``train_loss``, ``train_top1``, ``val_loss``, ``val_top1``, ``test_loss`` and ``test_top1``, means over all
-    images of an epoch and all processes. The learning rate follows the Trainer's number of steps, the gradient is
-    clipped as the recipe says; its moving average of the weights is a callback (``Recipe.callbacks``).
+    images of an epoch and all processes. By a recipe for several labels an image, labels have the shape (n, classes),
+    and in the place of ``top1`` it logs ``val_mAP`` and ``test_mAP``, mean average precisions. The learning rate
+    follows the Trainer's number of steps, the gradient is clipped as the recipe says; its moving average of the weights
+    is a callback (``Recipe.callbacks``).
 
     Args:
         model: A timm classifier, or another network with the attribute ``num_classes``; it is made quicker to train,
@@ -85,9 +86,7 @@ class ImageClassifier(L.LightningModule):
         self.classes: list[str] | None = None
         self._recipe = recipe or Recipe()
         self.mix = self._recipe.mixing(self.num_classes)
-        self.metrics = nn.ModuleDict(
-            {f"{part}_metrics": of_an_epoch(self.num_classes) for part in ("train", "val", "test")}
-        )
+        self.metrics = of_all_parts(self.num_classes, self._recipe.multilabel)
         self.unlogged: frozenset[str] = frozenset()
         self.last_loss: torch.Tensor | None = None
         self._results: list[tuple[torch.Tensor, ...]] = []
@@ -104,7 +103,9 @@ class ImageClassifier(L.LightningModule):
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
         given.check_kind("recipe", recipe, Recipe, optional=False)
+        other = recipe.multilabel != self._recipe.multilabel
         self._recipe = self._given["recipe"] = recipe
+        self.metrics = of_all_parts(self.num_classes, recipe.multilabel).to(self.device) if other else self.metrics
         self.mix = recipe.mixing(self.num_classes)
 
     @property
@@ -145,6 +146,7 @@ class ImageClassifier(L.LightningModule):
         names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         if names is not None:
             given.check_same_classes(names, self.num_classes)
+            given.check_same_kind(self.trainer.datamodule, self.recipe)  # type: ignore[attr-defined]
             self.classes = list(names) if stage == "fit" else self.classes
         if self.trainer.world_size > 1:
             # The head was fitted by the first process only.
@@ -209,7 +211,7 @@ class ImageClassifier(L.LightningModule):
         self.log("loss", loss, prog_bar=for_bar, logger=False)
         if self.loggers:
             self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
-        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        labels = targets if targets.ndim == 1 or self.recipe.multilabel else targets.argmax(dim=1)
         self._note("train", loss.detach(), logits.detach(), labels)
         self._log("train", on_step=False, on_epoch=True)
         return loss
@@ -234,13 +236,14 @@ class ImageClassifier(L.LightningModule):
 
     def predict_step(self, batch: Sequence[torch.Tensor] | torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Probabilities, shape (n, classes)."""
-        return self(batch if isinstance(batch, torch.Tensor) else batch[0]).float().softmax(dim=1)
+        logits = self(batch if isinstance(batch, torch.Tensor) else batch[0]).float()
+        return logits.sigmoid() if self.recipe.multilabel else logits.softmax(dim=1)
 
     def _evaluate(
         self, part: str, images: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor | None = None
     ) -> None:
         logits = self(images).float()
-        self._note(part, F.cross_entropy(logits, labels), logits, labels)
+        self._note(part, evaluation_loss(logits, labels), logits, labels)
         if positions is None:
             before = sum(len(result[1]) for result in self._results)
             positions = (before + torch.arange(len(labels))) * self.trainer.world_size + self.global_rank
@@ -253,23 +256,21 @@ class ImageClassifier(L.LightningModule):
             metric.reset()
 
     def _note(self, part: str, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        metrics: Any = self.metrics[f"{part}_metrics"]
-        metrics["loss"].update(loss, len(labels))
-        metrics["top1"].update(logits, labels)
+        note(self.metrics[f"{part}_metrics"], loss, logits, labels)
 
     def _log(self, part: str, **how: Any) -> None:
         metrics: Any = self.metrics[f"{part}_metrics"]
         named = {f"{part}_{name}": metric for name, metric in metrics.items()}
         self.log_dict(named, logger=part not in self.unlogged, **how)
 
-    def take_predictions(self) -> Predictions:
+    def take_predictions(self) -> AnyPredictions:
         """The predictions of the evaluation that has just run, of all processes, in the order of the examples.
 
         Raises:
             UserError: They are not numbers: the training diverged.
         """
-        nothing = torch.empty(0, self.num_classes), *torch.empty(2, 0, dtype=torch.int64)  # of no share of the images
-        results = zip(*(self._results or [nothing]), strict=True)
+        none, one = torch.empty(0, dtype=torch.int64), torch.empty(0, self.num_classes)  # of no share of the images
+        results = zip(*(self._results or [(one, one if self.recipe.multilabel else none, none)]), strict=True)
         logits, labels, positions = (torch.cat(parts).numpy() for parts in results)
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -279,7 +280,7 @@ class ImageClassifier(L.LightningModule):
         if not np.isfinite(logits).all():
             raise UserError("The training diverged, the network's answers are no numbers any more: lower --lr.")
         _, order = np.unique(positions, return_index=True)  # a foreign sampler may give images twice
-        return Predictions.from_logits(logits[order], labels[order])
+        return predictions_from_logits(logits[order], labels[order])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         # Lightning refuses to clip the gradients of a fused optimizer under mixed precision.

@@ -37,6 +37,7 @@ class TrainOptions:
             cross-validation on frozen features prefers that.
         lr: Peak learning rate of the head; by default by data and optimizer; find runs a range test.
         optimizer: Optimizer.
+        loss: Of images with several labels: bce, focal or asymmetric; auto is bce, and of one class cross-entropy.
         weight_decay: Weight decay (decoupled for adamw).
         layer_decay: A layer's rate as a share of the next one's; by default 0.7, 0.8 or 1.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
@@ -81,6 +82,7 @@ class TrainOptions:
     image_size: int | None = None
     lr: float | Literal["find"] | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    loss: Literal["auto", "cross_entropy", "bce", "focal", "asymmetric"] = "auto"
     weight_decay: float = 0.05
     layer_decay: float | None = None
     warmup_epochs: float = 1.0

@@ -34,6 +34,7 @@ class Prediction:
     Attributes:
         path: The file.
         top: (class, probability) pairs, most probable first; empty if the image cannot be used.
+        labels: Of a model for several labels those that the image is said to have; else None.
         error: Why it cannot be used, or None.
         known, unknown: See ``mixtransfer.answers.Classification``.
         explained: The picture that shows where the most probable class was read from, if that was asked for.
@@ -45,6 +46,7 @@ class Prediction:
     known: float | None = None
     unknown: bool = False
     explained: Path | None = None
+    labels: list[str] | None = None
 
 
 class Classifier(Protocol):
@@ -52,22 +54,26 @@ class Classifier(Protocol):
 
     Attributes:
         tells_known: Whether it says how known images look.
+        thresholds: Of several labels an image the thresholds, float32 (classes,); None of one class.
         maps: What tells where a class is read from; None of exported files.
     """
 
     classes: list[str]
     preprocessing: Preprocessing
     tells_known: bool
+    thresholds: np.ndarray | None
     maps: ClassMaps | None
 
     def classify(self, views: np.ndarray) -> list[Classification]:
         """What it says of central views, uint8 (n, size, size, 3)."""
 
 
-def classifications(classes: list[str], probabilities: np.ndarray, known: np.ndarray | None) -> list[Classification]:
-    """Answers of probabilities (n, classes) and, where there are such, shares (n,)."""
+def classifications(
+    classes: list[str], probabilities: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray | None = None
+) -> list[Classification]:
+    """Answers of probabilities (n, classes) and, where there are such, shares (n,) and thresholds (classes,)."""
     shares = [None] * len(probabilities) if known is None else known.tolist()
-    return [Classification(classes, *answer) for answer in zip(probabilities, shares, strict=True)]
+    return [Classification(classes, *answer, thresholds) for answer in zip(probabilities, shares, strict=True)]
 
 
 class RunClassifier:
@@ -86,14 +92,17 @@ class RunClassifier:
         self.normalize = Normalize(trained.preprocessing).to(self.device)
         self.maps: ClassMaps | None = ClassMaps(model, trained.preprocessing)
         self.classes, self.preprocessing = trained.classes, trained.preprocessing
+        self.thresholds = None if trained.thresholds is None else trained.thresholds.astype(np.float32)
 
     @torch.inference_mode()
     def classify(self, views: np.ndarray) -> list[Classification]:
         images = torch.from_numpy(views).permute(0, 3, 1, 2).to(self.device)
         answer = self.model(self.normalize(images))
         logits, known = answer if self.tells_known else (answer, None)
-        probabilities = logits.float().softmax(dim=1).cpu().numpy()
-        return classifications(self.classes, probabilities, None if known is None else known.cpu().numpy())
+        logits = logits.float()
+        probabilities = (logits.softmax(dim=1) if self.thresholds is None else logits.sigmoid()).cpu().numpy()
+        shares = None if known is None else known.cpu().numpy()
+        return classifications(self.classes, probabilities, shares, self.thresholds)
 
 
 def predict(options: PredictOptions, classifier: Classifier | None = None) -> Iterator[Prediction]:
@@ -142,7 +151,8 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
                 if copies:
                     explained = copies.path(path, ".jpg")
                     next(maps).drawn().save(explained, quality=92)
-                yield Prediction(path, answer.top(options.top), None, answer.known, answer.unknown, explained)
+                labels = None if answer.thresholds is None else answer.labels
+                yield Prediction(path, answer.top(options.top), None, answer.known, answer.unknown, explained, labels)
 
 
 def _explained(classifier: Classifier, views: np.ndarray, answers: list[Classification]) -> list[Explanation]:
@@ -156,12 +166,15 @@ def _explained(classifier: Classifier, views: np.ndarray, answers: list[Classifi
     return classifier.maps.explain(views, labels, classifier.classes)
 
 
-def print_predictions(predictions: Iterator[Prediction], form: str, unknown: bool = False) -> int:
+def print_predictions(
+    predictions: Iterator[Prediction], form: str, unknown: bool = False, multilabel: bool = False
+) -> int:
     """Print predictions as they come; unusable files are named on the error stream.
 
     Args:
         form: "table", "json" (one object a line) or "csv" (one row an image and class).
         unknown: Whether to say which images look unknown.
+        multilabel: Whether an image may have several labels; CSV then has 1 in the column label of those that it has.
 
     Returns:
         The number of images that were classified.
@@ -169,16 +182,20 @@ def print_predictions(predictions: Iterator[Prediction], form: str, unknown: boo
     classified = 0
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
-        writer.writerow(["path", "rank", "class", "probability", *(["known"] if unknown else [])])
+        several = ["label"] if multilabel else []
+        writer.writerow(["path", "rank", "class", "probability", *several, *(["known"] if unknown else [])])
     for prediction in predictions:
         if prediction.error:
             print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
         classified += not prediction.error
+        said = None if prediction.labels is None else set(prediction.labels)
         if form == "json":
             answer: dict[str, object] = {"path": str(prediction.path)}
             if prediction.error:
                 answer["error"] = prediction.error
             else:
+                if prediction.labels is not None:
+                    answer["labels"] = prediction.labels
                 answer["top"] = [{"class": name, "probability": round(p, 6)} for name, p in prediction.top]
                 if prediction.known is not None:
                     answer["known"] = round(prediction.known, 4)
@@ -190,11 +207,13 @@ def print_predictions(predictions: Iterator[Prediction], form: str, unknown: boo
         elif form == "csv":
             known = [f"{prediction.known:.4f}"] if unknown and prediction.known is not None else []
             writer.writerows(
-                [prediction.path, i + 1, name, f"{p:.6f}", *known] for i, (name, p) in enumerate(prediction.top)
+                [prediction.path, i + 1, name, f"{p:.6f}", *([] if said is None else [int(name in said)]), *known]
+                for i, (name, p) in enumerate(prediction.top)
             )
             sys.stdout.flush()
         elif not prediction.error:
-            listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in prediction.top)
+            shown = [(name, p) for name, p in prediction.top if said is None or name in said]
+            listed = ", ".join(f"{name} {100 * p:.1f} %" for name, p in shown) or "none of the labels"
             if unknown and prediction.unknown:
                 listed = f"unknown (as if it were {listed})"
             print(f"{prediction.path}  {listed}", flush=True)

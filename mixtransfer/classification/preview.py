@@ -14,6 +14,7 @@ from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.data.labels import SEPARATOR, label_names
 from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.messages import tell
@@ -48,14 +49,16 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
     torch.manual_seed(options.seed)
     batches = []
     for images, labels in islice(data.train_dataloader(), BATCHES):
-        views, shares = images.float(), torch.nn.functional.one_hot(labels, len(dataset.classes)).float()
+        several = labels.ndim == 2
+        views = images.float()
+        shares = labels.float() if several else torch.nn.functional.one_hot(labels, len(dataset.classes)).float()
         if mix is not None:
             views, shares = mix(views, labels)
         batches.append([_captioned(*one, dataset.classes) for one in zip(views, shares, strict=True)][:IMAGES])
     chosen = dataset.val.subset(np.arange(min(IMAGES, len(dataset.val))))
     evaluated = [
-        (preprocessing.central_view(chosen.image(i, preprocessing.min_side)), dataset.classes[chosen.labels[i]])
-        for i in range(len(chosen))
+        (preprocessing.central_view(chosen.image(i, preprocessing.min_side)), name.replace(SEPARATOR, ", "))
+        for i, name in enumerate(label_names(chosen.labels, dataset.classes))
     ]
     mixed = f", mixup {options.mixup:g} and CutMix {options.cutmix:g}" if mix is not None else ""
     how = f"At {preprocessing.size} pixels, augmentation {options.augment!r}{mixed}, batches of {data.batch_size}."
@@ -67,6 +70,7 @@ def write_preview(options: TrainOptions, path: Path | None = None, say: Callable
 def _captioned(view: torch.Tensor, shares: torch.Tensor, classes: list[str]) -> tuple[np.ndarray, str]:
     """A view (3, height, width) for a page, and the names of its classes, with their shares if it has several."""
     largest = [int(i) for i in shares.argsort(descending=True) if shares[i] > 0]
-    names = [f"{100 * float(shares[i]):.0f} % {classes[i]}" if len(largest) > 1 else classes[i] for i in largest]
+    mixed = any(shares[i] < 1 for i in largest)
+    names = [f"{100 * float(shares[i]):.0f} % {classes[i]}" if mixed else classes[i] for i in largest]
     pixels = view.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(pixels), ", ".join(names)

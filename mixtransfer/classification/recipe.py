@@ -15,6 +15,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.errors import ValueRefused
 from mixtransfer.ranges import whole
 
+LABEL_LOSSES = ("bce", "focal", "asymmetric")  # of images that may have several labels
 _AT_LEAST_0 = ("weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad")
 
 
@@ -27,6 +28,8 @@ class Recipe:
     Attributes:
         lr: Peak learning rate of the head.
         optimizer: "adamw", or "sgd" with Nesterov's momentum of 0.9.
+        loss: "cross_entropy" of images with one class each; where an image may have several labels, "bce" (binary
+            cross-entropy), "focal", or "asymmetric", which counts the many labels that an image does not have less.
         weight_decay: Of all weights but biases and normalizations; decoupled for adamw.
         layer_decay: A layer's rate as a share of the next one's.
         warmup_epochs: Epochs of linear warm-up, at most half of all, before the cosine decay to 0.
@@ -44,6 +47,7 @@ class Recipe:
 
     lr: float = 2e-3
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    loss: Literal["cross_entropy", "bce", "focal", "asymmetric"] = "cross_entropy"
     weight_decay: float = 0.05
     layer_decay: float = 0.8
     warmup_epochs: float = 1.0
@@ -57,7 +61,12 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("optimizer", ("adamw", "sgd")), ("batch_norm", ("frozen", "train"))):
+        losses = "cross_entropy", *LABEL_LOSSES
+        for name, known in (
+            ("optimizer", ("adamw", "sgd")),
+            ("loss", losses),
+            ("batch_norm", ("frozen", "train")),
+        ):
             if getattr(self, name) not in known:
                 raise ValueRefused(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
         for name in ("lr", "layer_decay", *_AT_LEAST_0, "label_smoothing", "teacher_weight"):
@@ -77,12 +86,19 @@ class Recipe:
         if not 0 <= self.teacher_weight <= 1:
             raise ValueRefused(f"teacher_weight is {self.teacher_weight}; it must lie between 0 and 1.")
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether it is for images that may have several labels."""
+        return self.loss in LABEL_LOSSES
+
     @classmethod
     def of(cls, options: TrainOptions) -> "Recipe":
         """What resolved options say; where their rate is still to be found, with the default one."""
         open_ones = {name: value for name in cls.__dataclass_fields__ if (value := getattr(options, name)) is not None}
         if not isinstance(options.lr, int | float):
             open_ones.pop("lr", None)
+        if options.loss == "auto":  # before there is data
+            open_ones.pop("loss")
         return cls(**open_ones)
 
     def callbacks(self) -> list[Callback]:

@@ -1,9 +1,12 @@
 """The page and figures of a classification run."""
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mixtransfer.classification.explain import ClassMaps
+from mixtransfer.classification.kinds import AnyPredictions
+from mixtransfer.classification.label_report import Sections, label_sections
 from mixtransfer.classification.metrics import (
     SCORE_NAMES,
     Estimate,
@@ -12,6 +15,7 @@ from mixtransfer.classification.metrics import (
     calibration_bins,
     per_class,
 )
+from mixtransfer.classification.multilabel import MultilabelPredictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.errors import UserError
@@ -27,7 +31,7 @@ def write_report(
     run: Run,
     options: TrainOptions,
     dataset: ImageDataset,
-    test: Predictions,
+    test: AnyPredictions,
     scores: dict[str, dict[str, Estimate | PointEstimate]],
     history: list[dict],
     seconds: float,
@@ -42,14 +46,11 @@ def write_report(
         maps: What tells where the network reads a class from.
         seconds: What fine-tuning took, that of folds with it.
     """
-    hits = test.predicted == test.labels
-    bins = calibration_bins(test.confidence, hits)
-    rows = per_class(test, dataset.classes)
-    drawn = {
-        "learning_curves": figures.learning_curves(history),
-        "confusion_matrix": figures.confusion_matrix(test.confusion, dataset.classes),
-        "calibration": figures.calibration(bins),
-    }
+    if isinstance(test, MultilabelPredictions):
+        drawn, add_sections = label_sections(test, dataset, maps)
+    else:
+        drawn, add_sections = _class_sections(test, dataset, maps)
+    drawn["learning_curves"] = figures.learning_curves(history)
     figures.save_figures(drawn, run.figures)
 
     page = Page(f"{options.backbone} on {dataset.name}", _summary(dataset, options))
@@ -61,8 +62,37 @@ def write_report(
 
     page.section("Training", "Epoch 0 is the head fitted on the frozen backbone's features.")
     stacked = figures.learning_curves(history, stacked=True)
-    page.figure(drawn["learning_curves"], "Loss and validation accuracy by epoch.", narrow=stacked)
+    page.figure(drawn["learning_curves"], "Loss and validation score by epoch.", narrow=stacked)
+    add_sections(page)
+    add_circumstances(page, options, _facts(history, seconds), dataset.skipped)
+    page.write(run.report)
 
+
+def _class_sections(
+    test: Predictions, dataset: ImageDataset, maps: ClassMaps | None
+) -> tuple[dict[str, Figure], Sections]:
+    """The figures by name, and what adds the sections on one class an image to the page."""
+    rows = per_class(test, dataset.classes)
+    bins = calibration_bins(test.confidence, test.predicted == test.labels)
+    drawn = {
+        "confusion_matrix": figures.confusion_matrix(test.confusion, dataset.classes),
+        "calibration": figures.calibration(bins),
+    }
+
+    def add(page: Page) -> None:
+        _add_class_sections(page, test, dataset, maps, drawn, rows)
+
+    return drawn, add
+
+
+def _add_class_sections(
+    page: Page,
+    test: Predictions,
+    dataset: ImageDataset,
+    maps: ClassMaps | None,
+    drawn: dict[str, Figure],
+    rows: list[dict],
+) -> None:
     page.section("What is confused with what")
     page.figure(drawn["confusion_matrix"], "Share of each true class (rows) that was predicted as each class.")
     page.table(
@@ -82,16 +112,14 @@ def write_report(
     page.section("Calibration", "When the model says 80 %, is it right four times out of five?")
     page.figure(drawn["calibration"], "Accuracy against confidence, and how often each confidence occurs.")
 
-    add_circumstances(page, options, _facts(history, seconds), dataset.skipped)
-    page.write(run.report)
-
 
 def _summary(dataset: ImageDataset, options: TrainOptions) -> str:
     start = {"none": "from scratch", "imagenet": "from ImageNet weights"}.get(
         options.weights, f"from {options.weights}"
     )
+    what = "labels" if dataset.is_multilabel else "classes"
     return (
-        f"{len(dataset.classes)} classes; {len(dataset.train):,} images to train on, {len(dataset.val):,} to "
+        f"{len(dataset.classes)} {what}; {len(dataset.train):,} images to train on, {len(dataset.val):,} to "
         f"validate, {len(dataset.test):,} to test. Trained {start} at {options.image_size} pixels, "
         f"seed {options.seed}. The test set was used once, for this page."
     )
@@ -141,7 +169,7 @@ def _explained(
         found = maps.explain(views, [int(test.predicted[i]) for i, _ in items], classes)
     except UserError:
         return []
-    return [Image.fromarray(np.concatenate([one.view, np.asarray(one.drawn())], axis=1)) for one in found]
+    return [one.beside() for one in found]
 
 
 def _caption(i: int, test: Predictions, dataset: ImageDataset) -> str:

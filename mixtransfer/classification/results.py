@@ -1,25 +1,33 @@
 """What a finished training writes into its Run: scores, the report, the answers to the test images."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.evidence import Evidence
 from mixtransfer.classification.explain import ClassMaps
+from mixtransfer.classification.kinds import AnyPredictions, score
 from mixtransfer.classification.known import KnownScore
-from mixtransfer.classification.metrics import Predictions, mean_log_loss, score, selected_on
+from mixtransfer.classification.metrics import mean_log_loss, selected_on
 from mixtransfer.classification.report import write_report
 from mixtransfer.classification.stages import Selected
 from mixtransfer.classification.timm_config import write_timm_config
 from mixtransfer.classification.training import Training
 from mixtransfer.data.division import counted
 from mixtransfer.loggers import log_results
+from mixtransfer.model_card import ModelCard
 
 
-def write_results(training: Training, selected: Selected, tested: Predictions, known: KnownScore | None) -> None:
+def write_results(training: Training, selected: Selected, tested: AnyPredictions, known: KnownScore | None) -> None:
     """Write what came of a training, in its first process; the test scores come last: who has them is finished."""
     run, rows, kept, validated = training.run, training.history.rows, training.kept, selected.validated
     if run is None or validated is None:
         return
+    if selected.labels:
+        card = ModelCard.read(run.model)
+        thresholds = dict(zip(card.classes, selected.labels.thresholds.tolist(), strict=True))
+        replace(card, details={**card.details, "thresholds": thresholds}).write(run.model)
     if training.options.patience:
         training.say(
             f"Of {counted(rows[-1]['epoch'], 'epoch')} the weights of epoch {kept.epoch} are kept, whose validation "
@@ -48,7 +56,9 @@ def write_results(training: Training, selected: Selected, tested: Predictions, k
     values = {name: estimate.value for name, estimate in scores["test"].items()}
     log_results(training.trainer.loggers, values, run.figures, training.trainer.global_step)
     run.write_metrics(
-        log_loss={"validation": mean_log_loss(validated).to_dict(), "test": mean_log_loss(tested).to_dict()},
+        log_loss={
+            part: mean_log_loss(said.losses).to_dict() for part, said in (("validation", validated), ("test", tested))
+        },
         test={name: estimate.to_dict() for name, estimate in scores["test"].items()},
     )
     for file in (run.start, run.tuned, run.evidence):

@@ -4,7 +4,9 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -15,13 +17,16 @@ from mixtransfer.backbones.registry import BackboneSpec
 from mixtransfer.classification import given
 from mixtransfer.classification.answers import write_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
+from mixtransfer.classification.kinds import AnyPredictions, predictions_from_logits, score
 from mixtransfer.classification.known import KnownScore
 from mixtransfer.classification.known_fit import learn_known
-from mixtransfer.classification.metrics import Predictions, score
+from mixtransfer.classification.label_calibration import choose_thresholds
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import ImageClassifier
+from mixtransfer.classification.multilabel import MultilabelPredictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.timm_config import write_timm_config
+from mixtransfer.data.dataset import Examples
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
 from mixtransfer.device import best_device
@@ -58,7 +63,8 @@ def save_run(
 
     Raises:
         UserError: The module is no ``ImageClassifier``, its network or its classes are not known, it answers with no
-            numbers, or the folder is in use. Nothing has been written then.
+            numbers, it is for several labels an image and there is no data to choose their thresholds on, or the
+            folder is in use. Nothing has been written then.
 
     Returns:
         The run; None in all processes of a distributed training but the first.
@@ -70,16 +76,29 @@ def save_run(
         raise UserError(f"save_run takes the folder to write, not {folder!r}.")
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return None
+    several = module.recipe.multilabel
+    if several and not (data and len(data.dataset.val)):
+        raise UserError("The thresholds of several labels are chosen on images to validate on: give save_run data=.")
+    if data:
+        given.check_same_kind(data, module.recipe)
     folder = Path(folder)
     with undisturbed(), _new(folder):
         names = _class_names(module, data, classes)
         spec = _spec_of(module)
         model = _like(module, spec)
         network = ImageClassifier(model, module.preprocessing)
-        tested = _predicted(network, data) if data else None
+        tested = _predicted(network, data, data.dataset.test) if data else None
+        details: dict[str, Any] = {}
+        if several and data and isinstance(tested, MultilabelPredictions):
+            validated = _predicted(network, data, data.dataset.val)
+            assert isinstance(validated, MultilabelPredictions)
+            thresholds = choose_thresholds(validated)
+            tested = replace(tested, thresholds=thresholds)
+            details["thresholds"] = dict(zip(names, thresholds.tolist(), strict=True))
         known = _known(network, data) if data else None
         run = Run.create(folder, _options(module, spec, data))
-        ModelCard.of("classification", spec, names, module.preprocessing.to_dict()).write(run.model)
+        task = "multilabel" if several else "classification"
+        ModelCard.of(task, spec, names, module.preprocessing.to_dict(), details).write(run.model)
         write_atomic(run.weights, model_bytes(model))
         write_timm_config(run)
         if known:
@@ -127,8 +146,8 @@ def _options(module: ImageClassifier, spec: BackboneSpec, data: ImageDataModule 
 
 
 @torch.inference_mode()
-def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
-    """The answers to the test images, by this process alone.
+def _predicted(network: ImageClassifier, data: ImageDataModule, examples: Examples) -> AnyPredictions:
+    """The answers to images, by this process alone.
 
     Raises:
         UserError: They are no numbers.
@@ -136,12 +155,12 @@ def _predicted(network: ImageClassifier, data: ImageDataModule) -> Predictions:
     device = best_device()
     network.to(device).eval()
     loaders = EvaluationData(network.preprocessing, data.batch_size, data.workers)
-    batches = loaders.evaluation_loader(data.dataset.test)
+    batches = loaders.evaluation_loader(examples)
     logits, labels = zip(*((network(images.to(device)).cpu(), labels) for images, labels, *_ in batches), strict=True)
     network.cpu()
     if not torch.cat(logits).isfinite().all():
         raise UserError(NO_NUMBERS)
-    return Predictions.from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
+    return predictions_from_logits(torch.cat(logits).numpy(), torch.cat(labels).numpy())
 
 
 def _known(network: ImageClassifier, data: ImageDataModule) -> KnownScore | None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from mixtransfer.classification.metrics import Predictions, log_losses
+from mixtransfer.classification.kinds import AnyPredictions
 from mixtransfer.data.dataset import ImageDataset
+from mixtransfer.data.labels import class_counts, is_multilabel, members_of_classes
+from mixtransfer.data.stratify import deal_labels
 
 FOLDS = 3
 ENOUGH = 400  # validation images that are evidence enough for a head: no folds
@@ -46,7 +48,7 @@ class Judgement:
         return float(self.losses.mean())
 
 
-def judge(predictions: Predictions, class_weight: np.ndarray | None = None) -> Judgement:
+def judge(predictions: AnyPredictions, class_weight: np.ndarray | None = None) -> Judgement:
     """The criterion.
 
     The temperature is the best of the images (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017) and
@@ -55,27 +57,27 @@ def judge(predictions: Predictions, class_weight: np.ndarray | None = None) -> J
 
     Args:
         predictions: On at least one image.
-        class_weight: Weight of each class, where rare ones count more, shape (classes,).
+        class_weight: Weight of each class, where rare ones count more, shape (classes,); not of several labels.
     """
     weights = np.ones(len(predictions.labels)) if class_weight is None else class_weight[predictions.labels]
 
     def cost(log_temperature: float) -> float:
         calibrated = predictions.at_temperature(np.exp(log_temperature))
         sure = np.clip(np.average(calibrated.confidence, weights=weights), 1e-12, 1 - 1e-12)
-        return float((weights * log_losses(calibrated)).sum() - np.log(sure) - np.log(1 - sure))
+        return float((weights * calibrated.losses).sum() - np.log(sure) - np.log(1 - sure))
 
     temperature = float(np.exp(minimize_scalar(cost, bounds=(-2.5, 2.5), method="bounded").x))
-    return Judgement(temperature, weights * log_losses(predictions.at_temperature(temperature)))
+    return Judgement(temperature, weights * predictions.at_temperature(temperature).losses)
 
 
-def judge_all(said: Mapping[float, Predictions], class_weight: np.ndarray | None = None) -> dict[float, Judgement]:
+def judge_all(said: Mapping[float, AnyPredictions], class_weight: np.ndarray | None = None) -> dict[float, Judgement]:
     """The criterion of each setting's predictions; see ``judge``."""
     return {setting: judge(predictions, class_weight) for setting, predictions in said.items()}
 
 
 def balancing(dataset: ImageDataset) -> np.ndarray:
     """Weights of the classes with which each counts as much as another, of mean 1 over the images to train on."""
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    counts = class_counts(dataset.train.labels, len(dataset.classes))
     return counts.sum() / (len(counts) * counts)
 
 
@@ -97,7 +99,7 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
 
     Args:
         units: What stays whole: an image's group, or any name that only it has; shape (n,).
-        labels: Shape (n,).
+        labels: See ``mixtransfer.data.labels``; several are dealt by ``deal_labels``.
         seed: Of the shuffling.
 
     Returns:
@@ -106,7 +108,12 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
     """
     if len(set(units)) == 1:
         return np.full(len(labels), -1)
-    if len(set(units)) < len(units):
+    _, unit = np.unique(np.array(units, dtype=str), return_inverse=True)
+    if is_multilabel(labels):
+        count = unit.max() + 1
+        order = np.random.default_rng(seed).permutation(count)
+        dealt = deal_labels(unit, labels, min(folds, count), order)
+    elif len(set(units)) < len(units):
         from sklearn.model_selection import StratifiedGroupKFold
 
         dealt = np.empty(len(labels), dtype=int)
@@ -117,24 +124,24 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
                 dealt[members] = fold
     else:
         dealt = places_in_class(labels, seed) % folds
-    _, unit = np.unique(np.array(units, dtype=str), return_inverse=True)
     kept = True
     while kept:  # what stays for one class may leave another in a single fold
         kept = False
-        for label in np.unique(labels):
-            own = dealt[labels == label]
+        for _, members in members_of_classes(labels):
+            own = dealt[members]
             if own[0] >= 0 and (own == own[0]).all():
-                dealt[np.isin(unit, unit[labels == label])] = -1
+                dealt[np.isin(unit, unit[members])] = -1
                 kept = True
     return dealt
 
 
 def places_in_class(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Number the members of each class from 0, in random order; shape (n,)."""
+    """Number the members of each class from 0, in random order; shape (n,). Of several labels, all images."""
     generator = np.random.default_rng(seed)
+    if is_multilabel(labels):
+        return generator.permutation(len(labels))
     places = np.empty(len(labels), dtype=int)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for _, members in members_of_classes(labels):
         places[members] = generator.permutation(len(members))
     return places
 

@@ -1,8 +1,11 @@
 """The stages of a training, in order: fit the head, judge in folds, tune the body, select, test."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from mixtransfer.backbones.answer import divide_answer
+import torch
+
+from mixtransfer.backbones.answer import correct_answer, divide_answer
 from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.blend import Start, State, mixture
 from mixtransfer.classification.datamodule import EvaluationData
@@ -18,10 +21,12 @@ from mixtransfer.classification.folds import (
     refitted,
     set_head,
 )
+from mixtransfer.classification.kinds import AnyPredictions, in_words
 from mixtransfer.classification.known import KnownScore
 from mixtransfer.classification.known_fit import known_by, learn_known
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.label_calibration import LabelCalibration, calibrate_labels
 from mixtransfer.classification.model import model_bytes, read_state
+from mixtransfer.classification.multilabel import MultilabelPredictions
 from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
 from mixtransfer.classification.trainer import predict_examples, steps_of
 from mixtransfer.classification.training import Training
@@ -47,17 +52,13 @@ def fit_head(training: Training) -> FittedHead | None:
             head = replace(head, evidence=kept)
         head.evidence.write(run.evidence)
         Start.save(run.start, module.model, refitted(head, module))
-        judged = head.evidence.predictions[HEAD]
-        right = (judged.predicted == judged.labels).mean()
         rest = ""
         if options.epochs:
             # A step takes about three times what the network's answer takes, there and back.
             seconds = 3 * head.seconds * options.epochs * images_an_epoch(options, training.dataset)
             more = ", and the teacher's answers more" if module.teacher else ""
             rest = f" Fine-tuning takes about {in_minutes(seconds)}{more}; --epochs 0 ends here."
-        training.say(
-            f"The head has {100 * right:.1f} % of {len(judged.labels)} images right that it was not fitted on.{rest}"
-        )
+        training.say(f"The head has {in_words(head.evidence.predictions[HEAD])} that it was not fitted on.{rest}")
     training.trainer.validate(module, training.data, verbose=False)
     return head
 
@@ -117,10 +118,12 @@ class Selected:
         choice: The share of the fine-tuned weights, and the temperature.
         validated: What the network says of the images to validate on; where it was fitted on them too, what was said
             out of fold, which only the first process knows.
+        labels: Of several labels an image, how each is corrected and its threshold.
     """
 
     choice: Choice
-    validated: Predictions | None
+    validated: AnyPredictions | None
+    labels: LabelCalibration | None = None
 
 
 def select(training: Training, choice: Choice | None) -> Selected:
@@ -144,7 +147,8 @@ def select(training: Training, choice: Choice | None) -> Selected:
             state = trainer.strategy.broadcast(state)
         module.model.load_state_dict(state)
 
-    validated: dict[float, Predictions] = {}
+    validated: dict[float, AnyPredictions] = {}
+    judged_by: AnyPredictions | None = None
     chosen_here = choice is None
     if choice is None:
         tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(training.dataset) else TOLERANCE
@@ -154,7 +158,8 @@ def select(training: Training, choice: Choice | None) -> Selected:
         choice = choose(judge_all(validated, module.class_weights), tolerance)
     if run and start and (training.folded or choice.share == HEAD):
         evidence = Evidence.read(run.evidence)
-        temperature = judge(evidence.predictions[choice.share], module.class_weights).temperature
+        judged_by = evidence.predictions[choice.share]
+        temperature = judge(judged_by, module.class_weights).temperature
         choice = replace(choice, temperature=temperature)
         # The images to validate on that other backbones would be compared on, where these chose.
         validated = evidence.validation if chosen_here else evidence.predictions
@@ -164,10 +169,34 @@ def select(training: Training, choice: Choice | None) -> Selected:
     if not divide_answer(module.model, choice.temperature, module.preprocessing.size):
         training.say("How sure this network is cannot be corrected: its last layer does more than weigh features.")
         choice = replace(choice, temperature=1.0)
+    said = validated.get(choice.share)
+    said = said and said.at_temperature(choice.temperature)
+    labels = None
+    if module.recipe.multilabel:
+        judged_by = judged_by.at_temperature(choice.temperature) if judged_by else said
+        labels = correct_labels(training, judged_by)
+        said = labels.apply(said) if isinstance(said, MultilabelPredictions) else None
     if run:
         write_atomic(run.weights, model_bytes(module.model))
-    said = validated.get(choice.share)
-    return Selected(choice, said and said.at_temperature(choice.temperature))
+    return Selected(choice, said, labels)
+
+
+def correct_labels(training: Training, judged_by: AnyPredictions | None) -> LabelCalibration:
+    """Correct what the network says of each label, if it can be, and choose the thresholds.
+
+    Args:
+        judged_by: What is said of images that it was not trained on; None in processes that do not know.
+    """
+    module = training.module
+
+    def calibrated(corrects: bool) -> LabelCalibration:
+        known = isinstance(judged_by, MultilabelPredictions)
+        own: Any = calibrate_labels(judged_by, corrects) if known else None  # type: ignore[arg-type]
+        return training.trainer.strategy.broadcast(own)
+
+    labels = calibrated(True)
+    scale, shift = (torch.from_numpy(values) for values in (labels.scale, labels.shift))
+    return labels if correct_answer(module.model, scale, shift, module.preprocessing.size) else calibrated(False)
 
 
 def known_score(training: Training, selected: Selected, head: FittedHead | None) -> KnownScore | None:
@@ -189,6 +218,9 @@ def known_score(training: Training, selected: Selected, head: FittedHead | None)
     return learn_known(module.model, module.normalize, alone, training.dataset, device)
 
 
-def test(training: Training) -> Predictions:
+def test(training: Training, selected: Selected) -> AnyPredictions:
     """What the selected network says of the test images, which nothing has looked at before."""
-    return predict_examples(training.trainer, training.module, training.data, training.dataset.test)
+    said = predict_examples(training.trainer, training.module, training.data, training.dataset.test)
+    if isinstance(said, MultilabelPredictions) and selected.labels:
+        return replace(said, thresholds=selected.labels.thresholds)
+    return said

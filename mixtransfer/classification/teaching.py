@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.classification.datamodule import ImageDataModule, batch_of
 from mixtransfer.classification.defaults import Say
 from mixtransfer.classification.folds import mirrors, set_head
+from mixtransfer.classification.kinds import in_words
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.classification.teacher import Teacher
 from mixtransfer.classification.trainer import processes
@@ -47,7 +47,7 @@ def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teac
         )
     tell_license(describe_start(spec, "imagenet"), say)
     model = create_backbone(spec, num_classes=len(dataset.classes))
-    module = ImageClassifier(model)
+    module = ImageClassifier(model, recipe=Recipe(loss="bce") if dataset.is_multilabel else None)
     if not takes_linear_head(model, module.preprocessing.size):
         raise UserError(
             f"The head of {source} is not one linear layer, which could be fitted: train it by `classify train`, and "
@@ -57,14 +57,15 @@ def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teac
         dataset, module.preprocessing, batch_size=batch_of(options), workers=options.workers, seed=options.seed
     )
     head = set_head(module, data, best_device(), mirrors(options))
-    judged = head.evidence.predictions[HEAD]
-    right = 100 * np.mean(judged.predicted == judged.labels)
-    say(f"The teacher {source}, its head fitted, has {right:.1f} % of {len(judged.labels)} images right out of fold.")
+    say(f"The teacher {source}, its head fitted, has {in_words(head.evidence.predictions[HEAD])} out of fold.")
     return Teacher(module.model, module.preprocessing)
 
 
 def _of_run(source: str, dataset: ImageDataset, say: Say) -> Teacher:
     trained = open_classifier(source)
+    if trained.multilabel != dataset.is_multilabel:
+        several, one = ("the data", "the teacher") if dataset.is_multilabel else ("the teacher", "the data")
+        raise UserError(f"--teacher {source} is for other labels: {several} may have several an image, {one} has one.")
     if others := sorted(set(dataset.classes) ^ set(trained.classes)):
         whose = dataset.name if others[0] in dataset.classes else "the teacher"
         raise UserError(f"--teacher {source} has other classes than the data: {others[0]!r} is of {whose} alone.")

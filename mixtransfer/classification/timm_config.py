@@ -6,7 +6,7 @@ from typing import Any
 
 from mixtransfer.backbones.create import has_one_size
 from mixtransfer.files import write_atomic
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.run import Run
 
 
@@ -16,7 +16,7 @@ def timm_config(card: ModelCard) -> dict[str, Any] | None:
     With it ``timm.create_model("local-dir:RUN")``, or "hf-hub:USER/NAME", has the same logits.
     """
     spec, seen = card.spec, card.preprocessing
-    if card.task != "classification" or spec.architecture or spec.kernel_sizes or spec.hard_swish:
+    if card.task not in CLASSIFIERS or spec.architecture or spec.kernel_sizes or spec.hard_swish:
         return None
     side = seen["size"]
     config: dict[str, Any] = {

@@ -71,5 +71,6 @@ def train(
             if callbacks and choice and choice.share == HEAD:
                 say("The head is kept and nothing is fine-tuned: of the callbacks none is called in a training.")
             selected = select(training, choice)
-            write_results(training, selected, test(training), known_score(training, selected, head))
+            tested = test(training, selected)
+            write_results(training, selected, tested, known_score(training, selected, head))
         return training.run

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.classification.bar import LossBar
 from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, ImageDataModule
-from mixtransfer.classification.metrics import Predictions
+from mixtransfer.classification.kinds import AnyPredictions
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
 from mixtransfer.classification.processes import strategy
@@ -137,7 +137,7 @@ def processes(options: HardwareOptions) -> int:
 
 def predict_examples(
     trainer: L.Trainer, module: ImageClassifier, data: EvaluationData, examples: Examples
-) -> Predictions:
+) -> AnyPredictions:
     """What the module says of labelled examples, in their order, whatever the number of processes."""
     data.tested = examples
     trainer.test(module, data, verbose=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
@@ -29,6 +28,7 @@ from mixtransfer.classification.trainer import make_trainer, processes
 from mixtransfer.data.augment import POLICIES
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
+from mixtransfer.data.labels import class_counts
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
 from mixtransfer.data.own_augment import OBJECT, keep_pipeline, kept_pipeline, read_pipeline
@@ -38,7 +38,7 @@ from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, remove_unfinished
 from mixtransfer.loggers import logger_names, open_loggers
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.run import Run, new_folder, reopen
 from mixtransfer.run_data import training_images
 from mixtransfer.signals import interruptible
@@ -131,7 +131,7 @@ def prepare(
     named = settled(options.teacher, ()) if options.teacher and Run.is_run(options.teacher) else options.teacher
     options = replace(options, data=settled(str(options.data), NAMED_DATASETS), teacher=named)
     # A run that goes on knows its network even if the file is gone that --backbone named.
-    card = ModelCard.read(run.model, "classification") if run and run.model.exists() else None
+    card = ModelCard.read(run.model, *CLASSIFIERS) if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
     if run and card and not card.architecture and backbone_spec(options.backbone).name != card.backbone:
         raise UserError(f"{run.config} says {options.backbone}, but the run is of {card.backbone}: change that back.")
@@ -167,7 +167,8 @@ def prepare(
         start = describe_start(backbone, options.weights)
         tell_license(start, say)
         details = {"start": start}
-        ModelCard.of("classification", backbone, dataset.classes, preprocessing.to_dict(), details).write(run.model)
+        task = "multilabel" if dataset.is_multilabel else "classification"
+        ModelCard.of(task, backbone, dataset.classes, preprocessing.to_dict(), details).write(run.model)
     # A training that goes on is what it was, whatever has become of the machine and the images since.
     folded = _was_folded(earlier) if earlier else is_folded(options, dataset)
     if earlier and folded and processes(options) > 1:
@@ -226,8 +227,8 @@ def _describe(dataset: ImageDataset, say: Say) -> None:
         f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.test)} to test."
     )
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
-    tested = np.bincount(dataset.test.labels, minlength=len(dataset.classes)).tolist()
+    parts = dataset.train, dataset.test
+    counts, tested = (class_counts(part.labels, len(dataset.classes)).tolist() for part in parts)
     warn(
         dict(zip(dataset.classes, counts, strict=True)),
         dataset.train.images,

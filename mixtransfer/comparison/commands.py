@@ -8,7 +8,7 @@ from rich.table import Table
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.compare import run_comparison
 from mixtransfer.comparison.options import CompareOptions
-from mixtransfer.comparison.rows import SCORES, Row
+from mixtransfer.comparison.rows import Row, score_name
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import Claim, beside, choose
 from mixtransfer.console import print_table, silent
@@ -50,7 +50,7 @@ def _print_table(rows: Sequence[Row], baseline: Row | None, task: str) -> None:
     caption += ["with 95 % intervals" + (f"; ms: latency of one image in {where}, here" if runtimes else "")]
     table = Table(caption="; ".join(caption), caption_justify="left")
     table.add_column("backbone", no_wrap=True)
-    for column in (f"{SCORES[task]} %", "less", "verdict", "params M", "MACs M", "ms"):
+    for column in (f"{score_name(rows)} %", "less", "verdict", "params M", "MACs M", "ms"):
         score = column.endswith("%")  # others can be broken into lines and stay whole
         table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=score)
     for row in rows:

@@ -15,7 +15,7 @@ from mixtransfer.comparison.verdict import verdict
 from mixtransfer.comparison.workers import Job, Say
 from mixtransfer.errors import UserError
 from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.run import Run
 from mixtransfer.signals import interruptible
 
@@ -75,12 +75,12 @@ def _is_study(data: Sequence[str]) -> bool:
 
 def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str, list[Run]], dict[str, list[str]]]:
     """Runs that exist already, by backbone; runs that differ in more than the seed get a name of their own."""
-    task = {"classify": "classification", "detect": "detection"}[options.task]
+    tasks = CLASSIFIERS if options.task == "classify" else ("detection",)
     runs: dict[str, list[Run]] = {}
     found: dict[str, tuple[dict, Run]] = {}
     for path in dict.fromkeys(Path(one).resolve() for one in options.data):
         run = Run.open(path)
-        card = ModelCard.read(run.model, task)
+        card = ModelCard.read(run.model, *tasks)
         values = run.read_config()
         free = ("seed", "output", "resume", "logger", *(("fold", "split_seed", "lr") if values.get("fold") else ()))
         settings = {key: value for key, value in values.items() if key not in free}

@@ -10,7 +10,7 @@ from mixtransfer.comparison.cost import BATCH
 from mixtransfer.comparison.figures import score_against_cost
 from mixtransfer.comparison.fronts import costs_of, front
 from mixtransfer.comparison.rates import RATES, read_rates
-from mixtransfer.comparison.rows import SCORES, Row, to_dicts
+from mixtransfer.comparison.rows import Row, score_name, to_dicts
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import beside, choose
 from mixtransfer.deploy.runtimes import RUNTIMES
@@ -33,7 +33,7 @@ def write_comparison(
         verdict: Sentences.
     """
     task = options.task
-    objects = to_dicts(rows, task, baseline)
+    objects = to_dicts(rows, baseline)
     costs, best = costs_of(rows), choose(rows)
     for row, one in zip(rows, objects, strict=True):
         one["on_front"] = {cost: row in front(rows, of) for cost, of in costs.items()}
@@ -140,7 +140,7 @@ def _summary(rows: Sequence[Row], options) -> str:
 def _score_table(rows: Sequence[Row], baseline: Row | None, task: str) -> tuple[list[str], list[list[str]]]:
     """Columns and rows, in percent and points."""
     best = choose(rows)
-    columns = ["backbone", "weights", "learning rate", f"{SCORES[task]} %", "interval"]
+    columns = ["backbone", "weights", "learning rate", f"{score_name(rows)} %", "interval"]
     columns += [f"less {baseline.backbone}" if baseline else "difference", "interval"]
     columns += [f"beside {best.backbone}" if best else "", "by seed %"]
     table = []

@@ -9,14 +9,20 @@ from mixtransfer.backbones.weights import LITE0_PACKAGE
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.cost import Cost, measure_costs, training_cost
 from mixtransfer.comparison.detection_outcome import DetectionOutcome
+from mixtransfer.comparison.multilabel_outcome import MultilabelOutcome
 from mixtransfer.comparison.outcomes import ClassificationOutcome, Outcome, whole
 from mixtransfer.comparison.statistics import McNemar
 from mixtransfer.comparison.verdict import Claim, choose, claims_of, criterion
+from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.run import Run
 
-OUTCOMES: dict[str, Any] = {"classify": ClassificationOutcome, "detect": DetectionOutcome}
-SCORES = {"classify": "top1", "detect": "AP"}
+OUTCOMES: dict[str, Any] = {
+    "classification": ClassificationOutcome,
+    "multilabel": MultilabelOutcome,
+    "detection": DetectionOutcome,
+}
+SCORES = {"classification": "top1", "multilabel": "mAP", "detection": "AP"}  # as ``metrics.json`` calls them
 
 
 @final
@@ -28,10 +34,11 @@ class Row:
         runs: Its finished trainings.
         test_images: Number of images that it was tested on.
         score: Accuracy or average precision over seeds and images, None if no training finished.
+        scored_by: What that is: "top1", of several labels an image "mAP", of detectors "AP".
         by_seed: The score of each training, or of all folds of a seed.
         covers: What its interval knows of; see ``Outcome``.
-        validation: "top1" (or "AP") and "log_loss" on validation as fractions and nats, and the number of these
-            "images": means over the trainings, as far as all have them.
+        validation: The score (see ``scored_by``) and "log_loss" on validation as fractions and nats, and the number of
+            these "images": means over the trainings, as far as all have them.
         claims: What may be said of it beside each other backbone, by name.
         mcnemar: The test against the baseline, for each seed they share.
         weights: What the trainings started from: timm's tag, "none", or a file.
@@ -44,6 +51,7 @@ class Row:
     runs: list[Run]
     test_images: int = 0
     score: Estimate | None = None
+    scored_by: str = "top1"
     by_seed: list[float] = field(default_factory=list)
     covers: tuple[str, ...] = ()
     validation: dict[str, float] = field(default_factory=dict)
@@ -65,14 +73,19 @@ class Row:
         return rates.pop() if len(rates) == 1 else None
 
 
-def to_dicts(rows: Sequence[Row], task: str, baseline: Row | None) -> list[dict]:
+def score_name(rows: Sequence[Row]) -> str:
+    """What the scores are; see ``Row``."""
+    return next((row.scored_by for row in rows if row.score), "top1")
+
+
+def to_dicts(rows: Sequence[Row], baseline: Row | None) -> list[dict]:
     """The objects of ``comparison.json``: fractions, seconds and bytes."""
     best, by = choose(rows), criterion(rows)
     return [
         {
             "backbone": row.backbone,
             "weights": row.weights,
-            SCORES[task]: row.score.to_dict() if row.score else None,
+            score_name(rows): row.score.to_dict() if row.score else None,
             "interval_covers": list(row.covers),
             "by_seed": row.by_seed,
             "test_images": row.test_images,
@@ -97,6 +110,15 @@ def _against(row: Row, key: str, other: Row | None) -> dict | None:
         return None
     tests = {"mcnemar": [asdict(test) for test in row.mcnemar]} if key == "baseline" else {}
     return {key: other.backbone, **claim.to_dict(), **tests}
+
+
+def outcome_of(runs: Sequence[Run]) -> Outcome:
+    """What trainings of one backbone got on the test set.
+
+    Raises:
+        UserError: See ``gather``.
+    """
+    return OUTCOMES[ModelCard.read(runs[0].model).task].of(runs)
 
 
 def gather(
@@ -126,7 +148,11 @@ def gather(
     finished = [row for row in rows.values() if row.runs]
     if not finished:
         return list(rows.values()), None
-    outcomes: dict[str, Outcome] = {row.backbone: OUTCOMES[task].of(row.runs) for row in finished}
+    kinds = {ModelCard.read(row.runs[0].model).task for row in finished}
+    if len(kinds) > 1:
+        raise UserError("Of the runs to compare some are for one class an image and some for several labels.")
+    kind = kinds.pop()
+    outcomes = {row.backbone: outcome_of(row.runs) for row in finished}
     first = outcomes[finished[0].backbone]
     for outcome in outcomes.values():
         first.check_same(outcome)
@@ -135,7 +161,7 @@ def gather(
     for row in finished:
         mine = outcomes[row.backbone]
         row.test_images, row.score, row.by_seed, row.covers = mine.images, mine.score(), mine.by_seed(), mine.covers
-        row.validation = validation_scores(row.runs, task)
+        row.validation, row.scored_by = validation_scores(row.runs, SCORES[kind]), SCORES[kind]
         row.claims, row.cost = claims[row.backbone], costs[row.backbone]
         row.weights = starting_weights(row.runs[0])
         row.training = [{**training_cost(run), "lr": run.read_config().get("lr")} for run in row.runs]
@@ -153,12 +179,12 @@ def _usual_baseline(rows: Sequence[Row]) -> Row:
     return named[0] if named else max(rows, key=lambda row: row.cost.macs if row.cost else 0)
 
 
-def validation_scores(runs: Sequence[Run], task: str) -> dict[str, float]:
+def validation_scores(runs: Sequence[Run], score: str) -> dict[str, float]:
     """The mean validation score of several trainings and, where all have them, the log loss and number of images."""
     every = [run.read_metrics() for run in runs]
-    scale = 100 if task == "detect" else 1  # metrics.json has average precision in percent
+    scale = 100 if score == "AP" else 1  # metrics.json has detectors' average precision in percent
     found = {
-        SCORES[task]: [(one.get("validation") or {}).get(SCORES[task]) for one in every],
+        score: [(one.get("validation") or {}).get(score) for one in every],
         "log_loss": [(one.get("log_loss") or {}).get("validation") for one in every],
         "images": [(one.get("training") or {}).get("validation_images") for one in every],
     }

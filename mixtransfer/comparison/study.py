@@ -122,7 +122,9 @@ def _check_training(training, names: Sequence[str], options: CompareOptions) -> 
             check_classifier(backbone_spec(name), training.image_size)
         if training.fold:
             raise UserError("The recipe tests on one fold: leave its fold out, and give --folds.")
-        training_images(_in_first_fold(training, options), check=False)
+        dataset = training_images(_in_first_fold(training, options), check=False)
+        if options.folds and dataset.is_multilabel:
+            raise UserError(f"--folds is for one class an image, and those of {dataset.name} may have several labels.")
 
 
 def _in_first_fold(training, options: CompareOptions):

@@ -109,7 +109,7 @@ def criterion(rows: "Sequence[Row]") -> str | None:
     scored = [row for row in rows if row.score]
     if len({row.validation.get("images") for row in scored}) > 1:
         return None
-    for name in ("log_loss", "top1", "AP"):
+    for name in ("log_loss", "top1", "mAP", "AP"):
         if scored and all(name in row.validation for row in scored):
             return name
     return None
@@ -138,7 +138,7 @@ def beside(row: "Row", best: "Row | None") -> str:
     return "chosen" if row is best else row.claims[best.backbone].said
 
 
-CRITERIA = {"log_loss": "log loss", "top1": "top-1", "AP": "AP"}
+CRITERIA = {"log_loss": "log loss", "top1": "top-1", "mAP": "mAP", "AP": "AP"}
 NAMES = {"macs": "multiply-adds", "params": "parameters", "size": "file size"}
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from mixtransfer.data.division import Division, Found
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import load_image
+from mixtransfer.data.labels import is_multilabel, label_names
 from mixtransfer.data.names import relative_names
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
@@ -23,7 +24,7 @@ class Examples:
 
     Attributes:
         images: Either a list of files, or a uint8 array of shape (n, height, width, 3).
-        labels: Class index of each, int64, shape (n,).
+        labels: Class index of each, int64, shape (n,), or several labels; see ``mixtransfer.data.labels``.
     """
 
     images: list[Path] | np.ndarray
@@ -45,6 +46,10 @@ class Examples:
             return load_image(source, min_side)
         except ValueError as error:
             raise UserError(f"{source} {error}: mend or remove it, then go on with --resume.") from error
+
+    def label(self, index: int) -> int | np.ndarray:
+        """The class of the image at ``index``, or of several labels uint8 (classes,)."""
+        return self.labels[index] if is_multilabel(self.labels) else int(self.labels[index])
 
     def name(self, index: int) -> str:
         """What to call the image in a report: its folder and file, or its position."""
@@ -125,14 +130,13 @@ class ImageDataset:
             assert root
             names = relative_names(files, root)
         own_groups = [groups.get(file, "") for file in files] if files and groups else [""] * len(every)
-        label_names = [classes[label] for label in every.labels]
         found = Found(
             source,
             classes,
             names,
             given,
             every.labels,
-            label_names,
+            label_names(every.labels, classes),
             own_groups,
             files,
             has_unlabelled_test=has_unlabelled_test,
@@ -149,6 +153,11 @@ class ImageDataset:
     def parts(self) -> dict[str, Examples]:
         """The parts by name, and "new"."""
         return {"train": self.train, "val": self.val, "test": self.test, "new": self.new}
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether an image may show several of the classes."""
+        return is_multilabel(self.train.labels)
 
     @property
     def units(self) -> list[str]:

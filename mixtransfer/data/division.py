@@ -16,8 +16,9 @@ class Found:
         classes: Class names, in label order.
         names: Path of each relative to the data, in POSIX form, or its position, such as ``train/17``.
         given: The part that the data says: "train", "val", "test", or "all" where it is not split; shape (n,).
-        labels: Of classification the class of each. Of detection 0, or -1 for an image without a box. Shape (n,).
-        label_names: Of classification the name of each one's class; of detection "".
+        labels: Of classification see ``mixtransfer.data.labels``. Of detection 0, or -1 for an image without a box,
+            shape (n,).
+        label_names: Of classification what each one shows, in words; of detection "".
         groups: The group of each, "" for none.
         files: Of each; None of images that have none.
         most_validation: Images to validate on, at most.

@@ -5,17 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from mixtransfer.data import FolderLayout
 from mixtransfer.data.division import counted
 from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
 from mixtransfer.data.manifest import metadata_files
-from mixtransfer.data.parts import part_of_folder
 from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
-
-_OF_IMAGES = ("", "image", "images", "img", "imgs", "jpegimages", "data", "obj_train_data", "obj_valid_data")
 
 
 def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
@@ -70,18 +69,12 @@ def list_folder(tree: Tree, layout: FolderLayout = "auto") -> ListedImages:
     return ListedImages(root.name, root, classes, parts, notes=notes, has_unlabelled_test=read.has_unlabelled_test)
 
 
-def has_no_class(tree: Tree) -> bool:
-    """Whether each folder that holds images directly has the name of a part, or is called images, or is the root."""
-    folders = {PurePosixPath(name).parent.name for name in tree.images}
-    return all(part_of_folder(name) or name.lower() in _OF_IMAGES for name in folders)
-
-
 def _class_name(folder: str) -> str:
     """The same whether a Mac wrote it, which takes letters apart, or another machine."""
     return unicodedata.normalize("NFC", folder)
 
 
-def _files_of(root: Path, tops: Sequence[Folder], classes: list[str]) -> tuple[list[Path], list[int]]:
+def _files_of(root: Path, tops: Sequence[Folder], classes: list[str]) -> tuple[list[Path], np.ndarray]:
     """Files and labels of the class folders in ``tops``."""
     found: dict[str, list[str]] = {name: [] for name in classes}
     for folder in (folder for top in tops for folder in top.folders):
@@ -89,7 +82,7 @@ def _files_of(root: Path, tops: Sequence[Folder], classes: list[str]) -> tuple[l
             raise UserError(f"{folder.name} in {root} is a class that the training part does not have.")
         found[name] += [file for below in folder.walk() for file in below.images]
     files = [(root / file, label) for label, name in enumerate(classes) for file in sorted(found[name])]
-    return [file for file, _ in files], [label for _, label in files]
+    return [file for file, _ in files], np.array([label for _, label in files], dtype=np.int64)
 
 
 def _left_out(tree: Tree, folders: Sequence[Folder]) -> list[str]:

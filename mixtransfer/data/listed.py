@@ -9,6 +9,7 @@ import numpy as np
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable
+from mixtransfer.data.labels import class_counts, is_multilabel, label_names
 from mixtransfer.data.once import each_once
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
@@ -28,7 +29,8 @@ class ListedImages:
         name: Short name, for titles and folder names.
         source: The folder or file that lists them, for errors.
         classes: Class names, in label order.
-        parts: Files and labels under "all", or under "train" with "val" and "test" as far as present.
+        parts: Files and labels under "all", or under "train" with "val" and "test" as far as present; see
+            ``mixtransfer.data.labels``.
         groups: Of the files that have one.
         notes: What was left out, in sentences for the user.
         has_unlabelled_test: Whether there is a test part whose classes are not known: then val does not stand for it.
@@ -37,7 +39,7 @@ class ListedImages:
     name: str
     source: Path
     classes: list[str]
-    parts: dict[str, tuple[list[Path], list[int]]]
+    parts: dict[str, tuple[list[Path], np.ndarray]]
     groups: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     has_unlabelled_test: bool = False
@@ -61,7 +63,7 @@ class ListedImages:
         examples = {}
         for part, (files, labels) in self.parts.items():
             kept = [i for i, file in enumerate(files) if file not in skipped]
-            examples[part] = Examples([files[i] for i in kept], np.array([labels[i] for i in kept], dtype=np.int64))
+            examples[part] = Examples([files[i] for i in kept], labels[kept])
         return examples, skipped
 
     def dataset(self, by: Draw | Split | None = None, check: bool = True) -> ImageDataset:
@@ -86,8 +88,7 @@ class ListedImages:
         kept, notes = each_once({part: list(own.images) for part, own in examples.items()}, self.source)
         examples = {part: examples[part].subset(places) for part, places in kept.items()}
         if not isinstance(by, Split):
-            trained = examples.get("all") or examples.get("train") or Examples([], np.empty(0, np.int64))
-            _require_every_class(trained, self.classes, self.source, skipped)
+            _require_every_class(examples.get("all") or examples.get("train"), self.classes, self.source, skipped)
         return ImageDataset.divided(
             self.name,
             self.source,
@@ -103,21 +104,27 @@ class ListedImages:
 
 
 def _refuse_two_labels(examples: Mapping[str, Examples], classes: list[str], source: Path) -> None:
-    known: dict[Path, int] = {}
+    known: dict[Path, str] = {}
     for own in examples.values():
-        for file, label in zip(own.images, own.labels.tolist(), strict=True):
+        for file, label in zip(own.images, label_names(own.labels, classes), strict=True):
             if (other := known.setdefault(file, label)) != label:
                 raise UserError(
-                    f"{source} lists {file.name} twice, as {classes[other]!r} and as {classes[label]!r}: take one out "
-                    "(mixtransfer doctor names all such images)."
+                    f"{source} lists {file.name} twice, as {other!r} and as {label!r}: take one out (mixtransfer "
+                    "doctor names all such images)."
                 )
 
 
-def _require_every_class(examples: Examples, classes: list[str], source: Path, skipped: dict[Path, str]) -> None:
-    counts = np.bincount(examples.labels, minlength=len(classes))
-    if len(classes) < 2:
+def _require_every_class(examples: Examples | None, classes: list[str], source: Path, skipped: dict[Path, str]) -> None:
+    counts = class_counts(examples.labels, len(classes)) if examples else np.zeros(len(classes))
+    several = bool(examples and is_multilabel(examples.labels))
+    if len(classes) < 2 and not several:
         raise UserError(f"{source} has a single class, {classes[0]!r}: there is nothing to tell apart.")
     for name, count in zip(classes, counts, strict=True):
+        if several and examples and count == len(examples):
+            raise UserError(
+                f"Every usable image of {source} to train on has the label {name!r}, so nothing can be learnt of it: "
+                "add images without it, or take the label out."
+            )
         if count == 0:
             because = next((f"; {file.name} {why}" for file, why in skipped.items()), "")
             raise UserError(

@@ -2,30 +2,44 @@
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from mixtransfer.data.confine import inside
 from mixtransfer.data.division import counted
+from mixtransfer.data.label_columns import (
+    ONE,
+    SEVERAL,
+    LabelColumns,
+    Labels,
+    all_names,
+    as_text,
+    label_columns,
+    labels_of,
+    several_labels_note,
+)
+from mixtransfer.data.labels import indicators
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.data.lookup import Lookup, is_file, is_foreign, shown, some
-from mixtransfer.data.parts import part_of_path
+from mixtransfer.data.parts import is_of_part_or_images, part_of_path
 from mixtransfer.data.table import Table, names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
+_A_LABEL = {False: "one label a row", True: "several labels a row"}
 METADATA = ("metadata.jsonl", "metadata.csv")
 # What a column may be called; the first of them needs no word.
 COLUMNS = {
     "path": ("path", "file_name", "filename", "image_path", "image"),
-    "label": ("label", "class", "class_name", "category"),
     "split": ("split",),
     "group": ("group",),
 }
+KNOWN = tuple(name for names in COLUMNS.values() for name in names)
 
 
 def metadata_files(tree: Tree) -> list[str]:
@@ -37,9 +51,12 @@ def labelled_metadata(tree: Tree) -> list[Table]:
     """The tables of those of ``metadata_files`` that have a class for each image; if there are such, also those of a
     test part whose classes are not known."""
     tables = [table for name in metadata_files(tree) if "file_name" in (table := read_table(tree.root / name)).columns]
-    if not any(map(_has_labels, tables)):
+    labelled = [table for table in tables if _has_labels(table)]
+    if not labelled and has_no_class(tree):  # without class folders columns of 0 and 1 are labels
+        labelled = [table for table in tables if label_columns(table, KNOWN).binary]
+    if not labelled:
         return []
-    tables = [table for table in tables if _has_labels(table) or _is_of_test(table, tree)]
+    tables = [table for table in tables if table in labelled or _is_of_test(table, tree)]
     of_folder: dict[Path, Table] = {}
     for table in tables:
         other = of_folder.setdefault(table.path.parent, table)
@@ -48,8 +65,13 @@ def labelled_metadata(tree: Tree) -> list[Table]:
     return tables
 
 
+def has_no_class(tree: Tree) -> bool:
+    """Whether each folder that holds images directly has the name of a part, or is called images, or is the root."""
+    return all(is_of_part_or_images(PurePosixPath(name).parent.name) for name in tree.images)
+
+
 def _has_labels(table: Table) -> bool:
-    return any(name in table.columns for name in COLUMNS["label"])
+    return any(name in table.columns for name in (*ONE, *SEVERAL))
 
 
 def _is_of_test(table: Table, tree: Tree) -> bool:
@@ -59,6 +81,9 @@ def _is_of_test(table: Table, tree: Tree) -> bool:
 def list_manifest(manifest: Path) -> ListedImages:
     """Read a CSV or ``.jsonl`` file with the columns ``path`` and ``label``, and if there are such ``split`` and
     ``group``: images of one group, as those of one patient, stay in one part.
+
+    In the place of ``label`` several labels may stand in ``labels``, with a ``;`` between (in JSON a list), or in a
+    column of 0 and 1 for each class.
 
     Paths are relative to the manifest's folder and may not leave it. A path that is not there is looked for as other
     machines and programs write it, see ``Lookup``. Rows of nothing but blanks count as not there.
@@ -111,7 +136,7 @@ def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
     known = {row.path for row in rows}
     others = [name for name in tree.images if tree.root / name not in known]
     tested = [row for row in rows if row.split == "test"]
-    unlabelled = len(tested) if all(row.label == "" for row in tested) else 0
+    unlabelled = len(tested) if all(row.label in ("", ()) for row in tested) else 0
     if "train" in found and not tested:  # there may be a part that no metadata speaks of
         of_test = {name for name in others if part_of_path(PurePosixPath(name).parts[:-1]) == "test"}
         others = [name for name in others if name not in of_test]
@@ -134,7 +159,7 @@ def _require_labels(rows: Sequence["_Row"]) -> None:
 class _Row:
     where: str
     path: Path
-    label: str | int  # "" if it has none
+    label: Labels
     split: str
 
 
@@ -147,37 +172,47 @@ class _Listing:
         self.groups: dict[Path, str] = {}
         self.notes: list[str] = []
         self.label = "label"  # the name of its column
+        self.multilabel: bool | None = None  # until a table says
 
     def rows(self, table: Table) -> Iterator[_Row]:
         """The rows of a table whose paths are relative to its folder."""
-        places = self._places(table)
+        places, labels = self._places(table)
         for line, values in table.rows:
-            yield self._row(table, line, {key: values.get(name) for key, name in places.items()})
+            own = {key: values.get(name) for key, name in places.items()}
+            yield self._row(table, line, own, labels.read(table.where(line), values))
 
     def listed(self, name: str, source: Path, rows: Sequence[_Row]) -> ListedImages:
         """Classes in the order of their names, those that are numbers by number."""
         card = names_in_card(self.tree.root / "README.md", self.label)
-        if card and all(re.fullmatch(r"\d{1,9}", str(row.label)) for row in rows):
+        labels = all_names(row.label for row in rows)
+        if card and all(re.fullmatch(r"\d{1,9}", str(label)) for label in labels):
             for row in rows:  # numbers in CSV
-                row.label = int(row.label)
-        labels = {row.label for row in rows}
+                row.label = tuple(map(int, row.label)) if isinstance(row.label, tuple) else int(row.label)
+            labels = set(map(int, labels))
         titles, notes = names_of_numbers({label for label in labels if isinstance(label, int)}, card, "Classes")
         if len(set(titles.values())) < len(titles):
             twice = max(titles.values(), key=list(titles.values()).count)
             raise UserError(f"{self.tree.root / 'README.md'} calls two classes {twice!r}: rename one.")
         classes = [titles[number] for number in sorted(titles)]
         classes += sorted(label for label in labels if isinstance(label, str) and label not in classes)
-        index = {name: i for i, name in enumerate(classes)}
+        if not classes:
+            raise UserError(f"{source} has no label in any row.")
+        shown = [[titles[one] if isinstance(one, int) else one for one in labels_of(row.label)] for row in rows]
+        if self.multilabel:
+            notes = [*notes, several_labels_note(shown, classes)]
         splits = sorted({row.split for row in rows})
-        parts: dict[str, tuple[list[Path], list[int]]] = {}
+        parts: dict[str, tuple[list[Path], np.ndarray]] = {}
         for split in splits:
-            own = [row for row in rows if row.split == split]
-            numbers = [index[titles[row.label] if isinstance(row.label, int) else row.label] for row in own]
-            parts["all" if splits == ["train"] else split] = [row.path for row in own], numbers
+            own = [i for i, row in enumerate(rows) if row.split == split]
+            numbers = indicators([shown[i] for i in own], classes)
+            parts["all" if splits == ["train"] else split] = (
+                [rows[i].path for i in own],
+                numbers if self.multilabel else numbers.argmax(1),
+            )
         return ListedImages(name, source, classes, parts, self.groups, [*self.notes, *notes, *self.lookup.notes()])
 
-    def _places(self, table: Table) -> dict[str, str]:
-        """The name that each of the known columns has in a table."""
+    def _places(self, table: Table) -> tuple[dict[str, str], LabelColumns]:
+        """The name that each of the known columns has in a table, and where its labels are."""
         if twice := next((one for one, n in Counter(table.columns).items() if n > 1 and _is_known(one)), None):
             raise UserError(f"{table.path} has the column {twice} twice in its first line: take one out.")
         places = {}
@@ -189,20 +224,32 @@ class _Listing:
                 raise UserError(f"{table.path} has the columns {' and '.join(found)}: call the one to read {key!r}.")
             if found:
                 places[key] = found[0]
-        if "path" not in places or not ("label" in places or _is_of_test(table, self.tree)):
-            raise UserError(f"{table.path} needs the columns path and label; it has {', '.join(table.columns)!r}.")
-        self.label = places.get("label", self.label)
+        labels = label_columns(table, KNOWN)
+        of_test = _is_of_test(table, self.tree)
+        if "path" not in places or not (labels.column or labels.binary or of_test):
+            raise UserError(
+                f"{table.path} needs the columns path and label (or labels, or one of 0 and 1 for each); it has "
+                f"{', '.join(table.columns)!r}."
+            )
+        if labels.column or labels.binary:
+            if self.multilabel not in (None, labels.multilabel):
+                here, there = _A_LABEL[labels.multilabel], _A_LABEL[not labels.multilabel]
+                raise UserError(f"{table.path} has {here}, and another table of {self.tree.root} {there}.")
+            self.multilabel, self.label = labels.multilabel, labels.column or self.label
         renamed = [f"{name} as {key}" for key, name in places.items() if name not in (key, "file_name")]
+        plain = "labels" if labels.multilabel else "label"
+        renamed += [f"{labels.column} as {plain}"] if labels.column not in (None, "label", plain) else []
         if renamed and (note := f"Columns are read as: {', '.join(renamed)}.") not in self.notes:
             self.notes.append(note)
-        return places
+        if labels.binary and (left := [one for one in table.columns if one not in (*KNOWN, *labels.binary)]):
+            self.notes.append(f"Left out: columns of {table.path.name} without 0 or 1 ({some(left)}).")
+        return places, labels
 
-    def _row(self, table: Table, line: int, values: dict[str, Any]) -> _Row:
+    def _row(self, table: Table, line: int, values: dict[str, Any], label: Labels) -> _Row:
         where = table.where(line)
-        path, split, group = (_text(where, key, values.get(key)) for key in ("path", "split", "group"))
+        path, split, group = (as_text(where, key, values.get(key)) for key in ("path", "split", "group"))
         if not path:
             raise UserError(f"{where}: the path is missing.")
-        label = _label(where, values.get("label"))
         try:
             full = self._find(table.path.parent, path)
         except ValueError as error:
@@ -243,21 +290,4 @@ def _as_written(root: Path, path: Path, real: Path) -> Path:
 
 
 def _is_known(column: str) -> bool:
-    return any(column in names for names in COLUMNS.values())
-
-
-def _text(where: str, key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    text = str(value).strip()
-    if isinstance(value, str | int) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
-        return text
-    raise UserError(f"{where}: the {key} is {shown(str(value)[:40])!r}, which is no text.")
-
-
-def _label(where: str, value: Any) -> str | int:
-    if type(value) is int and abs(value) < 2**62:
-        return value
-    if isinstance(value, list):
-        raise UserError(f"{where} has a list of labels: an image has one class here.")
-    return unicodedata.normalize("NFC", _text(where, "label", value))
+    return column in (*KNOWN, *ONE, *SEVERAL)

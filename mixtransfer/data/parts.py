@@ -10,6 +10,8 @@ WORDS = {**SPLIT_NAMES, "trainval": "train", "dev": "val", "minival": "val"}
 # What may stand beside such a word in the name of a folder that is a part and nothing else.
 NEUTRAL = frozenset("set sets data dataset image images img imgs obj split part folder".split())  # noqa: SIM905
 
+OF_IMAGES = ("", "image", "images", "img", "imgs", "jpegimages", "data", "obj_train_data", "obj_valid_data")
+
 
 def part_of_file(name: str) -> str | None:
     """The part that one of the words of a file's name says: ``instances_train2017``, ``BCCD-val``."""
@@ -20,6 +22,11 @@ def part_of_folder(name: str) -> str | None:
     """The part that a folder's name is: ``valid``, ``training_set``, ``TestImages``; but not ``train station``."""
     words = [word for word in _words(name) if word not in NEUTRAL]
     return WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def is_of_part_or_images(folder: str) -> bool:
+    """Whether a folder's name is that of a part, or says nothing but that images are in it."""
+    return bool(part_of_folder(folder)) or folder.lower() in OF_IMAGES
 
 
 def part_of_path(folders: Sequence[str]) -> str | None:

@@ -14,10 +14,12 @@ import numpy as np
 from mixtransfer.batches import map_in_threads
 from mixtransfer.data.division import Division, Found, counted
 from mixtransfer.data.draw import Draw
+from mixtransfer.data.labels import indicators, is_multilabel, names_in
 from mixtransfer.errors import UserError
 from mixtransfer.files import write_atomic
 
 COLUMNS = ("path", "label", "part", "group", "digest")
+SEVERAL = ("path", "labels", "part", "group", "digest")  # where an image may have several, with a ; between
 AT_ONCE = 500  # files that a thread reads before it takes more
 PARTS = {"train": "to train on", "val": "to validate", "test": "to test"}
 
@@ -32,6 +34,7 @@ class Split:
         digests: Of each file; see ``digest``. Empty where there are no files.
         file: Where it was read from, for errors.
         classes: Names that the data must have, no more and no fewer; by default those of ``labels``.
+        multilabel: Whether ``labels`` are several each.
     """
 
     names: Sequence[str]
@@ -41,6 +44,7 @@ class Split:
     digests: Sequence[str] = ()
     file: Path | None = None
     classes: Sequence[str] | None = None
+    multilabel: bool = False
 
     @classmethod
     def of(cls, found: Found, division: Division) -> "Split":
@@ -52,7 +56,13 @@ class Split:
             [division.parts[i] for i in chosen],
             [division.groups[i] for i in chosen],
             digests([found.files[i] for i in chosen]) if found.files is not None else (),
+            multilabel=is_multilabel(found.labels),
         )
+
+    @property
+    def own_classes(self) -> list[str]:
+        """The classes of its images, in alphabetical order."""
+        return sorted({name for text in set(self.labels) for name in names_in(text, self.multilabel)})
 
     def dealt(self, draw: Draw) -> "Split":
         """The same images in parts that are drawn anew.
@@ -61,26 +71,27 @@ class Split:
             UserError: An option does not go with the images.
             TooFew: A class cannot be in every part.
         """
-        names = sorted(set(self.labels))
+        names = self.own_classes
+        shown = [names_in(text, self.multilabel) for text in self.labels]
         found = Found(
             self.file or "the split",
             names,
             list(self.names),
             np.full(len(self.names), "all", dtype=object),
-            np.array([names.index(label) for label in self.labels]),
+            indicators(shown, names) if self.multilabel else np.array([names.index(own[0]) for own in shown]),
             list(self.labels),
             list(self.groups),
         )
         return replace(self, parts=draw.divide(found).parts.tolist())
 
     def write(self, path: Path) -> None:
-        """Write a CSV file with the columns path, label, part, group and digest, a row an image."""
+        """Write a CSV file, a row an image; see ``COLUMNS`` and ``SEVERAL``."""
         text = io.StringIO()
         contents = self.digests or [""] * len(self.names)
         rows = list(zip(self.names, self.labels, self.parts, self.groups, contents, strict=True))
         odd = any("\r" in value for row in rows for value in row)  # it would be read as the end of a line
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
-        writer.writerows([COLUMNS, *rows])
+        writer.writerows([SEVERAL if self.multilabel else COLUMNS, *rows])
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))  # names of files need not be text
 
     @classmethod
@@ -95,11 +106,12 @@ class Split:
         try:
             with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
-                if not set(COLUMNS[:4]) <= set(reader.fieldnames or ()):
+                multilabel = set(SEVERAL[:4]) <= set(reader.fieldnames or ())
+                if not multilabel and not set(COLUMNS[:4]) <= set(reader.fieldnames or ()):
                     raise UserError(f"{path} is damaged, it needs the columns {', '.join(COLUMNS[:4])}: {mend}.")
                 columns: list[list[str]] = [[] for _ in COLUMNS]
                 for row in reader:
-                    values = [row.get(column) for column in COLUMNS]
+                    values = [row.get(column) for column in (SEVERAL if multilabel else COLUMNS)]
                     if None in row or None in values[:4] or not values[0] or values[2] not in PARTS:
                         raise UserError(f"{path} is damaged in line {reader.line_num}: {mend}.")
                     for name, column, value in zip(COLUMNS, columns, values, strict=True):  # few of most columns differ
@@ -119,7 +131,7 @@ class Split:
             rows = dict(zip(zip(names, contents, strict=True), zip(labels, parts, groups, strict=True), strict=True))
             names, contents = (list(column) for column in zip(*rows, strict=True))
             labels, parts, groups = (list(column) for column in zip(*rows.values(), strict=True))
-        return cls(names, labels, parts, groups, contents if any(contents) else (), path)
+        return cls(names, labels, parts, groups, contents if any(contents) else (), path, None, multilabel)
 
     def known(self, files: Sequence[Path]) -> list[str]:
         """The part that each file was in, by its contents, wherever it lies now; "" if in none."""
@@ -139,6 +151,9 @@ class Split:
         Raises:
             UserError: The data has other classes, or none of the images.
         """
+        if is_multilabel(found.labels) != self.multilabel:
+            one, other = ("several labels", "a class") if self.multilabel else ("a class", "several labels")
+            raise UserError(f"{self.file} is of images with {one} each; those of {found.source} have {other}.")
         self._check_classes(found)
         row, notes = self._rows(found)
         known = row >= 0
@@ -153,7 +168,7 @@ class Split:
         return Division(parts, order, groups.tolist(), [*self._absent(row), *notes, *self._relabelled(found, row)])
 
     def _check_classes(self, found: Found) -> None:
-        known = set(self.classes if self.classes is not None else self.labels) - {""}
+        known = set(self.classes if self.classes is not None else self.own_classes) - {""}
         added, gone = sorted(set(found.classes) - known), sorted(known - set(found.classes))
         if known and (added or gone):
             words = [f"{_named(names)} {'is' if len(names) == 1 else 'are'} {what}"
@@ -164,8 +179,9 @@ class Split:
             )
 
     def _check_images(self, found: Found, row: np.ndarray) -> None:
-        left = {found.label_names[i] for i in np.flatnonzero(row >= 0)}
-        if gone := sorted(set(self.labels) - left):
+        shown = {found.label_names[i] for i in np.flatnonzero(row >= 0)}
+        left = {name for text in shown for name in names_in(text, self.multilabel)}
+        if gone := [name for name in self.own_classes if name not in left]:
             raise UserError(
                 f"{found.source} has lost all images that the class {_named(gone)} was trained and tested with: "
                 "put them back, or train anew."
@@ -236,7 +252,7 @@ class Split:
         first = other[0]
         return [
             f"{counted(len(other))} of the split {'has' if len(other) == 1 else 'have'} another label now "
-            f"({found.names[first]}: {found.label_names[first]}, was {self.labels[row[first]]})."
+            f"({found.names[first]}: {found.label_names[first] or 'none'}, was {self.labels[row[first]] or 'none'})."
         ]
 
 

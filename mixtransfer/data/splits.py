@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixtransfer.data.labels import is_multilabel, members_of_classes
+from mixtransfer.data.stratify import deal_labels
 from mixtransfer.errors import UserError
 
 
@@ -47,7 +49,7 @@ def set_aside(
 
     Args:
         units: What is hashed of each image and what stays whole: its path, or its group; shape (n,).
-        labels: Class of each, shape (n,); one below 0 need not be on both sides.
+        labels: See ``mixtransfer.data.labels``; a class below 0 need not be on both sides.
         fraction: The share.
         seed: Of the hash.
         part: What the chosen images are for ("test", "validation").
@@ -69,10 +71,10 @@ def set_aside(
     if most is not None:
         order = np.argsort(places, kind="stable")
         chosen[order[np.cumsum(np.bincount(unit, minlength=len(names))[order]) > most]] = False
-    members = _members(unit, labels, places)
+    images, members = _members(unit, labels, places)
     for label, own in members.items():
         if len(own) <= leave:
-            raise TooFew(label, int((labels == label).sum()), len(own), leave + 1, part)
+            raise TooFew(label, images[label], len(own), leave + 1, part)
     moved: set[int] = set()
     repaired = True
     while repaired:  # what mends one class may break another, where groups hold several
@@ -82,7 +84,7 @@ def set_aside(
                 enters = not chosen[own].any()
                 candidates = [u for u in (own if enters else own[::-1]) if chosen[u] != enters and u not in moved]
                 if not candidates:
-                    raise TooFew(label, int((labels == label).sum()), len(own), len(own) + 1, part)
+                    raise TooFew(label, images[label], len(own), len(own) + 1, part)
                 chosen[candidates[0]] = enters
                 moved.add(candidates[0])
                 repaired = True
@@ -96,15 +98,13 @@ def _numbered(units: Sequence[str]) -> tuple[list[str], np.ndarray]:
     return names, np.array([number[name] for name in units], dtype=np.int64)
 
 
-def _members(unit: np.ndarray, labels: np.ndarray, places: np.ndarray) -> dict[int, np.ndarray]:
-    """The units of each class, by place."""
-    order = np.lexsort((places[unit], labels))
-    order = order[labels[order] >= 0]
-    found, starts = np.unique(labels[order], return_index=True)
-    return {
-        label: np.array(list(dict.fromkeys(own)), dtype=np.int64)
-        for label, own in zip(found.tolist(), np.split(unit[order], starts[1:]), strict=bool(len(found)))
-    }
+def _members(unit: np.ndarray, labels: np.ndarray, places: np.ndarray) -> tuple[dict[int, int], dict[int, np.ndarray]]:
+    """How many images each class has, and its units by place."""
+    images, members = {}, {}
+    for label, own in members_of_classes(labels):
+        units = np.unique(unit[own])
+        images[label], members[label] = len(own), units[np.argsort(places[units], kind="stable")]
+    return images, members
 
 
 def _on_both_sides(chosen: np.ndarray, leave: int) -> bool:
@@ -139,7 +139,7 @@ def in_fold(units: Sequence[str], labels: np.ndarray, fold: Fold, seed: int) -> 
     """Deal the images over folds, each class evenly, and pick one of them.
 
     Images are dealt by rank of their ``place`` within their class, a class after the other; groups, which stay whole,
-    by scikit-learn's StratifiedGroupKFold.
+    by scikit-learn's StratifiedGroupKFold; images with several labels by ``deal_labels``.
 
     Args:
         units, labels: See ``set_aside``.
@@ -153,9 +153,12 @@ def in_fold(units: Sequence[str], labels: np.ndarray, fold: Fold, seed: int) -> 
     """
     names, unit = _numbered(units)
     places = np.array([place(name, seed, "fold") for name in names])
-    for label, own in _members(unit, labels, places).items():
+    images, members = _members(unit, labels, places)
+    for label, own in members.items():
         if len(own) < fold.count:
-            raise TooFew(label, int((labels == label).sum()), len(own), fold.count, "fold")
+            raise TooFew(label, images[label], len(own), fold.count, "fold")
+    if is_multilabel(labels):
+        return deal_labels(unit, labels, fold.count, np.argsort(np.argsort(places))) == fold.number - 1
     if len(names) < len(unit):
         from sklearn.model_selection import StratifiedGroupKFold
 

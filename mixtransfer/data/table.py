@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from mixtransfer.data.text import read_text
 from mixtransfer.errors import UserError
 from mixtransfer.plain_yaml import load_plain_texts
+
+MARKS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,21 @@ class Table:
     Attributes:
         path: Its file.
         columns: The names in its first line, or the keys of all its objects; of CSV without blanks and capitals.
-        rows: Of each row the line in which it ends, and its values by column, of CSV without blanks around them; rows
-            of nothing but blanks are left out. They can be asked for once; a wrong one is a ``UserError`` that names
-            its line, and comes when it is reached.
+        read: Gives ``rows``, each time from the first.
     """
 
     path: Path
     columns: list[str]
-    rows: Iterator[tuple[int, dict[str, Any]]] = field(repr=False)
+    read: Callable[[], Iterator[tuple[int, dict[str, Any]]]] = field(repr=False)
+
+    @property
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Of each row the line in which it ends, and its values by column, of CSV without blanks around them.
+
+        Rows of nothing but blanks are left out. A wrong one is a ``UserError`` that names its line, and comes when it
+        is reached.
+        """
+        return self.read()
 
     def where(self, line: int) -> str:
         return f"{self.path}, line {line}"
@@ -52,10 +61,13 @@ def read_table(path: Path) -> Table:
         text = text.partition("\n")[2]
         first = text.partition("\n")[0]
     mark = "," if "," in first else next((mark for mark in ";\t" if mark in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+
+    def lines() -> Any:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+
     with _well_formed(path):
-        header = [name.strip().lower() for name in next(reader, [])]
-    return Table(path, header, _csv_rows(path, reader, header))
+        header = [name.strip().lower() for name in next(lines(), [])]
+    return Table(path, header, lambda: _csv_rows(path, lines(), header, mark))
 
 
 def _json_table(path: Path, text: str) -> Table:
@@ -73,7 +85,7 @@ def _json_table(path: Path, text: str) -> Table:
         if wrong:
             raise wrong
 
-    return Table(path, list(dict.fromkeys(key for _, values in rows for key in values)), as_written())
+    return Table(path, list(dict.fromkeys(key for _, values in rows for key in values)), as_written)
 
 
 @contextlib.contextmanager
@@ -84,15 +96,16 @@ def _well_formed(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not a well-formed CSV file: {error}.") from error
 
 
-def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(path: Path, reader: Any, header: list[str], mark: str) -> Iterator[tuple[int, dict[str, Any]]]:
     with _well_formed(path):
+        next(reader, None)
         for row in reader:
             if not any(map(str.strip, row)):
                 continue
             if any(map(str.strip, row[len(header) :])):
                 raise UserError(
                     f"{path}, line {reader.line_num} has {len(row)} values, but the first line has {len(header)} "
-                    'columns: a comma within a value needs quotes around it, as in "crane, bird".'
+                    f'columns: a {MARKS[mark]} within a value needs quotes around it, as in "crane{mark} bird".'
                 )
             yield reader.line_num, dict(zip(header, map(str.strip, row), strict=False))
 

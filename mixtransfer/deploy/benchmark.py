@@ -203,7 +203,7 @@ def _multiplication(threads: int) -> Callable[[], object]:
 
 def _macs_of_file(metadata: Metadata) -> int | None:
     """Of a classifier by a known name; other exported files do not say how they were built."""
-    if metadata.task != "classification":
+    if not metadata.is_classifier:
         return None
     try:
         with torch.device("meta"):

@@ -42,7 +42,8 @@ def write_companions(path: Path, metadata: Metadata) -> list[Path]:
     text = environment.get_template(TEMPLATE).render(
         file=path.name, script=script.name, quoted=repr(path.name), outputs=metadata.outputs, labels=repr(labels.name),
         reader="OpenCV" if is_detector else "Pillow", runtime=runtime.name, module=runtime.modules[0],
-        task=metadata.task, inside=metadata.inside, softmax="probabilities" in metadata.outputs,
+        task="detection" if is_detector else "classification", multilabel=metadata.task == "multilabel",
+        inside=metadata.inside, softmax="probabilities" in metadata.outputs,
         known="known" in metadata.outputs, unknown_below=UNKNOWN_BELOW,
         size=preprocessing.size, shorter=int(preprocessing.size / preprocessing.crop),
         crop_mode=preprocessing.crop_mode,

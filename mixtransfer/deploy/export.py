@@ -69,9 +69,9 @@ def export(options: ExportOptions) -> Written:
         min_score=options.min_score,
         max_detections=options.max_detections,
     )
-    if options.raw and source.task != "detection":
+    if options.raw and source.is_classifier:
         raise UserError(f"--raw is for detectors; {options.run} holds a classifier.")
-    if options.softmax and source.task != "classification":
+    if options.softmax and not source.is_classifier:
         raise UserError(f"--softmax is for classifiers; {options.run} holds a detector.")
     _check_known(options, source)
     path = _site(options) if runtime.is_site else _path(options, runtime)
@@ -80,7 +80,7 @@ def export(options: ExportOptions) -> Written:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         rule = RULE if int8 else runtime.rule(target)
-        softmax = options.softmax or (runtime.is_site and source.task == "classification")
+        softmax = options.softmax or (runtime.is_site and source.is_classifier)
         known = options.known or (runtime.is_site and source.known is not None)
         network = source.network(options.preprocess or runtime.is_site, options.raw, rule, softmax, known)
         metadata = source.describe(network, target)
@@ -107,7 +107,7 @@ def _check_known(options: ExportOptions, source: Source) -> None:
     """
     if not options.known:
         return
-    if source.task != "classification":
+    if not source.is_classifier:
         raise UserError(f"--known is for classifiers; {options.run} holds a detector.")
     if source.known is None:
         raise UserError(

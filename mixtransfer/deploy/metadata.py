@@ -12,12 +12,14 @@ from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.detection.tiling import are_tiles
 from mixtransfer.errors import UserError
 from mixtransfer.machine import package_versions
+from mixtransfer.model_card import CLASSIFIERS
 
 KEY = "mixtransfer"
 WRITERS = ("onnx", "openvino", "executorch", "litert-torch", "coremltools")
 CROP_MODES = {"warp": "squash", "letterbox": "border"}  # timm's names of the ways of ``Square``
 OUTPUTS = {
     "classification": (["logits"], ["probabilities"], ["logits", "known"], ["probabilities", "known"]),
+    "multilabel": (["logits"], ["probabilities"], ["logits", "known"], ["probabilities", "known"]),
     "detection": (["boxes", "scores", "labels"], ["logits", "deltas", "anchors"]),
 }
 
@@ -27,7 +29,7 @@ class Metadata:
     """All that it takes to use an exported model.
 
     Attributes:
-        task: "classification" or "detection".
+        task: "classification", "multilabel" (several labels an image) or "detection".
         backbone: A name that ``create_backbone`` takes.
         classes: Names in the order of the outputs.
         preprocessing: Size, resampling and normalization of the input.
@@ -48,6 +50,18 @@ class Metadata:
     versions: dict[str, str] = field(default_factory=lambda: package_versions(WRITERS))
     target: str = ""
     format: int = 1
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether its answer is of a whole image."""
+        return self.task in CLASSIFIERS
+
+    @property
+    def label_thresholds(self) -> np.ndarray | None:
+        """Of several labels an image from which probability on it has each, float32 (classes,); else None."""
+        if self.task != "multilabel":
+            return None
+        return np.array([self.details["thresholds"][name] for name in self.classes], dtype=np.float32)
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "preprocessing": self.preprocessing.to_dict()}, ensure_ascii=False)
@@ -83,6 +97,8 @@ class Metadata:
             return False
         if self.task == "classification":
             return True
+        if self.task == "multilabel":
+            return are_thresholds(self.details["thresholds"], self.classes)
         numbers, weights, threshold, limit = (
             self.details[name] for name in ("category_ids", "box_weights", "nms_threshold", "limit")
         )
@@ -108,7 +124,7 @@ class Metadata:
         if len(outputs) != len(self.outputs) or any(part.dtype.kind not in "fiu" for part in outputs):
             return False
         shapes, classes = [part.shape for part in outputs], len(self.classes)
-        if self.task == "classification":
+        if self.is_classifier:
             return shapes == [(images, classes), (images,)][: len(self.outputs)]
         if self.outputs[0] == "logits":
             classes += self.details["loss"] == "cross_entropy"  # the background

@@ -73,7 +73,11 @@ class ExportNetwork(nn.Module):
 
 
 class ExportClassifier(ExportNetwork):
-    """Images to ``logits`` (n, classes), or to their softmax, ``probabilities``; and, if asked, ``known`` (n)."""
+    """Images to ``logits`` (n, classes), or to ``probabilities``, and, if asked, ``known`` (n).
+
+    Args:
+        softmax: Give probabilities, by softmax or, of several labels an image, of each by itself.
+    """
 
     def __init__(
         self,
@@ -83,8 +87,10 @@ class ExportClassifier(ExportNetwork):
         rule: Rule,
         softmax: bool = False,
         known: KnownScore | None = None,
+        multilabel: bool = False,
     ):
         super().__init__(preprocessing, inside)
+        self.multilabel = multilabel
         fused = fuse(model, rule.merge, rule.pointwise)
         self.model = WithKnown(fused, known) if known else fused
         self.outputs = ("probabilities" if softmax else "logits", *(["known"] if known else []))
@@ -92,7 +98,9 @@ class ExportClassifier(ExportNetwork):
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         answer = self.model(self.planes(images))
         logits, *known = answer if "known" in self.outputs else (answer,)
-        first = logits.softmax(1) if "probabilities" in self.outputs else logits
+        first = logits
+        if "probabilities" in self.outputs:
+            first = logits.sigmoid() if self.multilabel else logits.softmax(1)
         return (first, *known) if known else first
 
 

@@ -19,6 +19,7 @@ from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.thresholds import above, of_each
 from mixtransfer.errors import UserError
+from mixtransfer.model_card import CLASSIFIERS
 
 
 class ExportedClassifier:
@@ -32,6 +33,7 @@ class ExportedClassifier:
 
     def __init__(self, file: str | Exported, device: str = "cpu"):
         self.exported = _open(file, "classification", device)
+        self.thresholds = self.exported.metadata.label_thresholds
         self.classes, self.preprocessing = self.exported.classes, self.exported.preprocessing
         self.tells_known = "known" in self.exported.metadata.outputs
 
@@ -39,8 +41,9 @@ class ExportedClassifier:
         found = self.exported(views)
         probabilities = found.get("probabilities")
         if probabilities is None:
-            probabilities = torch.from_numpy(found["logits"]).softmax(dim=1).numpy()
-        return classifications(self.classes, probabilities, found.get("known"))
+            logits = torch.from_numpy(found["logits"])
+            probabilities = (logits.softmax(dim=1) if self.thresholds is None else logits.sigmoid()).numpy()
+        return classifications(self.classes, probabilities, found.get("known"), self.thresholds)
 
 
 class ExportedDetector:
@@ -135,6 +138,6 @@ def _spec(details: dict[str, Any], square: Square, most: int) -> DetectorSpec:
 
 def _open(file: str | Exported, task: str, device: str) -> Exported:
     exported = file if isinstance(file, Exported) else open_exported(file, device=device)
-    if exported.metadata.task != task:
+    if exported.metadata.is_classifier != (task in CLASSIFIERS):
         raise UserError(f"{exported.path} holds a {exported.metadata.task} model, not one for {task}.")
     return exported

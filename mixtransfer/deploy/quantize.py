@@ -105,7 +105,7 @@ def labelled_views(source: Source) -> LabelledViews:
     Raises:
         UserError: It is not there any more, or has no validation images.
     """
-    return _of_classifier(source) if source.task == "classification" else _of_detector(source)
+    return _of_classifier(source) if source.is_classifier else _of_detector(source)
 
 
 def quantize(made: Path, views: LabelledViews, limit: float) -> Quantization:
@@ -223,10 +223,17 @@ def _after_convolutions(nodes: Sequence[tuple[str, str, list[str], list[str]]]) 
 
 
 def _of_classifier(source: Source) -> LabelledViews:
+    from mixtransfer.classification.multilabel import MultilabelPredictions, mean_average_precision
+
     dataset = _loaded(source)
     train, val = dataset.train, dataset.val
     chosen = _spread(len(val), SCORED)
     views = np.stack([source.view(val.image(i)) for i in chosen])
+
+    def judge_labels(exported: Exported, title: str) -> float:
+        first = exported.metadata.outputs[0]
+        answers = [exported(view[None])[first] for view in tqdm(views, title, leave=False, disable=None)]
+        return 100 * mean_average_precision(MultilabelPredictions(np.concatenate(answers), val.labels[chosen]))
 
     def judge(exported: Exported, title: str) -> float:
         right = 0
@@ -236,6 +243,8 @@ def _of_classifier(source: Source) -> LabelledViews:
         return 100 * right / len(views)
 
     calibration = np.stack([source.view(train.image(i)) for i in _spread(len(train), CALIBRATION)])
+    if source.task == "multilabel":
+        return LabelledViews(calibration, "mean average precision", judge_labels, len(views))
     return LabelledViews(calibration, "top-1 accuracy", judge, len(views))
 
 

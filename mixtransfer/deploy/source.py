@@ -19,7 +19,7 @@ from mixtransfer.deploy.metadata import CROP_MODES, Metadata, square_of
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
 from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
+from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.run import Run
 from mixtransfer.run_data import boxes_of_run, images_of_run
 
@@ -30,7 +30,7 @@ class Source:
 
     Attributes:
         run: The run; None of a backbone that was not trained.
-        task: "classification" or "detection".
+        task: "classification", "multilabel" (several labels an image) or "detection".
         backbone: Its name.
         model: The trained network, on the CPU.
         preprocessing: Of its input.
@@ -53,10 +53,15 @@ class Source:
         """What ``source_of`` opens it by."""
         return str(self.run.folder) if self.run else self.backbone
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether its answer is of a whole image."""
+        return self.task in CLASSIFIERS
+
     def cost(self) -> dict[str, int]:
         """Parameters and multiply-adds of an image: {"params": …, "macs": …}."""
         size = self.preprocessing.size
-        if self.task == "classification":
+        if self.is_classifier:
             return {"params": count_parameters(self.model), "macs": count_macs(self.model, (3, size, size))}
         from mixtransfer.detection.ssdlite.cost import network_cost
 
@@ -80,9 +85,8 @@ class Source:
         """The network to export; for the arguments see ``mixtransfer.deploy.network``."""
         if self.task == "detection":
             return ExportDetector(self.model, self.preprocessing, inside, rule, raw).eval()
-        return ExportClassifier(
-            self.model, self.preprocessing, inside, rule, softmax, self.known if known else None
-        ).eval()
+        score, several = self.known if known else None, self.task == "multilabel"
+        return ExportClassifier(self.model, self.preprocessing, inside, rule, softmax, score, several).eval()
 
     def describe(self, network: ExportNetwork, target: str) -> Metadata:
         """What a file of such a network says of itself."""
@@ -115,7 +119,8 @@ class Source:
         def answer(images: torch.Tensor) -> dict[str, np.ndarray]:
             answer = network(normalize(images))
             logits, *known = answer if self.known else (answer,)
-            outputs = {"logits": logits.numpy(), "probabilities": logits.softmax(1).numpy()}
+            probabilities = logits.sigmoid() if self.task == "multilabel" else logits.softmax(1)
+            outputs = {"logits": logits.numpy(), "probabilities": probabilities.numpy()}
             return {**outputs, "known": known[0].numpy()} if known else outputs
 
         return answer
@@ -155,13 +160,15 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
     """
     run = Run.open(folder)
     card = ModelCard.read(run.model)
-    if card.task == "classification":
+    if card.task in CLASSIFIERS:
         from mixtransfer.classification.model import open_classifier
 
         for name in ("classes" if only is not None else None, *(key for key, value in choice.items() if value)):
             if name:
                 raise UserError(f"--{name.replace('_', '-')} is for detectors; {folder} holds a classifier.")
         trained = open_classifier(folder)
+        several = trained.thresholds
+        thresholds = {} if several is None else dict(zip(trained.classes, several.tolist(), strict=True))
         return Source(
             run,
             card.task,
@@ -169,6 +176,7 @@ def open_source(folder: Path | str, only: str | None = None, **choice: Any) -> S
             trained.model,
             trained.preprocessing,
             trained.classes,
+            {"thresholds": thresholds} if thresholds else {},
             known=trained.known,
         )
     from mixtransfer.detection.model import open_detector

@@ -7,17 +7,18 @@ from mixtransfer.data.quick_checks import class_warnings
 from mixtransfer.doctor.finding import Example, Finding
 
 
-def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[Finding]:
+def class_findings(counts: Mapping[str, Mapping[str, int]], task: str, multilabel: bool = False) -> list[Finding]:
     """What is odd about the numbers of images (or boxes) of each class.
 
     Args:
         counts: Part → class name → number of usable examples.
         task: "classify" or "detect".
+        multilabel: Whether an image may have several of the classes.
     """
     what = "images" if task == "classify" else "boxes"
     train = counts.get("train") or counts.get("all") or next(iter(counts.values()))
     findings = []
-    if len(train) < 2 and task == "classify":
+    if len(train) < 2 and task == "classify" and not multilabel:
         findings.append(
             Finding(
                 "single_class",
@@ -38,7 +39,9 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str) -> list[F
         )
     for sentence in class_warnings(train, what):
         mend = "Add images of the small classes, or merge some."
-        if task == "classify":
+        if multilabel:
+            mend = "Add images of the small classes, or train with --loss asymmetric."
+        elif task == "classify":
             mend = "Add images of the small classes, or train with --class-weights balanced."
         findings.append(Finding("imbalance", "warning", sentence, mend))
     for part in counts.keys() - {"train", "all"}:

@@ -64,7 +64,7 @@ class Copies:
         """
         listing, dropped = self.listing, {}
         for group in self.groups:
-            labels = sorted({listing.classes[listing.label[i]] for i in group if listing.label[i] >= 0})
+            labels = sorted({listing.shows(i) for i in group if listing.label[i] >= 0})
             kept = min(group, key=self._rank)
             files = {image for i in group if isinstance(image := listing.images[i], Path)}
             if len(files) == 1:  # listed more than once: without the file nothing would be left

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mixtransfer.data.division import counted
+from mixtransfer.data.labels import class_counts
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.doctor.boxes import PartBoxes, box_findings, box_statistics, overlaps, with_fitting_anchors
 from mixtransfer.doctor.classes import class_findings
@@ -17,12 +18,13 @@ from mixtransfer.doctor.labels import label_findings
 from mixtransfer.doctor.listing import Listing, list_data
 from mixtransfer.doctor.looking import Look, look_through
 from mixtransfer.doctor.options import DoctorOptions
+from mixtransfer.doctor.together import together_findings
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import ModelCard
 from mixtransfer.ranges import check_ranges
 from mixtransfer.run import Run
 
-TASKS = {"classification": "classify", "detection": "detect"}
+TASKS = {"classification": "classify", "multilabel": "classify", "detection": "detect"}
 MEMORY = "looks.sqlite"
 
 
@@ -109,7 +111,9 @@ def examine(options: DoctorOptions) -> tuple[Diagnosis, Path]:
         counts = {part: found.counts(listing.classes) for part, found in boxes.items()}
     else:
         counts = {part: _counts(listing, looks, part) for part in listing.parts}
-    findings += [*class_findings(counts, listing.task), *group_findings(listing)]
+        usable = [look.reason is None for look in looks]
+        findings += together_findings(listing.labels[np.array(usable, dtype=bool)], listing.classes)
+    findings += [*class_findings(counts, listing.task, listing.is_multilabel), *group_findings(listing)]
     if listing.task == "classify" and not any(finding.severity == "error" for finding in findings):
         findings += split_findings(listing, [i for i, look in enumerate(looks) if look.reason is None])
     if run is not None:
@@ -136,5 +140,6 @@ def _overlaps(boxes: dict[str, PartBoxes], spec: DetectorSpec, fitting: bool) ->
 
 
 def _counts(listing: Listing, looks: list[Look], part: str) -> dict[str, int]:
-    labels = [listing.label[i] for i in listing.members(part) if looks[i].reason is None]
-    return dict(zip(listing.classes, np.bincount(labels, minlength=len(listing.classes)).tolist(), strict=True))
+    usable = [i for i in listing.members(part) if looks[i].reason is None]
+    counts = class_counts(listing.labels[usable], len(listing.classes))
+    return dict(zip(listing.classes, counts.tolist(), strict=True))

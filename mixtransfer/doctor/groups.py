@@ -3,6 +3,7 @@
 from mixtransfer.data.dataset import too_few
 from mixtransfer.data.division import Found, counted
 from mixtransfer.data.draw import Draw
+from mixtransfer.data.labels import members_of_classes
 from mixtransfer.data.splits import TooFew
 from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
@@ -50,8 +51,8 @@ def split_findings(listing: Listing, usable: list[int]) -> list[Finding]:
         listing.classes,
         [listing.file(i) for i in usable],
         listing.part[usable].astype(object),
-        listing.label[usable],
-        [listing.classes[listing.label[i]] for i in usable],
+        listing.labels[usable],
+        [listing.shows(i) for i in usable],
         [listing.groups[i] if listing.groups else "" for i in usable],
     )
     try:
@@ -70,10 +71,10 @@ def _by_part(listing: Listing, own: list[int]) -> str:
 def _whole_classes(listing: Listing) -> list[Finding]:
     """Classes that cannot be in several parts."""
     whole = []
-    for label, name in enumerate(listing.classes if listing.parts == ["all"] else ()):
-        groups = {listing.groups[i] or i for i in (listing.label == label).nonzero()[0].tolist()}
-        if len(groups) == 1 and (listing.label == label).sum() > 1:
-            whole.append(Example(f"{name}: {next(iter(groups))}"))
+    for label, own in members_of_classes(listing.labels) if listing.parts == ["all"] else ():
+        groups = {listing.groups[i] or i for i in own.tolist()}
+        if len(groups) == 1 and len(own) > 1:
+            whole.append(Example(f"{listing.classes[label]}: {next(iter(groups))}"))
     if not whole:
         return []
     return [

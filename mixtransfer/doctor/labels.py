@@ -94,10 +94,12 @@ def classification_suspects(run: Run, data: str, data_root: str, layout: Any) ->
     from mixtransfer.classification.datamodule import EvaluationData
     from mixtransfer.classification.evaluate import with_labels_of
     from mixtransfer.classification.head import choose_strength, pooled_features
-    from mixtransfer.classification.metrics import Predictions
+    from mixtransfer.classification.kinds import AnyPredictions
     from mixtransfer.classification.model import open_classifier
     from mixtransfer.classification.module import ImageClassifier
+    from mixtransfer.classification.multilabel import MultilabelPredictions
     from mixtransfer.classification.options import EvaluateOptions
+    from mixtransfer.classification.recipe import Recipe
     from mixtransfer.classification.selection import deal
     from mixtransfer.classification.trainer import make_trainer, predict_examples
     from mixtransfer.data.load import load_dataset
@@ -106,11 +108,16 @@ def classification_suspects(run: Run, data: str, data_root: str, layout: Any) ->
     trained = open_classifier(run.folder)
     own = _is_of(run, data)
     dataset = images_of_run(run, data_root) if own else load_dataset(data, data_root, layout=layout)
+    if dataset.is_multilabel != trained.multilabel:
+        raise UserError(f"{run.folder} and {data} do not go together: images of one may have several labels.")
     trainer = make_trainer(EvaluateOptions(str(run.folder)), enable_checkpointing=False)
-    module = ImageClassifier(trained.model, trained.preprocessing)
+    recipe = Recipe(loss="bce") if trained.multilabel else None
+    module = ImageClassifier(trained.model, trained.preprocessing, recipe)
     loaders = EvaluationData(trained.preprocessing, BATCH_SIZE)
 
-    def group(kind: str, caution: str, examples: Examples, said: Predictions) -> Group:
+    def group(kind: str, caution: str, examples: Examples, said: AnyPredictions) -> Group:
+        if isinstance(said, MultilabelPredictions):
+            return kind, caution, suspicious_labels(examples, said, trained.classes)
         right = 100 * (said.predicted == said.labels).mean() if len(said.labels) else 0
         suspects = [
             Suspect(
@@ -230,6 +237,26 @@ def suspicious_boxes(records: Sequence[Record], found: Sequence, classes: int) -
 def _not_trained_on(run: Run, images: Sequence[Path] | np.ndarray) -> np.ndarray:
     """Positions of the images that the run was not trained or validated on."""
     return np.arange(len(images)) if isinstance(images, np.ndarray) else np.flatnonzero(~seen_in_training(run, images))
+
+
+def suspicious_labels(examples: Examples, said: Any, classes: list[str]) -> list[Suspect]:
+    """Images of which one of several labels seems to be wrong or to be missing, worst first, by cleanlab.
+
+    Args:
+        said: The ``MultilabelPredictions`` of these images.
+    """
+    from cleanlab.filter import find_label_issues
+
+    labels = [np.flatnonzero(row).tolist() for row in said.labels]
+    order = find_label_issues(labels, said.probabilities, return_indices_ranked_by="self_confidence", multi_label=True)
+    suspects = []
+    for i in np.asarray(order).tolist():
+        off = np.abs(said.probabilities[i] - said.labels[i])
+        label = int(off.argmax())
+        text = "is labelled" if said.labels[i, label] else "is not labelled"
+        share = f"{100 * said.probabilities[i, label]:.0f} %"
+        suspects.append(Suspect(examples.images[i], f"{text} {classes[label]}, which looks {share} probable"))
+    return suspects
 
 
 def _is_of(run: Run, data: str) -> bool:

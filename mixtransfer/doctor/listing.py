@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mixtransfer.data.detection.boxes import ListedBoxes
 from mixtransfer.data.detection.load import LAYOUTS, is_detection_data, list_boxes
 from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
+from mixtransfer.data.labels import is_multilabel, label_names
 from mixtransfer.data.load import list_images, load_dataset
 from mixtransfer.data.named import NAMED_DATASETS, named_folder
 from mixtransfer.data.names import data_name, relative_names
@@ -30,7 +32,9 @@ class Listing:
         classes: Class names, in label order.
         images: Files, or uint8 arrays (height, width, 3).
         part: "train", "val", "test", or "all" where the data is not split; shape (m,).
-        label: Class of each image, int64, shape (m,); -1 for detection.
+        label: What each image shows, as a number that only images of the same class, or of the same several labels,
+            have; int64, shape (m,); -1 for detection.
+        labels: The same as training has it; see ``mixtransfer.data.labels``. For detection ``label``.
         boxes: For detection: what each part lists; its images are those of ``images`` of that part, in order.
         faults: Entries that cannot be used at all, a sentence each.
         groups: Of each image, "" for none; empty if there are none.
@@ -44,7 +48,7 @@ class Listing:
     classes: list[str]
     images: Sequence[Path | np.ndarray]
     part: np.ndarray
-    label: np.ndarray
+    labels: np.ndarray
     boxes: dict[str, ListedBoxes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -53,6 +57,19 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        return np.unique(self.labels, axis=0, return_inverse=True)[1].ravel() if self.is_multilabel else self.labels
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether an image may have several labels."""
+        return is_multilabel(self.labels)
+
+    def shows(self, i: int) -> str:
+        """What an image shows, in words."""
+        return label_names(self.labels[i : i + 1], self.classes)[0] or "none"
 
     @property
     def parts(self) -> list[str]:
@@ -128,7 +145,7 @@ def _classification(data: str, data_root: Path, group_by: str | None, layout: An
         classes,
         images,
         part=np.repeat(list(parts), [len(images) for images, _ in parts.values()]),
-        label=np.concatenate([np.asarray(labels, np.int64) for _, labels in parts.values()]),
+        labels=np.concatenate([labels for _, labels in parts.values()]),
         groups=_groups(images, root, groups, group_by, data),
         notes=notes,
     )
@@ -147,7 +164,7 @@ def _detection(data: str, data_root: Path, group_by: str | None, layout: str) ->
         listed.classes,
         images,
         part=np.repeat(list(listed.parts), [len(part.files) for part in listed.parts.values()]),
-        label=np.full(len(images), -1),
+        labels=np.full(len(images), -1),
         boxes=listed.parts,
         faults=faults,
         groups=_groups(images, listed.root, {}, group_by, data),

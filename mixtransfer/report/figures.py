@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,12 +19,15 @@ def learning_curves(history: Sequence[Mapping[str, float | None]], stacked: bool
     """Loss and validation accuracy by epoch, side by side or one above the other.
 
     Args:
-        history: Rows with ``epoch`` and, where known, ``train_loss``, ``val_loss`` and ``val_top1`` (a fraction).
+        history: Rows with ``epoch`` and, where known, ``train_loss``, ``val_loss`` and ``val_top1`` or, of several
+            labels, ``val_mAP`` (fractions).
         stacked: One above the other.
     """
     loss = {"train_loss": ("training", BLUE), "val_loss": ("validation", ORANGE)}
-    figure, (_, accuracy) = _curves(history, "epoch", stacked, loss, {"val_top1": ("validation", ORANGE)})
-    accuracy.set(ylabel="top-1 accuracy")
+    several = any("val_mAP" in row for row in history)
+    validated = {"val_mAP" if several else "val_top1": ("validation", ORANGE)}
+    figure, (_, accuracy) = _curves(history, "epoch", stacked, loss, validated)
+    accuracy.set(ylabel="mean average precision" if several else "top-1 accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
@@ -101,11 +105,31 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def calibration(bins: Sequence[tuple[float, float, int]]) -> Figure:
+def estimates(scores: Mapping[str, Any]) -> Figure:
+    """Shares with their intervals, one above the other.
+
+    Args:
+        scores: By name; each has ``value``, ``low`` and ``high``.
+    """
+    figure = Figure(figsize=(6, 1.0 + 0.26 * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    values, low, high = (np.array([getattr(one, name) for one in scores.values()]) for name in ("value", "low", "high"))
+    places = np.arange(len(scores))
+    axes.errorbar(values, places, xerr=[values - low, high - values], fmt="o", color=BLUE, ecolor=GREY, markersize=4)
+    axes.set_yticks(places, [short(name) for name in scores], fontsize=9 if len(scores) <= LABELLED_CLASSES else 6)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    calm(axes)
+    return figure
+
+
+def calibration(bins: Sequence[tuple[float, float, int]], what: str = "images") -> Figure:
     """Accuracy against confidence, over a histogram of the confidences.
 
     Args:
         bins: Mean confidence, accuracy and number of images of each bin.
+        what: What there are so many of.
     """
     figure = Figure(figsize=(5.2, 4.8), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -116,7 +140,7 @@ def calibration(bins: Sequence[tuple[float, float, int]]) -> Figure:
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.legend(frameon=False)
     lower.bar(confidence, counts, width=0.05, color=GREY)
-    lower.set(xlabel="confidence", ylabel="images")
+    lower.set(xlabel="confidence", ylabel=what)
     for axes in (upper, lower):
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         calm(axes)

@@ -87,6 +87,8 @@ def run_search(options: SearchOptions, say: Say = tell) -> Path:
     tell_skipped(dataset.skipped, say)
     for note in dataset.notes:
         say(note)
+    if dataset.is_multilabel:
+        raise UserError(f"A search is for one class an image, and those of {dataset.name} may have several labels.")
     options = _resolved(options, dataset, say)
     assert options.image_size and options.budget_macs
     trained, kept = folder / "supernet.safetensors", folder / "start.json"

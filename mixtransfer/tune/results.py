@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.comparison.statistics import paired_difference
+from mixtransfer.comparison.rows import outcome_of
+from mixtransfer.comparison.verdict import CRITERIA
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.split_file import Split
 from mixtransfer.files import write_atomic
@@ -80,7 +80,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     return (
         f"On the folds the log loss is {gain['value']:.4f} less than with the defaults (standard error "
         f"{gain['error']:.4f}). On {found['test']['images']:,} test images, which no trial saw, the difference of "
-        f"top-1 is {value:+.1f} points ({low:+.1f} to {high:+.1f}): {verdict}."
+        f"{CRITERIA[found['test'].get('score', 'top1')]} is {value:+.1f} points ({low:+.1f} to {high:+.1f}): {verdict}."
     )
 
 
@@ -92,12 +92,14 @@ def _tested(folder: Path, base: TrainOptions, best: Tried, split: Split, say: Sa
         "default": trained(folder / "final" / DEFAULT, base, split),
         "best": trained(folder / "final" / named(best.settings), changed(base, best.settings), split),
     }
-    hits = {name: read_answers(run.test_predictions).hits[None] for name, run in runs.items()}
+    outcomes = {name: outcome_of([run]) for name, run in runs.items()}
     metrics = {name: run.read_metrics() for name, run in runs.items()}
-    difference = paired_difference(hits["best"], hits["default"]).estimate
+    difference = outcomes["best"].less(outcomes["default"]).estimate
+    score = next(iter(metrics["best"]["test"]))  # the one that decides
     return {
-        "images": hits["best"].shape[1],
-        **{name: found["test"]["top1"] for name, found in metrics.items()},
+        "images": outcomes["best"].images,
+        "score": score,
+        **{name: found["test"][score] for name, found in metrics.items()},
         "difference": difference.to_dict(),
         "log_loss": {name: found["log_loss"]["test"] for name, found in metrics.items()},
     }

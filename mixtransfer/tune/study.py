@@ -252,5 +252,6 @@ def folds_of(split: Split, count: int, seed: int) -> list[Split]:
     def of(values: Sequence[str]) -> list[str]:
         return [values[i] for i in kept] if values else []
 
-    pool = Split(of(split.names), of(split.labels), of(split.parts), of(split.groups), of(split.digests))
+    names, labels, parts, groups = (of(column) for column in (split.names, split.labels, split.parts, split.groups))
+    pool = Split(names, labels, parts, groups, of(split.digests), multilabel=split.multilabel)
     return [pool.dealt(Draw(seed=seed, fold=f"{number}/{count}")) for number in range(1, count + 1)]

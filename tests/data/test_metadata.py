@@ -142,7 +142,9 @@ def test_columns_under_other_names_are_told(folder, name):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"file_name": "images/0.png", "label": ["a", "b"]}], "line 1 has a list of labels"),
+        ([{"file_name": "images/0.png", "label": ["a;b"]}], "line 1: the label 'a;b' holds a ;"),
+        ([{"file_name": "images/0.png", "labels": None}], "line 1: the labels are missing"),
+        ([{"file_name": "images/0.png", "labels": []}], "has no label in any row"),
         ([{"file_name": "images/0.png", "label": {"a": 1}}], "line 1: the label is .* which is no text"),
         ([{"file_name": "../../etc/x.png", "label": "a"}], "line 1: .* lies outside of"),
         ([{"file_name": "images/0.png", "label": ""}], "line 1: the label is missing"),

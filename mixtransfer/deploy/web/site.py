@@ -58,7 +58,8 @@ def write_site(folder: Path, source: Source, metadata: Metadata, parity: Parity)
 def describe(metadata: Metadata) -> dict:
     """What the page computes by: the task, the classes, how an image becomes an input, and from when on boxes show."""
     preprocessing = metadata.preprocessing
-    known = {"task": metadata.task, "classes": metadata.classes, "size": preprocessing.size}
+    task = "classification" if metadata.is_classifier else metadata.task
+    known = {"task": task, "classes": metadata.classes, "size": preprocessing.size}
     if metadata.task == "detection":
         thresholds = of_each(metadata.details.get("thresholds"), metadata.classes)
         return {
@@ -75,6 +76,7 @@ def describe(metadata: Metadata) -> dict:
         "enough": preprocessing.min_side,
         "fill": [round(255 * value) for value in preprocessing.mean],
         "unknownBelow": UNKNOWN_BELOW,
+        **({"thresholds": several.tolist()} if (several := metadata.label_thresholds) is not None else {}),
     }
 
 

@@ -58,7 +58,9 @@ function show() {
 
 function showClasses({ shares, isUnknown }) {
   const best = shares.map((share, label) => ({ share, label })).sort((a, b) => b.share - a.share);
-  const said = `${model.classes[best[0].label]}, ${percent(best[0].share)}`;
+  const named = ({ share, label }) => `${model.classes[label]}, ${percent(share)}`;
+  const several = model.thresholds && best.filter(({ share, label }) => share >= Math.fround(model.thresholds[label]));
+  const said = several ? several.map(named).join("; ") || "None of the labels" : named(best[0]);
   at("summary").textContent = isUnknown ? `Looks like none of the classes; as if it were ${said}` : said;
   at("picture").ariaLabel = `The image: ${at("summary").textContent}`;
   at("answers").className = "classes";

@@ -1,0 +1,162 @@
+"""What a table's columns say of the labels of images: one a row, several in one column, or a column of 0 and 1 each."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixtransfer.data.division import counted
+from mixtransfer.data.labels import SEPARATOR
+from mixtransfer.data.lookup import shown
+from mixtransfer.data.table import Table
+from mixtransfer.errors import UserError
+
+ONE = ("label", "class", "class_name", "category")  # what a column of one label may be called
+SEVERAL = ("labels", "classes", "tags", "categories")
+_YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+Label = str | int
+Labels = Label | tuple[Label, ...]  # of a row: one, "" for none that is known; or several
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """Where a table has its labels.
+
+    Attributes:
+        column: Of one label a row, or of several; None where there are none.
+        multilabel: Whether an image may have several.
+        binary: Of several labels in columns of 0 and 1: the names of these.
+    """
+
+    column: str | None
+    multilabel: bool = False
+    binary: tuple[str, ...] = ()
+
+    def read(self, where: str, values: dict[str, Any]) -> Labels:
+        """The labels of a row.
+
+        Raises:
+            UserError: They are none that can be read; the message begins with ``where``.
+        """
+        if self.binary:
+            return tuple(name for name in self.binary if yes_or_no(where, name, values.get(name)))
+        if self.column is None:
+            return () if self.multilabel else ""
+        value = values.get(self.column)
+        if not self.multilabel:
+            return _one(where, value)
+        if value is None:
+            raise UserError(f"{where}: the labels are missing; an image that shows none of the classes has [].")
+        parts = value if isinstance(value, list) else str(value).split(SEPARATOR) if isinstance(value, str) else [value]
+        return tuple(dict.fromkeys(label for part in parts if (label := _one(where, part)) != ""))
+
+
+def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
+    """Find the labels of a table.
+
+    Args:
+        known: The columns that say something else.
+
+    Raises:
+        UserError: They could be in several places.
+    """
+    found = [name for name in (*ONE, *SEVERAL) if name in table.columns]
+    if "label" in found and not set(found) & set(SEVERAL):
+        found = ["label"]
+    elif "labels" in found and not set(found) & set(ONE):
+        found = ["labels"]
+    if len(found) > 1:
+        raise UserError(
+            f"{table.path} has the columns {' and '.join(found)}: call the one to read label, or labels if an image "
+            "may have several, and take the others out."
+        )
+    if found:
+        name = found[0]
+        in_lists = table.path.suffix.lower() == ".jsonl" and any(
+            isinstance(row.get(name), list) for _, row in table.rows
+        )
+        return LabelColumns(name, multilabel=name in SEVERAL or in_lists)
+    return LabelColumns(None, True, binary) if (binary := _binary(table, known)) else LabelColumns(None)
+
+
+def _binary(table: Table, known: Sequence[str]) -> tuple[str, ...]:
+    """The columns that have 0 or 1 in every row."""
+    others = [name for name in table.columns if name and name not in known]
+    rows = list(table.rows)
+    names = []
+    for name in others:
+        answers = [_as_bool(row.get(name)) for _, row in rows]
+        if all(answer is None for answer in answers):
+            continue
+        for (line, row), answer in zip(rows, answers, strict=True):
+            if answer is None:
+                yes_or_no(table.where(line), name, row.get(name))
+        names.append(name)
+    return tuple(names)
+
+
+def yes_or_no(where: str, name: str, value: Any) -> bool:
+    """Whether an image has a label, by its column.
+
+    Raises:
+        UserError: It says neither.
+    """
+    if (answer := _as_bool(value)) is None:
+        raise UserError(
+            f"{where}: the column {shown(name)} has {shown(str('' if value is None else value))!r}, where a label has "
+            "0 or 1: write one of them, or take the column out."
+        )
+    return answer
+
+
+def _as_bool(value: Any) -> bool | None:
+    return None if value is None else _YES_OR_NO.get(str(value).strip().lower())
+
+
+def _one(where: str, value: Any) -> Label:
+    if type(value) is int and abs(value) < 2**62:
+        return value
+    label = unicodedata.normalize("NFC", as_text(where, "label", value))
+    if SEPARATOR in label:
+        raise UserError(
+            f"{where}: the label {shown(label[:40])!r} holds a {SEPARATOR}: call the column labels if these are "
+            f"several, or write the class without {SEPARATOR}."
+        )
+    return label
+
+
+def as_text(where: str, key: str, value: Any) -> str:
+    """What a cell holds, without blanks around it; "" of an empty one.
+
+    Raises:
+        UserError: It is no text.
+    """
+    if value is None:
+        return ""
+    text = str(value).strip()
+    if isinstance(value, str | int) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+        return text
+    raise UserError(f"{where}: the {key} is {shown(str(value)[:40])!r}, which is no text.")
+
+
+def labels_of(labels: Labels) -> tuple[Label, ...]:
+    """One or several, as several."""
+    return labels if isinstance(labels, tuple) else (labels,)
+
+
+def all_names(rows: Iterable[Labels]) -> set[Label]:
+    """Every label that a row has."""
+    return {label for labels in rows for label in labels_of(labels)}
+
+
+def several_labels_note(rows: Sequence[Sequence[Label]], classes: Sequence[str]) -> str:
+    """A sentence on images that may have several labels."""
+    bare = sum(not labels for labels in rows)
+    each = sum(map(len, rows)) / len(rows)
+    none = (
+        f"; {counted(bare)} {'has' if bare == 1 else 'have'} none, and count{'s' if bare == 1 else ''} as showing none"
+    )
+    return (
+        f"An image may have several of {counted(len(classes), 'label')}, {each:.2g} on average{none if bare else ''}."
+    )
