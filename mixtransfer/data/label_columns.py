@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mixtransfer.data.division import counted
@@ -26,12 +26,12 @@ class LabelColumns:
     Attributes:
         column: Of one label a row, or of several; None where there are none.
         multilabel: Whether an image may have several.
-        binary: Of several labels in columns of 0 and 1: the names of these.
+        binary: Of several labels in columns of 0 and 1: the label of each column, as it is written.
     """
 
     column: str | None
     multilabel: bool = False
-    binary: tuple[str, ...] = ()
+    binary: dict[str, str] = field(default_factory=dict)
 
     def read(self, where: str, values: dict[str, Any]) -> Labels:
         """The labels of a row.
@@ -40,7 +40,7 @@ class LabelColumns:
             UserError: They are none that can be read; the message begins with ``where``.
         """
         if self.binary:
-            return tuple(name for name in self.binary if yes_or_no(where, name, values.get(name)))
+            return tuple(label for name, label in self.binary.items() if yes_or_no(where, name, values.get(name)))
         if self.column is None:
             return () if self.multilabel else ""
         value = values.get(self.column)
@@ -80,11 +80,16 @@ def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
     return LabelColumns(None, True, binary) if (binary := _binary(table, known)) else LabelColumns(None)
 
 
-def _binary(table: Table, known: Sequence[str]) -> tuple[str, ...]:
-    """The columns that have 0 or 1 in every row."""
+def _binary(table: Table, known: Sequence[str]) -> dict[str, str]:
+    """The columns that have 0 or 1 in every row, and the label of each.
+
+    Raises:
+        UserError: One has something else in some rows, or stands twice.
+    """
+    titles = dict(zip(table.columns, table.titles, strict=True))
     others = [name for name in table.columns if name and name not in known]
     rows = list(table.rows)
-    names = []
+    labels = {}
     for name in others:
         answers = [_as_bool(row.get(name)) for _, row in rows]
         if all(answer is None for answer in answers):
@@ -92,8 +97,10 @@ def _binary(table: Table, known: Sequence[str]) -> tuple[str, ...]:
         for (line, row), answer in zip(rows, answers, strict=True):
             if answer is None:
                 yes_or_no(table.where(line), name, row.get(name))
-        names.append(name)
-    return tuple(names)
+        if others.count(name) > 1:
+            raise UserError(f"{table.path} has the column {shown(name)} twice in its first line: take one out.")
+        labels[name] = str(_one(f"{table.path}, line 1", titles[name]))
+    return labels
 
 
 def yes_or_no(where: str, name: str, value: Any) -> bool:

@@ -173,6 +173,7 @@ class _Listing:
         self.notes: list[str] = []
         self.label = "label"  # the name of its column
         self.multilabel: bool | None = None  # until a table says
+        self.named: set[str] = set()  # labels that columns are called after, whether an image has them or not
 
     def rows(self, table: Table) -> Iterator[_Row]:
         """The rows of a table whose paths are relative to its folder."""
@@ -184,7 +185,7 @@ class _Listing:
     def listed(self, name: str, source: Path, rows: Sequence[_Row]) -> ListedImages:
         """Classes in the order of their names, those that are numbers by number."""
         card = names_in_card(self.tree.root / "README.md", self.label)
-        labels = all_names(row.label for row in rows)
+        labels = self.named | all_names(row.label for row in rows)
         if card and all(re.fullmatch(r"\d{1,9}", str(label)) for label in labels):
             for row in rows:  # numbers in CSV
                 row.label = tuple(map(int, row.label)) if isinstance(row.label, tuple) else int(row.label)
@@ -236,6 +237,7 @@ class _Listing:
                 here, there = _A_LABEL[labels.multilabel], _A_LABEL[not labels.multilabel]
                 raise UserError(f"{table.path} has {here}, and another table of {self.tree.root} {there}.")
             self.multilabel, self.label = labels.multilabel, labels.column or self.label
+            self.named.update(labels.binary.values())
         renamed = [f"{name} as {key}" for key, name in places.items() if name not in (key, "file_name")]
         plain = "labels" if labels.multilabel else "label"
         renamed += [f"{labels.column} as {plain}"] if labels.column not in (None, "label", plain) else []

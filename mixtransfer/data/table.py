@@ -24,11 +24,13 @@ class Table:
     Attributes:
         path: Its file.
         columns: The names in its first line, or the keys of all its objects; of CSV without blanks and capitals.
+        titles: The same as they are written.
         read: Gives ``rows``, each time from the first.
     """
 
     path: Path
     columns: list[str]
+    titles: list[str]
     read: Callable[[], Iterator[tuple[int, dict[str, Any]]]] = field(repr=False)
 
     @property
@@ -66,8 +68,9 @@ def read_table(path: Path) -> Table:
         return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
 
     with _well_formed(path):
-        header = [name.strip().lower() for name in next(lines(), [])]
-    return Table(path, header, lambda: _csv_rows(path, lines(), header, mark))
+        titles = [name.strip() for name in next(lines(), [])]
+    header = [title.lower() for title in titles]
+    return Table(path, header, titles, lambda: _csv_rows(path, lines(), header, mark))
 
 
 def _json_table(path: Path, text: str) -> Table:
@@ -85,7 +88,8 @@ def _json_table(path: Path, text: str) -> Table:
         if wrong:
             raise wrong
 
-    return Table(path, list(dict.fromkeys(key for _, values in rows for key in values)), as_written)
+    columns = list(dict.fromkeys(key for _, values in rows for key in values))
+    return Table(path, columns, columns, as_written)
 
 
 @contextlib.contextmanager

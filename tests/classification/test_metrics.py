@@ -23,14 +23,14 @@ def predictions(request):
 
 def test_scores_agree_with_scikit_learn_and_torchmetrics(predictions):
     labels, predicted = predictions.labels, predictions.predicted
-    scores = metrics.score(predictions)
+    scores = metrics.score_classes(predictions)
     assert scores["top1"].value == pytest.approx((labels == predicted).mean())
     counts = multiclass_confusion_matrix(*map(torch.from_numpy, (predicted, labels)), predictions.classes).numpy()
     right, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     assert scores["mean_class_accuracy"].value == pytest.approx(np.mean(right / true), rel=1e-12)
     assert scores["macro_f1"].value == pytest.approx(np.mean(2 * right / (true + said)), rel=1e-12)
     np.testing.assert_array_equal(predictions.confusion, counts)
-    assert metrics.log_loss(predictions) == pytest.approx(log_loss(labels, predictions.probabilities))
+    assert predictions.losses.mean() == pytest.approx(log_loss(labels, predictions.probabilities))
     expected = multiclass_calibration_error(
         torch.from_numpy(predictions.probabilities), torch.from_numpy(labels), predictions.classes, n_bins=15
     )
@@ -43,7 +43,7 @@ def test_scores_agree_with_scikit_learn_and_torchmetrics(predictions):
 
 
 def test_intervals_hold_their_values(predictions):
-    scores = metrics.score(predictions)
+    scores = metrics.score_classes(predictions)
     assert scores.pop("calibration_error").to_dict()["low"] is None  # of few images chance alone makes it larger
     for estimate in scores.values():
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
@@ -62,7 +62,7 @@ def test_mean_class_accuracy_of_equal_classes_has_nearly_the_interval_of_accurac
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 100)
     predicted = np.where(generator.random(400) < 0.8, labels, (labels + 1) % 4)
-    scores = metrics.score(metrics.Predictions(np.eye(4)[predicted], labels))
+    scores = metrics.score_classes(metrics.Predictions(np.eye(4)[predicted], labels))
     assert scores["mean_class_accuracy"].low == pytest.approx(scores["top1"].low, abs=0.015)
     assert scores["mean_class_accuracy"].high == pytest.approx(scores["top1"].high, abs=0.015)
 
@@ -89,7 +89,7 @@ def test_intervals_of_class_means_cover_the_truth(images, accuracies):
 
 def test_one_image_a_class_has_an_interval_of_some_width():
     """A bootstrap within classes draws the same images again and again, and is sure of itself."""
-    scores = metrics.score(metrics.Predictions(np.eye(20), np.arange(20)))
+    scores = metrics.score_classes(metrics.Predictions(np.eye(20), np.arange(20)))
     accuracy = scores["mean_class_accuracy"]
     assert accuracy.value == accuracy.high == 1 and accuracy.low < 0.9
     assert "fewer than 2 images" in scores["macro_f1"].to_dict()["reason"]
@@ -115,7 +115,7 @@ def test_probabilities_are_the_softmax_of_logits_and_temperatures_divide_these()
 def test_the_mean_log_loss_has_its_normal_interval(predictions):
     losses = -np.log(predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels])
     low, high = norm.interval(0.95, losses.mean(), losses.std() / np.sqrt(len(losses)))
-    estimate = metrics.mean_log_loss(predictions)
+    estimate = metrics.mean_log_loss(predictions.losses)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((losses.mean(), low, high), rel=1e-4)
 
 
@@ -127,10 +127,10 @@ def test_bins_of_calibration():
 
 def test_a_class_that_is_nowhere_does_not_count_and_one_that_is_only_predicted_has_an_f1_of_0(recwarn):
     labels, predicted = np.repeat([0, 0, 1], [3, 1, 4]), np.repeat([0, 1, 1], [3, 1, 4])
-    scores = metrics.score(metrics.Predictions(np.eye(3)[predicted], labels))
+    scores = metrics.score_classes(metrics.Predictions(np.eye(3)[predicted], labels))
     assert scores["mean_class_accuracy"].value == pytest.approx((0.75 + 1) / 2)
     assert scores["macro_f1"].value == pytest.approx((6 / 7 + 8 / 9) / 2)
-    scores = metrics.score(metrics.Predictions(np.eye(3)[np.where(predicted == 1, 2, 0)], labels))
+    scores = metrics.score_classes(metrics.Predictions(np.eye(3)[np.where(predicted == 1, 2, 0)], labels))
     assert scores["mean_class_accuracy"].value == pytest.approx(0.75 / 2)
     assert scores["macro_f1"].value == pytest.approx((6 / 7) / 3)
     assert not recwarn.list
