@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_sets import make_coco
-from folders import make_folder
+from folders import make_folder, make_labelled
 from PIL import Image
 from serving import serving
 
@@ -51,6 +51,7 @@ SMALL = {
     "bench_latency": "--backbones mobilenetv3_small_050 --image-size 32 --rounds 1",
     "bench_search": "--tiny",
     "bench_evaluation_memory": "--images 20",
+    "bench_multilabel": "--seeds 1 --epochs 1 --image-size 64",
     "bench_startup": "--rounds 1",
     "bench_busy": "--backbone mobilenetv3_small_050 --images 32 --rounds 1",
     "kill_and_resume": "--kills 1",
@@ -62,6 +63,7 @@ SLOW = ("python ", "configs/", "mixtransfer app", "benchmark", "--budget-minutes
 MADE_BY = {
     "runs/flowers-mixnet_s": "classify train flowers --backbone mixnet_s",
     "runs/flowers-resnet50": "classify train flowers --backbone resnet50",
+    "runs/street-mixnet_s": "classify train street.csv --backbone mixnet_s",
     "runs/my-boxes-mixnet_s": "detect train my-boxes --backbone mixnet_s",
     "runs/flowers-mixnet_s/model.xml": "export runs/flowers-mixnet_s --format openvino",
     "runs/search-flowers/backbone.json": "search flowers",
@@ -106,6 +108,7 @@ def home(tmp_path_factory) -> Path:
     (root / "configs").symlink_to(ROOT / "configs")
     for folder, count in (("flowers", 10), ("other/flowers", 2), ("path/to/images", 10)):
         make_folder(root / folder, {"daisy": count, "poppy": count}, size=32)
+    make_labelled(root, 20, size=32).rename(root / "street.csv")
     for name in ("new/a.jpg", "photos/b.jpg", "more/trip/c.png"):
         (root / name).parent.mkdir(parents=True)
         Image.new("RGB", (40, 30), "pink").save(root / name)

@@ -37,7 +37,7 @@ class TrainOptions:
             cross-validation on frozen features prefers that.
         lr: Peak learning rate of the head; by default by data and optimizer; find runs a range test.
         optimizer: Optimizer.
-        loss: Of images with several labels: bce, focal or asymmetric; auto is bce, and of one class cross-entropy.
+        loss: auto: cross_entropy; of several labels bce, focal, asymmetric.
         weight_decay: Weight decay (decoupled for adamw).
         layer_decay: A layer's rate as a share of the next one's; by default 0.7, 0.8 or 1.
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
@@ -59,7 +59,7 @@ class TrainOptions:
         val_fraction: About this share of each class validates, if the data has no val.
         test_fraction: About this share of each class is tested, if the data is whole.
         split_seed: Seed of these splits, not the training's: runs share a test set.
-        group_by: A regular expression: images whose paths it matches alike stay together.
+        group_by: Images whose paths this regular expression matches alike stay together.
         fold: Test on this part of data that is not split, such as 2/5.
         layout: How a folder is read: parts, then classes (split), or classes at the top (class) or below (nested).
         seed: Seed of the initialization, the order and the augmentation.

@@ -15,6 +15,7 @@ from tiny import TINY, tiny
 
 import mixtransfer
 from mixtransfer.classification.answers import read_label_answers
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
 from mixtransfer.cli import main
 from mixtransfer.comparison.rows import outcome_of
@@ -156,7 +157,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_thresholds(data, tmp_path
         train(tiny(data, tmp_path / "part"), callbacks=[callback])
     with pytest.raises(UserError, match="has no thresholds for its labels, which the images to validate on choose"):
         mixtransfer.load(tmp_path / "part")
-    again = train(tiny(None, None, resume=str(tmp_path / "part")))
+    again = train(TrainOptions(resume=str(tmp_path / "part")))
     assert ModelCard.read(again.model).details == ModelCard.read(whole.model).details
     assert again.test_predictions.read_bytes() == whole.test_predictions.read_bytes()
 
