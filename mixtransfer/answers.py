@@ -62,9 +62,14 @@ class Classification:
         best = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in best]
 
+    def shown(self, count: int = 5) -> list[tuple[str, float]]:
+        """``top``, and of several labels all others that the image is said to have."""
+        top, said = self.top(count), set(self.labels) if self.thresholds is not None else ()
+        return top + [(name, p) for name, p in self.top(len(self.classes))[len(top) :] if name in said]
+
     def to_dict(self, count: int = 5) -> dict[str, Any]:
         """For JSON, in the words of `classify predict --json`."""
-        top = [{"class": name, "probability": p} for name, p in self.top(count)]
+        top = [{"class": name, "probability": p} for name, p in self.shown(count)]
         labels = {} if self.thresholds is None else {"labels": self.labels}
         known = {} if self.known is None else {"known": self.known}
         return {**labels, "top": top, **known}

@@ -32,6 +32,8 @@ def as_csv(answers: Answers, threshold: float | None) -> str:
     writer = csv.writer(text, lineterminator="\n")
     detects = answers.models[0].task == "detection"
     columns = ("class", "score", "x1", "y1", "x2", "y2") if detects else ("rank", "class", "probability")
+    several = not detects and any(one.seen.thresholds is not None for image in answers.images for one in image.answers)
+    columns = (*columns, "label") if several else columns
     writer.writerow(["image", "model", *columns, "ms"])
     for image in answers.images:
         for model, answer in zip(answers.models, image.answers, strict=True):
@@ -40,6 +42,8 @@ def as_csv(answers: Answers, threshold: float | None) -> str:
                 rows = [(one["class"], one["score"], *one["box"]) for one in described["objects"]]
             else:
                 rows = [(i + 1, one["class"], one["probability"]) for i, one in enumerate(described["top"])]
+                if several:
+                    rows = [(*row, int(row[1] in described["labels"])) for row in rows]
             writer.writerows([image.name, model.name, *row, f"{answer.milliseconds:.2f}"] for row in rows)
     return text.getvalue()
 

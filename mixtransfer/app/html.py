@@ -101,7 +101,7 @@ def _image(
             named = [(model.classes[i], float(score)) for i, score in zip(found.labels, found.scores, strict=True)]
             entry["src"] = _data(drawn[model.name, image.name], "image/jpeg")
         else:
-            named, said = answer.seen.top(TOP), answer.seen.labels
+            named, said = answer.seen.shown(TOP), answer.seen.labels
             entry["none"] = not said
             entry["unknown"] = answer.seen.unknown
             if explained:

@@ -1,7 +1,7 @@
 """`classify evaluate`: the scores of a Run's model on labelled images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
@@ -82,6 +82,11 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Eva
     if is_multilabel(examples.labels) != trained.multilabel:
         of_data, of_run = ("one class", "several labels") if trained.multilabel else ("several labels", "one class")
         raise UserError(f"An image of the data has {of_data}; {options.run} was trained on images with {of_run}.")
+    told = trained.classes
+    if trained.multilabel and (missing := [name for name in trained.classes if name not in classes]):
+        told = [name for name in trained.classes if name in classes]
+        if main:
+            say(f"Scored are the labels that the data has: not {_some(missing)}.")
     examples = with_labels_of(examples, classes, trained.classes)
     recipe = Recipe(loss="bce") if trained.multilabel else None
     module = ImageClassifier(trained.model, trained.preprocessing, recipe)
@@ -92,8 +97,12 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Eva
     if not trainer.is_global_zero:
         return None
     if isinstance(predictions, MultilabelPredictions):
-        predictions = replace(predictions, thresholds=trained.thresholds)
-    return Evaluation(predictions, score(predictions), trained.classes)
+        assert trained.thresholds is not None
+        kept = [trained.classes.index(name) for name in told]
+        predictions = MultilabelPredictions(
+            predictions.probabilities[:, kept], predictions.labels[:, kept], trained.thresholds[kept]
+        )
+    return Evaluation(predictions, score(predictions), told)
 
 
 def _chosen_examples(options: EvaluateOptions, run: Run, say: Callable[[str], None]) -> tuple[Examples, list[str]]:

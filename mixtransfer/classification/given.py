@@ -59,6 +59,12 @@ def weights_of(class_weight: Sequence[float] | torch.Tensor | None, classes: int
     return weight
 
 
+def check_class_weight(class_weight: Any, recipe: Any) -> None:
+    """Have weights of classes be a ``UserError`` where an image may have several of them."""
+    if class_weight is not None and recipe is not None and recipe.multilabel:
+        raise UserError(f"class_weight= is for one class an image, which Recipe(loss={recipe.loss!r}) is not for.")
+
+
 def check_same_classes(names: Sequence[str], classes: int) -> None:
     """Have data of another number of classes than the network's be a ``UserError``."""
     if len(names) != classes:

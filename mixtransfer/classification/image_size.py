@@ -18,6 +18,7 @@ from mixtransfer.classification.head import choose_strength, pooled_features
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import balancing, deal, judge, places_in_class
 from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.labels import is_multilabel, some_of_each
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.device import best_device
 
@@ -62,6 +63,8 @@ def choose_image_size(
 
 def _some_of_each_class(labels: np.ndarray) -> np.ndarray:
     """Positions of at most ``MOST_IMAGES``, as evenly over the classes as they come, at least two of each."""
+    if is_multilabel(labels):
+        return some_of_each(labels, labels.shape[1], MOST_IMAGES)
     places = places_in_class(labels)
     count = max(MOST_IMAGES, int((places < 2).sum()))
     return np.sort(np.argsort(places, kind="stable")[:count])

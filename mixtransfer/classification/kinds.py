@@ -19,10 +19,10 @@ def predictions_from_logits(logits: np.ndarray, labels: np.ndarray) -> AnyPredic
     return (MultilabelPredictions if is_multilabel(labels) else Predictions).from_logits(logits, labels)
 
 
-def score(predictions: AnyPredictions) -> dict[str, Estimate | PointEstimate]:
+def score(predictions: AnyPredictions, intervals: bool = True) -> dict[str, Estimate | PointEstimate]:
     """All scores of a test; see ``score_classes`` and ``score_labels``. The first is the one that decides."""
     if isinstance(predictions, MultilabelPredictions):
-        return score_labels(predictions)
+        return score_labels(predictions, intervals)
     return score_classes(predictions)
 
 

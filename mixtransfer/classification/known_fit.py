@@ -11,7 +11,7 @@ from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import Features, pooled_features
 from mixtransfer.classification.known import DIRECTIONS, KNOTS, KnownScore
 from mixtransfer.data.dataset import ImageDataset
-from mixtransfer.data.labels import is_multilabel, members_of_classes
+from mixtransfer.data.labels import is_multilabel, members_of_classes, some_of_each
 
 MOST_IMAGES = 20_000  # that it is learnt from, of each class as many
 SHRINKAGE = 0.9  # share of the variance that is taken to be the same in all directions
@@ -31,7 +31,7 @@ def learn_known(
     if not len(dataset.val) or not takes_linear_head(model, data.preprocessing.size):
         return None
     classes = len(dataset.classes)
-    chosen = some_of_each(dataset.train.labels, classes)
+    chosen = some_of_each(dataset.train.labels, classes, MOST_IMAGES)
     both = dataset.train.subset(chosen).joined(dataset.val)
     title = f"How known {len(both):,} images look"
     features = pooled_features(
@@ -40,30 +40,22 @@ def learn_known(
     return fit_known_score(features[np.arange(len(chosen))], classes, features.x[len(chosen) :])
 
 
-def known_by(features: Features, dataset: ImageDataset) -> KnownScore:
+def known_by(features: Features, dataset: ImageDataset) -> KnownScore | None:
     """The same, where there are features of all images to train on and, behind them, to validate on."""
     classes = len(dataset.classes)
-    chosen = some_of_each(dataset.train.labels, classes)
+    chosen = some_of_each(dataset.train.labels, classes, MOST_IMAGES)
     return fit_known_score(features[chosen], classes, features.x[len(dataset.train) :])
 
 
-def some_of_each(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Positions of at most ``MOST_IMAGES`` images, of each class as many where there are as many, in order."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    each = -(-MOST_IMAGES // classes)
-    if is_multilabel(labels):
-        rarest = [order[labels[order, label] > 0][:each] for label in range(classes)]
-        return np.unique(np.concatenate([*rarest, order[: MOST_IMAGES - classes * each]]))
-    return np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
-
-
-def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> KnownScore:
-    """What tells known images from others, learnt from labelled ones.
+def fit_known_score(features: Features, classes: int, held_out: np.ndarray) -> KnownScore | None:
+    """What tells known images from others, learnt from labelled ones; None of a single label.
 
     Args:
         features: Of images to train on, in which every class occurs.
         held_out: Features of others of the same classes, shape (n, channels): what is usual for new images.
     """
+    if classes < 2:  # there is nothing that an image of none of them would be farther from
+        return None
     score = KnownScore(classes, features.x.shape[1])
     x = F.normalize(torch.from_numpy(features.x).double(), dim=1).numpy()
     means = np.stack([x[members].mean(0) for _, members in members_of_classes(features.labels)])

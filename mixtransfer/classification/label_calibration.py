@@ -12,7 +12,6 @@ from mixtransfer.classification.multilabel import MultilabelPredictions, f1_scor
 # believed of it before an image is seen, so that a label of few images is corrected little.
 SCALE_SPREAD, SHIFT_SPREAD = 0.5, 1.0
 SHARED = 10  # images with a label that all labels together count for in the choice of each one's threshold
-MOST_CANDIDATES = 500
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,7 @@ class _Counts:
     def candidates(self) -> np.ndarray:
         """What lies between neighbouring probabilities."""
         values = np.unique(self.sorted)
-        between = (values[1:] + values[:-1]) / 2 if len(values) > 1 else np.array([0.5])
-        if len(between) > MOST_CANDIDATES:
-            between = between[np.linspace(0, len(between) - 1, MOST_CANDIDATES).round().astype(int)]
-        return between
+        return (values[1:] + values[:-1]) / 2 if len(values) > 1 else np.array([0.5])
 
     def at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         lower = np.searchsorted(self.sorted, thresholds, side="left")

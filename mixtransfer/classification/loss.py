@@ -7,8 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
+from torchmetrics.utilities import dim_zero_cat
 from torchvision.ops import sigmoid_focal_loss
 
+from mixtransfer.classification.multilabel import MultilabelPredictions, mean_average_precision
 from mixtransfer.classification.recipe import Recipe
 
 FOCUS = 2.0  # the focal loss's exponent (Lin et al., "Focal loss for dense object detection", ICCV 2017)
@@ -50,12 +52,14 @@ def label_losses(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> 
         logits: Shape (n, classes).
         labels: 0 and 1, or the shares of mixed images, shape (n, classes).
     """
-    targets = labels.to(logits) * (1 - recipe.label_smoothing) + recipe.label_smoothing / logits.shape[1]
+    # As of one class an image, but that a single label has two answers.
+    spread = recipe.label_smoothing / max(2, logits.shape[1])
+    targets = labels.to(logits) * (1 - recipe.label_smoothing) + spread
     if recipe.loss == "focal":
         return sigmoid_focal_loss(logits, targets, alpha=-1, gamma=FOCUS).mean(1)
     if recipe.loss == "asymmetric":
         absent = logits.sigmoid().sub(MARGIN).clamp(min=0)
-        missed = (1 - targets) * absent**FOCUS_ON_ABSENT * torch.log1p(-absent.clamp(max=1 - 1e-6))
+        missed = (1 - targets) * absent**FOCUS_ON_ABSENT * torch.log1p(-absent)
         return -(targets * F.logsigmoid(logits) + missed).mean(1)
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
 
@@ -100,6 +104,14 @@ def weights_of_images(labels: torch.Tensor, class_weight: torch.Tensor) -> torch
     return class_weight[labels] if labels.ndim == 1 else (labels * class_weight).sum(dim=1)
 
 
+class MeanAveragePrecision(MultilabelAveragePrecision):
+    """torchmetrics' gathering, with the mean over the labels that an image has: see ``mean_average_precision``."""
+
+    def compute(self) -> torch.Tensor:  # type: ignore[override]
+        probabilities, labels = (dim_zero_cat(values).cpu().numpy() for values in (self.preds, self.target))
+        return torch.tensor(mean_average_precision(MultilabelPredictions(probabilities, labels)))
+
+
 def of_an_epoch(classes: int, multilabel: bool = False, evaluates: bool = True) -> nn.ModuleDict:
     """Empty metrics, which look at no value while they gather: that would wait for a GPU.
 
@@ -109,7 +121,7 @@ def of_an_epoch(classes: int, multilabel: bool = False, evaluates: bool = True) 
     if not multilabel:
         metrics["top1"] = MulticlassAccuracy(classes, average="micro", validate_args=False)
     elif evaluates:
-        metrics["mAP"] = MultilabelAveragePrecision(classes, average="macro", validate_args=False)
+        metrics["mAP"] = MeanAveragePrecision(classes, average="macro", validate_args=False)
     return nn.ModuleDict(metrics)
 
 

@@ -74,6 +74,7 @@ class ImageClassifier(L.LightningModule):
         given.check_kind("recipe", recipe, Recipe)
         given.check_kind("teacher", teacher, Teacher)
         given.check_teacher(teacher, self.num_classes)
+        given.check_class_weight(class_weight, recipe)
         self.teacher = teacher
         if best_device().type == "cpu":
             make_quicker(model)

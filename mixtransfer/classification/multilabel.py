@@ -54,6 +54,11 @@ class MultilabelPredictions:
         return np.maximum(self.probabilities, 1 - self.probabilities).mean(axis=1)
 
     @cached_property
+    def drawn(self) -> "_Drawn":
+        """Scores on ``DRAWS`` resamples of the images, the same of all predictions for as many."""
+        return _draws(self, DRAWS)
+
+    @cached_property
     def losses(self) -> np.ndarray:
         """Binary cross-entropy of each image in nats, mean over labels, shape (n,)."""
         right = np.where(self.labels, self.probabilities, 1 - self.probabilities)
@@ -104,8 +109,8 @@ class _Drawn:
 
     @property
     def f1(self) -> np.ndarray:
-        """Of each label; NaN of those that no image has or is said to have."""
-        return f1_score(self.true, self.false, self.missed)
+        """Of each label; NaN of those that no image has."""
+        return np.where(self.true + self.missed > 0, f1_score(self.true, self.false, self.missed), np.nan)
 
 
 def f1_score(true: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
@@ -139,19 +144,23 @@ def mean_average_precision(predictions: MultilabelPredictions) -> float:
     return float(_mean(_Drawn.of(predictions, np.ones((1, len(predictions.labels)))).precision)[0])
 
 
-def resampled_precision(predictions: MultilabelPredictions, draws: int) -> np.ndarray:
-    """The mean average precision on resamples of the images, the same of all predictions; shape (draws,)."""
-    return _mean(_draws(predictions, draws).precision)
+def resampled_precision(predictions: MultilabelPredictions) -> np.ndarray:
+    """The mean average precision on ``DRAWS`` resamples of the images, the same of all predictions; shape (DRAWS,)."""
+    return _mean(predictions.drawn.precision)
 
 
-def score_labels(predictions: MultilabelPredictions) -> dict[str, Estimate | PointEstimate]:
+def score_labels(predictions: MultilabelPredictions, intervals: bool = True) -> dict[str, Estimate | PointEstimate]:
     """All scores of a test; intervals by a bootstrap over images (percentiles), of exact matches by Wilson's.
+
+    Args:
+        intervals: Whether they are wanted: of many images and labels they take seconds.
 
     Returns:
         ``mAP``, ``macro_f1`` and ``micro_f1`` at the thresholds, ``exact_match`` and ``calibration_error``. Means over
         labels leave out those that no image has.
     """
-    whole, drawn = _Drawn.of(predictions, np.ones((1, len(predictions.labels)))), _draws(predictions, DRAWS)
+    whole = _Drawn.of(predictions, np.ones((1, len(predictions.labels))))
+    drawn = predictions.drawn if intervals else whole
 
     def micro(scores: _Drawn) -> np.ndarray:
         return f1_score(scores.true.sum(1), scores.false.sum(1), scores.missed.sum(1))
@@ -170,7 +179,7 @@ def score_labels(predictions: MultilabelPredictions) -> dict[str, Estimate | Poi
 
 def per_label(predictions: MultilabelPredictions, classes: list[str]) -> list[dict]:
     """A row a label: name, images that have it, average precision (with interval), precision, recall, F1, threshold."""
-    whole, drawn = _Drawn.of(predictions, np.ones((1, len(predictions.labels)))), _draws(predictions, DRAWS)
+    whole, drawn = _Drawn.of(predictions, np.ones((1, len(predictions.labels)))), predictions.drawn
     thresholds = np.full(len(classes), 0.5) if predictions.thresholds is None else predictions.thresholds
     rows = []
     for i, name in enumerate(classes):
@@ -184,7 +193,7 @@ def per_label(predictions: MultilabelPredictions, classes: list[str]) -> list[di
                 "average_precision": _estimate(value, drawn.precision[:, i]) if images else None,
                 "precision": true / (true + false) if true + false else None,
                 "recall": true / (true + missed) if images else None,
-                "f1": float(whole.f1[0, i]) if true + false + missed else None,
+                "f1": float(whole.f1[0, i]) if images else None,
                 "threshold": float(thresholds[i]),
             }
         )

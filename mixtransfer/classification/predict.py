@@ -33,7 +33,8 @@ class Prediction:
 
     Attributes:
         path: The file.
-        top: (class, probability) pairs, most probable first; empty if the image cannot be used.
+        top: (class, probability) pairs, most probable first, see ``Classification.shown``; empty if the image cannot be
+            used.
         labels: Of a model for several labels those that the image is said to have; else None.
         error: Why it cannot be used, or None.
         known, unknown: See ``mixtransfer.answers.Classification``.
@@ -152,7 +153,7 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> It
                     explained = copies.path(path, ".jpg")
                     next(maps).drawn().save(explained, quality=92)
                 labels = None if answer.thresholds is None else answer.labels
-                yield Prediction(path, answer.top(options.top), None, answer.known, answer.unknown, explained, labels)
+                yield Prediction(path, answer.shown(options.top), None, answer.known, answer.unknown, explained, labels)
 
 
 def _explained(classifier: Classifier, views: np.ndarray, answers: list[Classification]) -> list[Explanation]:

@@ -33,7 +33,7 @@ def write_results(training: Training, selected: Selected, tested: AnyPredictions
             f"Of {counted(rows[-1]['epoch'], 'epoch')} the weights of epoch {kept.epoch} are kept, whose validation "
             "log loss is the least once it is calibrated."
         )
-    scores = {"validation": score(validated), "test": score(tested)}
+    scores = {"validation": score(validated, intervals=False), "test": score(tested)}
     seconds = sum(row["seconds"] or 0 for row in rows)
     if run.evidence.exists():
         seconds += Evidence.read(run.evidence).seconds

@@ -136,10 +136,8 @@ def deal(units: Sequence[str], labels: np.ndarray, folds: int = FOLDS, seed: int
 
 
 def places_in_class(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Number the members of each class from 0, in random order; shape (n,). Of several labels, all images."""
+    """Number the members of each class from 0, in random order; shape (n,)."""
     generator = np.random.default_rng(seed)
-    if is_multilabel(labels):
-        return generator.permutation(len(labels))
     places = np.empty(len(labels), dtype=int)
     for _, members in members_of_classes(labels):
         places[members] = generator.permutation(len(members))

@@ -83,7 +83,7 @@ def _given_runs(options: CompareOptions, say: Say) -> tuple[Path, str, dict[str,
         card = ModelCard.read(run.model, *tasks)
         values = run.read_config()
         free = ("seed", "output", "resume", "logger", *(("fold", "split_seed", "lr") if values.get("fold") else ()))
-        settings = {key: value for key, value in values.items() if key not in free}
+        settings = {"loss": "cross_entropy"} | {key: value for key, value in values.items() if key not in free}
         name = card.backbone
         if name in found and found[name][0] != settings:
             name = f"{card.backbone} ({run.folder.name})"

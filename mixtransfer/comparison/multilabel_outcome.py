@@ -15,8 +15,6 @@ from mixtransfer.comparison.statistics import McNemar, Resampled, Uncertain
 from mixtransfer.errors import UserError
 from mixtransfer.run import Run
 
-RESAMPLES = 1000  # of the test images
-
 
 @dataclass(frozen=True)
 class MultilabelOutcome:
@@ -62,7 +60,7 @@ class MultilabelOutcome:
     def _resampled(self) -> Resampled:
         said = [one.predictions for one in self.answers]
         values = np.array([mean_average_precision(one) for one in said])
-        return Resampled(values, np.stack([resampled_precision(one, RESAMPLES) for one in said]), self.images)
+        return Resampled(values, np.stack([resampled_precision(one) for one in said]), self.images)
 
     def score(self) -> Estimate:
         return self._resampled.mean.estimate

@@ -12,7 +12,7 @@ from mixtransfer.data.division import counted
 from mixtransfer.data.layout import Folder, recognize
 from mixtransfer.data.listed import ListedImages
 from mixtransfer.data.lookup import some
-from mixtransfer.data.manifest import metadata_files
+from mixtransfer.data.metadata_tables import metadata_files
 from mixtransfer.data.tree import PHOTOGRAPHS, Tree
 from mixtransfer.errors import UserError
 

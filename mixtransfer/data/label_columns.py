@@ -62,10 +62,8 @@ def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
         UserError: They could be in several places.
     """
     found = [name for name in (*ONE, *SEVERAL) if name in table.columns]
-    if "label" in found and not set(found) & set(SEVERAL):
-        found = ["label"]
-    elif "labels" in found and not set(found) & set(ONE):
-        found = ["labels"]
+    if ("label" in found) != ("labels" in found):  # the plain name needs no word, whatever stands beside it
+        found = ["label" if "label" in found else "labels"]
     if len(found) > 1:
         raise UserError(
             f"{table.path} has the columns {' and '.join(found)}: call the one to read label, or labels if an image "
@@ -81,7 +79,7 @@ def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
 
 
 def _binary(table: Table, known: Sequence[str]) -> dict[str, str]:
-    """The columns that have 0 or 1 in every row, and the label of each.
+    """The columns that have 0 or 1 in every row, and the label of each; those that seldom have are none.
 
     Raises:
         UserError: One has something else in some rows, or stands twice.
@@ -93,6 +91,8 @@ def _binary(table: Table, known: Sequence[str]) -> dict[str, str]:
     for name in others:
         answers = [_as_bool(row.get(name)) for _, row in rows]
         if all(answer is None for answer in answers):
+            continue
+        if sum(answer is None for answer in answers) > len(answers) / 2:  # as an identity or a width
             continue
         for (line, row), answer in zip(rows, answers, strict=True):
             if answer is None:
@@ -124,13 +124,29 @@ def _as_bool(value: Any) -> bool | None:
 def _one(where: str, value: Any) -> Label:
     if type(value) is int and abs(value) < 2**62:
         return value
-    label = unicodedata.normalize("NFC", as_text(where, "label", value))
-    if SEPARATOR in label:
+    return unicodedata.normalize("NFC", as_text(where, "label", value))
+
+
+def check_separator(rows: Sequence[tuple[str, Labels]], classes: Sequence[str], multilabel: bool) -> None:
+    """Have names that hold the mark between labels be a ``UserError``, where they could be several.
+
+    Args:
+        rows: Where each row stands, and its labels.
+        classes: Names of all.
+    """
+    holding = [name for name in classes if SEPARATOR in name]
+    if multilabel and holding:
         raise UserError(
-            f"{where}: the label {shown(label[:40])!r} holds a {SEPARATOR}: call the column labels if these are "
-            f"several, or write the class without {SEPARATOR}."
+            f"The label {shown(holding[0][:40])!r} holds a {SEPARATOR}, which stands between labels: rename it."
         )
-    return label
+    for name in holding:
+        parts = [part.strip() for part in name.split(SEPARATOR)]
+        if any(part in classes for part in parts):
+            where = next(place for place, label in rows if label == name)
+            raise UserError(
+                f"{where}: the label {shown(name[:40])!r} could be {len(parts)}: call the column labels if an image "
+                f"may have several, or write the class without {SEPARATOR}."
+            )
 
 
 def as_text(where: str, key: str, value: Any) -> str:
@@ -142,7 +158,11 @@ def as_text(where: str, key: str, value: Any) -> str:
     if value is None:
         return ""
     text = str(value).strip()
-    if isinstance(value, str | int) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+    if (
+        isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text)
+    ):
         return text
     raise UserError(f"{where}: the {key} is {shown(str(value)[:40])!r}, which is no text.")
 

@@ -51,3 +51,18 @@ def indicators(names: Sequence[Sequence[str]], classes: Sequence[str]) -> np.nda
     for row, own in zip(labels, names, strict=True):
         row[[index[name] for name in own]] = 1
     return labels
+
+
+def some_of_each(labels: np.ndarray, classes: int, most: int) -> np.ndarray:
+    """Positions of about as many images as are wanted at most, of each class as many where there are as many, in order.
+
+    Of several labels an image may be chosen by each of its own; what is left of ``most`` is drawn from the others.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    each = -(-most // classes)
+    if not is_multilabel(labels):
+        return np.sort(np.concatenate([order[labels[order] == label][:each] for label in range(classes)]))
+    share = max(1, most // (2 * classes))
+    chosen = np.unique(np.concatenate([order[labels[order, label] > 0][:share] for label in range(classes)]))
+    rest = order[~np.isin(order, chosen)][: max(0, most - len(chosen))]
+    return np.sort(np.concatenate([chosen, rest]))

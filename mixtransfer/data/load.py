@@ -9,7 +9,8 @@ from mixtransfer.data.detection.load import is_detection_data
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.folder import list_folder
 from mixtransfer.data.listed import ListedImages
-from mixtransfer.data.manifest import has_no_class, labelled_metadata, list_manifest, list_metadata
+from mixtransfer.data.manifest import list_manifest, list_metadata
+from mixtransfer.data.metadata_tables import has_no_class, labelled_metadata
 from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.packed import unpacked
 from mixtransfer.data.split_file import Split

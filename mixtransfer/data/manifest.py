@@ -1,4 +1,4 @@
-"""Manifests: a table with one image a row, alone or beside the images as Hugging Face's imagefolder has it."""
+"""Manifests: a table with one image a row, alone or beside the images; see ``metadata_tables``."""
 
 import os
 import re
@@ -19,6 +19,7 @@ from mixtransfer.data.label_columns import (
     Labels,
     all_names,
     as_text,
+    check_separator,
     label_columns,
     labels_of,
     several_labels_note,
@@ -26,56 +27,13 @@ from mixtransfer.data.label_columns import (
 from mixtransfer.data.labels import indicators
 from mixtransfer.data.listed import SPLIT_NAMES, ListedImages
 from mixtransfer.data.lookup import Lookup, is_file, is_foreign, shown, some
-from mixtransfer.data.parts import is_of_part_or_images, part_of_path
+from mixtransfer.data.metadata_tables import COLUMNS, KNOWN, is_of_test
+from mixtransfer.data.parts import part_of_path
 from mixtransfer.data.table import Table, names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
 
 _A_LABEL = {False: "one label a row", True: "several labels a row"}
-METADATA = ("metadata.jsonl", "metadata.csv")
-# What a column may be called; the first of them needs no word.
-COLUMNS = {
-    "path": ("path", "file_name", "filename", "image_path", "image"),
-    "split": ("split",),
-    "group": ("group",),
-}
-KNOWN = tuple(name for names in COLUMNS.values() for name in names)
-
-
-def metadata_files(tree: Tree) -> list[str]:
-    """The files beside a folder's images that say what each shows: ``metadata.csv`` or ``.jsonl``."""
-    return [name for name in tree.having(*METADATA) if PurePosixPath(name).name in METADATA and name.count("/") < 3]
-
-
-def labelled_metadata(tree: Tree) -> list[Table]:
-    """The tables of those of ``metadata_files`` that have a class for each image; if there are such, also those of a
-    test part whose classes are not known."""
-    tables = [table for name in metadata_files(tree) if "file_name" in (table := read_table(tree.root / name)).columns]
-    labelled = [table for table in tables if _has_labels(table)]
-    if not labelled and has_no_class(tree):  # without class folders columns of 0 and 1 are labels
-        labelled = [table for table in tables if label_columns(table, KNOWN).binary]
-    if not labelled:
-        return []
-    tables = [table for table in tables if table in labelled or _is_of_test(table, tree)]
-    of_folder: dict[Path, Table] = {}
-    for table in tables:
-        other = of_folder.setdefault(table.path.parent, table)
-        if other is not table:
-            raise UserError(f"{other.path} and {table.path.name} both describe the images there: take one out.")
-    return tables
-
-
-def has_no_class(tree: Tree) -> bool:
-    """Whether each folder that holds images directly has the name of a part, or is called images, or is the root."""
-    return all(is_of_part_or_images(PurePosixPath(name).parent.name) for name in tree.images)
-
-
-def _has_labels(table: Table) -> bool:
-    return any(name in table.columns for name in (*ONE, *SEVERAL))
-
-
-def _is_of_test(table: Table, tree: Tree) -> bool:
-    return part_of_path(table.path.relative_to(tree.root).parts[:-1]) == "test"
 
 
 def list_manifest(manifest: Path) -> ListedImages:
@@ -96,11 +54,12 @@ def list_manifest(manifest: Path) -> ListedImages:
     rows = list(listing.rows(table))
     if not rows:
         raise UserError(f"{manifest} lists no images.")
+    rows, unlabelled = _without_unlabelled_test(rows, listing)
     _require_labels(rows)
     splits = {row.split for row in rows}
     if splits != {"all"} and ("all" in splits or "train" not in splits):
         raise UserError(f"{manifest} must name a split (train, val or test) in every row or in none, and some train.")
-    return listing.listed(manifest.stem, manifest, rows)
+    return replace(listing.listed(manifest.stem, manifest, rows), has_unlabelled_test=unlabelled)
 
 
 def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
@@ -148,6 +107,18 @@ def list_metadata(tree: Tree, tables: Sequence[Table]) -> ListedImages:
     if others:
         listing.notes.append(f"Left out: {counted(len(others))} that {some(names, 1)} does not name ({some(others)}).")
     return replace(listing.listed(tree.root.name, tree.root, rows), has_unlabelled_test=bool(unlabelled))
+
+
+def _without_unlabelled_test(rows: list["_Row"], listing: "_Listing") -> tuple[list["_Row"], bool]:
+    """Rows without a test part that has no labels, as contests give it, and whether there is one.
+
+    Of one label a row that is asked for by ``_require_labels``: it may have been forgotten.
+    """
+    tested = [row for row in rows if row.split == "test"]
+    if not tested or any(row.label != () for row in tested):
+        return rows, False
+    listing.notes.append(f"Left out: {counted(len(tested), 'test image')} without a label.")
+    return [row for row in rows if row.split != "test"], True
 
 
 def _require_labels(rows: Sequence["_Row"]) -> None:
@@ -198,6 +169,7 @@ class _Listing:
         classes += sorted(label for label in labels if isinstance(label, str) and label not in classes)
         if not classes:
             raise UserError(f"{source} has no label in any row.")
+        check_separator([(row.where, row.label) for row in rows], classes, bool(self.multilabel))
         shown = [[titles[one] if isinstance(one, int) else one for one in labels_of(row.label)] for row in rows]
         if self.multilabel:
             notes = [*notes, several_labels_note(shown, classes)]
@@ -226,7 +198,7 @@ class _Listing:
             if found:
                 places[key] = found[0]
         labels = label_columns(table, KNOWN)
-        of_test = _is_of_test(table, self.tree)
+        of_test = is_of_test(table, self.tree)
         if "path" not in places or not (labels.column or labels.binary or of_test):
             raise UserError(
                 f"{table.path} needs the columns path and label (or labels, or one of 0 and 1 for each); it has "

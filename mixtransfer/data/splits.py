@@ -72,9 +72,19 @@ def set_aside(
         order = np.argsort(places, kind="stable")
         chosen[order[np.cumsum(np.bincount(unit, minlength=len(names))[order]) > most]] = False
     images, members = _members(unit, labels, places)
+    of_unit: dict[int, list[int]] = {}
     for label, own in members.items():
+        for one in own.tolist():
+            of_unit.setdefault(one, []).append(label)
         if len(own) <= leave:
             raise TooFew(label, images[label], len(own), leave + 1, part)
+
+    def _may_move(one: int, enters: bool) -> bool:
+        after = chosen.copy()
+        after[one] = enters
+        others = (members[label] for label in of_unit[one])
+        return all(_on_both_sides(after[own], leave) or not _on_both_sides(chosen[own], leave) for own in others)
+
     moved: set[int] = set()
     repaired = True
     while repaired:  # what mends one class may break another, where groups hold several
@@ -85,8 +95,10 @@ def set_aside(
                 candidates = [u for u in (own if enters else own[::-1]) if chosen[u] != enters and u not in moved]
                 if not candidates:
                     raise TooFew(label, images[label], len(own), len(own) + 1, part)
-                chosen[candidates[0]] = enters
-                moved.add(candidates[0])
+                # One that breaks no other class, if there is such: an image may have several.
+                best = next((u for u in candidates if _may_move(u, enters)), candidates[0])
+                chosen[best] = enters
+                moved.add(best)
                 repaired = True
     return chosen[unit]
 

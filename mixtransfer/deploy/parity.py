@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torchvision.ops import box_iou
 
 from mixtransfer.deploy.exported import Exported
@@ -90,8 +91,16 @@ def compare(
         known = max(float(np.abs(a["known"] - b["known"]).max()) for a, b in zip(expected, found, strict=True))
         difference = difference if known <= KNOWN_SHARES * share else float("inf")
     first = outputs[0]
+    thresholds = exported.metadata.label_thresholds
+    if thresholds is not None and first == "logits":
+        thresholds = logit(thresholds)
+
+    def said(output: np.ndarray) -> np.ndarray:
+        """What is answered: the best, or of several labels those above their thresholds."""
+        return output.argmax(-1) if thresholds is None else output >= thresholds
+
     changed = sum(
-        int((a[first].argmax(-1) != b[first].argmax(-1)).reshape(len(a[first]), -1).any(1).sum())
+        int((said(a[first]) != said(b[first])).reshape(len(a[first]), -1).any(1).sum())
         for a, b in zip(expected, found, strict=True)
     )
     return Parity(len(views), source, _or_infinite(difference), tolerance, changed, known=known)

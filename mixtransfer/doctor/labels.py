@@ -247,8 +247,16 @@ def suspicious_labels(examples: Examples, said: Any, classes: list[str]) -> list
     """
     from cleanlab.filter import find_label_issues
 
-    labels = [np.flatnonzero(row).tolist() for row in said.labels]
-    order = find_label_issues(labels, said.probabilities, return_indices_ranked_by="self_confidence", multi_label=True)
+    told = [i for i, column in enumerate(said.labels.T) if 0 < column.sum() < len(column)]  # cleanlab wants both
+    own, probabilities = said.labels[:, told], said.probabilities[:, told]
+    if not told:
+        return []
+    how = {"return_indices_ranked_by": "self_confidence"}
+    if len(told) == 1:
+        order = find_label_issues(own[:, 0], np.concatenate([1 - probabilities, probabilities], axis=1), **how)
+    else:
+        lists = [np.flatnonzero(row).tolist() for row in own]
+        order = find_label_issues(lists, probabilities, multi_label=True, **how)
     suspects = []
     for i in np.asarray(order).tolist():
         off = np.abs(said.probabilities[i] - said.labels[i])

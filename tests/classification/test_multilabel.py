@@ -10,16 +10,18 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.head import Features, fit_each_label, fit_linear_head
 from mixtransfer.classification.kinds import predictions_from_logits, predictions_of, score
 from mixtransfer.classification.known_fit import fit_known_score
 from mixtransfer.classification.label_calibration import calibrate_labels, choose_thresholds
 from mixtransfer.classification.label_report import worst_mistakes
-from mixtransfer.classification.loss import evaluation_loss, label_distillation_losses, training_losses
+from mixtransfer.classification.loss import evaluation_loss, label_distillation_losses, of_an_epoch, training_losses
+from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.multilabel import MultilabelPredictions, average_precisions, per_label, score_labels
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.selection import judge
-from mixtransfer.errors import ValueRefused
+from mixtransfer.errors import UserError, ValueRefused
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_labels_that_no_image_has_are_left_out_of_means(predictions):
 
 def test_the_interval_covers_what_more_images_say():
     """The mean over other test sets of as many images: a bootstrap of a ranking is a little too high at so few."""
-    truth = score_labels(drawn(40_000, seed=99))["mAP"].value
+    truth = score_labels(drawn(40_000, seed=99), intervals=False)["mAP"].value
     inside = []
     for seed in range(60):
         one = score_labels(drawn(300, seed=seed))["mAP"]
@@ -209,6 +211,35 @@ def test_known_images_are_told_where_images_have_several_labels():
     others = torch.from_numpy((generator.normal(0, 2, (100, 16)) + 3).astype(np.float32))
     known, unknown = score(torch.from_numpy(x[200:])), score(others)
     assert float(known.median()) == pytest.approx(0.5, abs=0.05) and float((unknown < 0.05).float().mean()) > 0.6
+
+
+def test_of_a_single_label_nothing_tells_known_images():
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    labels = np.arange(60)[:, None] % 2
+    assert fit_known_score(Features(x[:40], labels[:40].astype(np.uint8)), 1, x[40:]) is None
+
+
+def test_a_label_that_is_said_but_that_no_image_has_is_not_in_the_mean(predictions):
+    bare = np.concatenate([predictions.labels, np.zeros((200, 1), np.uint8)], axis=1)
+    more = np.concatenate([predictions.probabilities, np.full((200, 1), 0.9)], axis=1)
+    whole = score_labels(predictions, intervals=False)
+    assert score_labels(MultilabelPredictions(more, bare), intervals=False)["macro_f1"].value == whole["macro_f1"].value
+
+
+def test_the_metric_of_an_epoch_is_that_of_the_test(predictions):
+    metric = of_an_epoch(5, multilabel=True)["mAP"]
+    labels = np.array(predictions.labels)
+    labels[:, 2] = 0  # a label that no image has counts for nothing
+    for part in (slice(0, 120), slice(120, 200)):
+        metric.update(torch.from_numpy(predictions.probabilities[part]).float(), torch.from_numpy(labels[part]).long())
+    expected = np.mean([average_precision_score(labels[:, i], predictions.probabilities[:, i]) for i in (0, 1, 3, 4)])
+    assert float(metric.compute()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_of_classes_are_for_one_class_an_image():
+    network = create_backbone("mobilenetv3_small_050", "none", num_classes=3)
+    with pytest.raises(UserError, match="class_weight= is for one class an image"):
+        ImageClassifier(network, recipe=Recipe(loss="bce"), class_weight=[1, 1, 1])
 
 
 def test_the_worst_mistakes_are_few_of_each_label(predictions):

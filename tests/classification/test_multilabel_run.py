@@ -94,9 +94,12 @@ def test_evaluate_has_the_same_scores_and_a_row_a_label(run, data, tmp_path, cap
     assert (
         main(["classify", "evaluate", str(run.folder), str(data.parent / "fewer.csv"), "--json", "--split", "all"]) == 0
     )
-    red, green = (row for row in json.loads(capsys.readouterr().out)["labels"] if row["class"] != "blue")
-    red, green = sorted((red, green), key=lambda row: row["class"], reverse=True)
-    assert red["images"] == sum("red" in row["labels"] for row in rows) and green["images"] == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert "Scored are the labels that the data has: not green." in captured.err
+    assert [row["class"] for row in found["labels"]] == found["classes"] == ["blue", "red"]
+    images = [row["images"] for row in found["labels"]]
+    assert images == [sum(name in row["labels"].split(";") for row in rows) for name in ("blue", "red")]
 
 
 def test_predict_names_the_labels_above_their_thresholds(run, data, capsys):
@@ -113,6 +116,9 @@ def test_predict_names_the_labels_above_their_thresholds(run, data, capsys):
     assert list(rows[0]) == ["path", "rank", "class", "probability", "label", "known"] and len(rows) == 24
     said = {(row["path"], row["class"]) for row in rows if row["label"] == "1"}
     assert said == {(one["path"], name) for one in found for name in one["labels"]}
+    assert main([*ask, "--top", "1", "--json"]) == 0  # what is said is told in any case
+    for line, one in zip(capsys.readouterr().out.splitlines(), found, strict=True):
+        assert {entry["class"] for entry in json.loads(line)["top"]} == {one["top"][0]["class"], *one["labels"]}
     assert main(ask) == 0
     for line, one in zip(capsys.readouterr().out.splitlines(), found, strict=True):
         assert ("none of the labels" in line) == (not one["labels"])

@@ -8,7 +8,7 @@ import pytest
 from folders import LABELS, make_labelled
 
 from mixtransfer.classification.selection import deal
-from mixtransfer.data.labels import class_counts
+from mixtransfer.data.labels import class_counts, some_of_each
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import Fold, TooFew, in_fold, set_aside
@@ -82,7 +82,11 @@ def test_the_same_labels_in_every_way_that_they_are_written(tmp_path, rows, how)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("path,label\nimages/000.png,cat;dog\n", r"line 2: the label 'cat;dog' holds a ;: call the column labels"),
+        (
+            "path,label\nimages/000.png,cat;dog\nimages/001.png,dog\n",
+            r"line 2: the label 'cat;dog' could be 2: call the column labels if an image may have several",
+        ),
+        ("path,bus;car,dog\nimages/000.png,1,0\nimages/001.png,0,1\n", "The label 'bus;car' holds a ;, which stands"),
         ("path,labels\nimages/000.png,\n", "has no label in any row"),
         (
             "path,cat,dog\nimages/000.png,1,2\nimages/001.png,0,1\n",
@@ -100,6 +104,68 @@ def test_labels_that_cannot_be_read_are_one_sentence(tmp_path, rows, text, says)
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         load_dataset(str(tmp_path / "m.csv"))
+
+
+def test_one_label_a_row_is_read_as_it_was_before_there_were_several(tmp_path, rows):
+    names = [name for name, _ in rows]
+    (tmp_path / "m.csv").write_text(
+        "path,label,tags\n" + "".join(f"{name},{'ab'[i % 2]},x\n" for i, name in enumerate(names))
+    )
+    assert load_dataset(str(tmp_path / "m.csv")).classes == ["a", "b"]
+    (tmp_path / "m.csv").write_text(
+        "path,label\n" + "".join(f"{name},{('a; x', 'b')[i % 2]}\n" for i, name in enumerate(names))
+    )
+    assert load_dataset(str(tmp_path / "m.csv")).classes == ["a; x", "b"]
+    for i, name in enumerate(names):
+        folder = tmp_path / "folders" / "cd"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).rename(folder / f"{i}.png")
+    lines = "".join(f"{'cd'[i % 2]}/{i}.png,warm\n" for i in range(len(names)))
+    (tmp_path / "folders" / "metadata.csv").write_text("file_name,tags\n" + lines)
+    assert load_dataset(str(tmp_path / "folders")).classes == ["c", "d"]
+
+
+def test_numbers_that_are_now_and_then_0_or_1_are_no_label(tmp_path, rows):
+    text = "path,red,width\n" + "".join(f"{name},{int('red' in own)},{i}\n" for i, (name, own) in enumerate(rows))
+    (tmp_path / "m.csv").write_text(text)
+    dataset = load_dataset(str(tmp_path / "m.csv"))
+    assert dataset.classes == ["red"] and "Left out: columns of m.csv without 0 or 1 (width)." in dataset.notes
+
+
+def test_a_test_part_without_labels_is_left_out(tmp_path, rows):
+    lines = [
+        f"{name},{'' if i % 4 == 0 else ';'.join(own)},{'test' if i % 4 == 0 else 'train'}"
+        for i, (name, own) in enumerate(rows)
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["path,labels,split", *lines]))
+    dataset = load_dataset(str(tmp_path / "m.csv"))
+    assert "Left out: 10 test images without a label." in dataset.notes
+    assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30 and dataset.test.labels.any()
+
+
+def test_of_many_images_some_of_each_label_are_chosen_and_of_those_without():
+    generator = np.random.default_rng(0)
+    labels = (generator.random((5000, 7)) < [0.3, 0.3, 0.1, 0.1, 0.01, 0.01, 0.005]).astype(np.uint8)
+    chosen = some_of_each(labels, 7, 1000)
+    assert 950 <= len(chosen) <= 1000 and len(set(chosen)) == len(chosen)
+    rarest = labels[:, 6].sum()
+    assert labels[chosen, 6].sum() == rarest and (~labels[chosen].any(1)).sum() > 50
+
+
+def test_labels_that_stand_together_are_moved_so_that_none_is_broken():
+    """Each of three images has a pair of three labels: whichever is moved for one label may break another."""
+    failed = 0
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        labels = np.zeros((60, 6), dtype=np.uint8)
+        for label in range(6):
+            labels[generator.choice(20, 5, replace=False), label] = 1
+        try:
+            chosen = set_aside([f"{seed}/{i}" for i in range(60)], labels, 0.2, seed, "test", leave=2)
+            assert labels[chosen].any(0).all() and (labels[~chosen].sum(0) >= 2).all()
+        except TooFew:
+            failed += 1
+    assert failed <= 1
 
 
 def test_a_label_without_any_image_and_one_of_every_image_are_refused(tmp_path, rows):

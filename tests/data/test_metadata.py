@@ -142,7 +142,7 @@ def test_columns_under_other_names_are_told(folder, name):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"file_name": "images/0.png", "label": ["a;b"]}], "line 1: the label 'a;b' holds a ;"),
+        ([{"file_name": "images/0.png", "label": ["a;b"]}], "The label 'a;b' holds a ;, which stands"),
         ([{"file_name": "images/0.png", "labels": None}], "line 1: the labels are missing"),
         ([{"file_name": "images/0.png", "labels": []}], "has no label in any row"),
         ([{"file_name": "images/0.png", "label": {"a": 1}}], "line 1: the label is .* which is no text"),

@@ -14,7 +14,7 @@ from mixtransfer.data.detection.boxes import MEANT_AS_CORNERS, ListedBoxes, are_
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.outlines import is_box
 from mixtransfer.data.lookup import Lookup, missing, shown
-from mixtransfer.data.manifest import metadata_files
+from mixtransfer.data.metadata_tables import metadata_files
 from mixtransfer.data.parts import by_folder
 from mixtransfer.data.table import names_in_card, names_of_numbers, read_table
 from mixtransfer.data.tree import Tree

@@ -18,7 +18,7 @@ from mixtransfer.data.detection.yolo import list_yolo, yolo_files
 from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.lookup import some
-from mixtransfer.data.manifest import METADATA
+from mixtransfer.data.metadata_tables import METADATA
 from mixtransfer.data.packed import unpacked
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.tree import Tree
