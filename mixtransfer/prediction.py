@@ -13,7 +13,9 @@ from mixtransfer.classification.explain import Explanation
 from mixtransfer.classification.predict import Classifier, RunClassifier
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
+from mixtransfer.detection.explain import BoxExplanation, explain_boxes
 from mixtransfer.detection.predict import Detector, RunDetector, Threshold, check_threshold
+from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.errors import UserError
 from mixtransfer.model_card import CLASSIFIERS, ModelCard
@@ -141,6 +143,31 @@ class DetectionModel(_Model[Objects]):
         super().__init__(backbone, detector.classes)
         self._detector = detector
         self.thresholds, self.show_from = detector.thresholds, detector.show_from
+
+    def explain(self, image: Picture) -> BoxExplanation:
+        """Where in an image the class of each box was read from; ``drawn()`` is a picture of it.
+
+        Args:
+            image: See ``predict``.
+
+        Raises:
+            UserError: The image cannot be used, this is an exported file, or the detector looks at tiles.
+        """
+        return self.explain_found(to_image(image, self.min_side))
+
+    def explain_found(self, image: Image.Image, found: Detections | None = None) -> BoxExplanation:
+        """As ``explain``, of what was found in an RGB image before."""
+        detector = self._detector
+        if not isinstance(detector, RunDetector):
+            raise UserError(f"{self.backbone} is an exported file, whose network cannot be looked into: load the run.")
+        if detector.spec.tiling:
+            raise UserError("This detector looks at tiles of an image, in which each box is found: explain these.")
+        return explain_boxes(detector, image, found)
+
+    @property
+    def explains(self) -> bool:
+        """Whether it is a run that looks at whole images, which ``explain`` can look into."""
+        return isinstance(self._detector, RunDetector) and not self._detector.spec.tiling
 
     def _batch(self, images: list[Image.Image]) -> list[Objects]:
         detector = self._detector

@@ -49,22 +49,26 @@ class Looked:
     preview: bytes
     answers: list[Answer]
 
-    def explained(self, number: int, model: Model) -> bytes | None:
+    def explained(self, number: int, model: Model, threshold: float | None) -> bytes | None:
         """Where the model with this number reads its answer from in the preview, as a JPEG file; None if unknown."""
         if model.explain is None:
             return None
+        what = self._shown(number, model, threshold) if model.task == "detection" else self.answers[number].seen.name
         with Image.open(io.BytesIO(self.preview)) as image:
             try:
-                return _jpeg(model.explain(image, self.answers[number].seen.name).drawn())
+                return _jpeg(model.explain(image, what).drawn())
             except UserError:  # the network has no map of the image
                 return None
 
     def drawn(self, number: int, model: Model, threshold: float | None) -> bytes:
         """The preview with the boxes of one model, the one with this number, as a JPEG file."""
-        found = model.shown(self.answers[number].seen, threshold)
-        small = Detections(found.image_id, found.boxes * self.scale, found.scores, found.labels)
         with Image.open(io.BytesIO(self.preview)) as image:
-            return _jpeg(draw_detections(image, small, model.classes))
+            return _jpeg(draw_detections(image, self._shown(number, model, threshold), model.classes))
+
+    def _shown(self, number: int, model: Model, threshold: float | None) -> Detections:
+        """What a detector found that is shown, in pixels of the preview."""
+        found = model.shown(self.answers[number].seen, threshold)
+        return Detections(found.image_id, found.boxes * self.scale, found.scores, found.labels)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def show(answers: Answers, shown: Sequence[int], threshold: float | None, folder
     Args:
         threshold: The score that a detector's boxes must have; None: those of their classes.
         folder: Gets the drawn images as ``boxes.zip``; the server must give it out.
-        explained: Whether to show where a classifier has read its answers from.
+        explained: Whether to show where the models have read their answers from.
     """
     models = answers.models
     task = models[0].task
@@ -104,9 +104,9 @@ def _image(
             named, said = answer.seen.shown(TOP), answer.seen.labels
             entry["none"] = not said
             entry["unknown"] = answer.seen.unknown
-            if explained:
-                picture = image.explained(number, model)
-                entry["map"] = _data(picture, "image/jpeg") if picture else ""
+        if explained:
+            picture = image.explained(number, model, threshold)
+            entry["map"] = _data(picture, "image/jpeg") if picture else ""
         entry["bars"] = [
             {"name": name, "percent": f"{100 * p:.1f}", "said": name in said} for name, p in named[:MOST_LISTED]
         ]

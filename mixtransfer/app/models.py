@@ -9,6 +9,7 @@ from PIL import Image
 
 from mixtransfer.answers import Classification, Objects
 from mixtransfer.classification.explain import Explanation
+from mixtransfer.detection.explain import BoxExplanation
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
@@ -30,7 +31,8 @@ class Model:
         see: From an RGB image to a classifier's ``Classification`` or a detector's ``Detections`` above
             ``LOWEST_SCORE`` or its class's threshold, in pixels of the image.
         thresholds: Of a detector's classes, as validation chose them.
-        explain: From an RGB image and a class's name to an ``Explanation``; None where that cannot be had.
+        explain: From an RGB image and a class's name, or what was found in it, to what ``drawn()`` draws; None
+            where that cannot be had.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Model:
     min_side: int | None
     see: Callable
     thresholds: list[float] = field(default_factory=list)
-    explain: Callable[[Image.Image, str], Explanation] | None = None
+    explain: Callable[..., Explanation | BoxExplanation] | None = None
 
     def timed(self, image: Image.Image) -> tuple:
         """What it sees, and the milliseconds from the decoded image to that."""
@@ -85,8 +87,8 @@ def open_model(path: str, name: str, device: str) -> Model:
     if isinstance(loaded, DetectionModel):
         thresholds = loaded.thresholds
         loaded.show_from([min(LOWEST_SCORE, one) for one in thresholds])
-    elif loaded.explains:
-        explain = loaded.explain
+    if loaded.explains:
+        explain = loaded.explain_found if isinstance(loaded, DetectionModel) else loaded.explain
 
     def see(image: Image.Image) -> Classification | Detections:
         seen = loaded.predict(image)

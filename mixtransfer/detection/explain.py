@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +13,6 @@ from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.mapper import model_input
 from mixtransfer.detection.predict import RunDetector
 from mixtransfer.detection.scores import Detections
-from mixtransfer.errors import UserError
 
 PIXELS_APART = 2.0  # a box that is found lies so near to one that the network gives, in the square
 
@@ -42,39 +40,34 @@ class BoxExplanation:
         return draw_detections(Explanation("", self.view, highest).drawn(), self.found, self.classes)
 
 
-def explain_boxes(detector: RunDetector, image: Image.Image) -> BoxExplanation:
+def explain_boxes(detector: RunDetector, image: Image.Image, found: Detections | None = None) -> BoxExplanation:
     """Class activation maps of what a detector finds in an RGB image, best first.
 
     By the gradient place by place (Jiang et al., "LayerCAM", IEEE Transactions on Image Processing 2021) of the class's
     logit at the box's anchor, on the finest map that the head reads: those of the coarser heads have a few cells only.
 
-    Raises:
-        UserError: The detector looks at tiles of an image.
+    Args:
+        found: What was found in the whole image; by default it is looked for.
     """
-    if detector.spec.tiling:
-        raise UserError("What a detector by tiles finds cannot be explained: each box is found in another view.")
-    pixels = np.asarray(image)
-    view = detector.square.view(pixels)
+    view = detector.square.view(np.asarray(image))
     planes = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
-    (found,) = detector.detect([planes], [image.size])
-    model: Any = detector.model
-    size = detector.square.size
-    inside = Detections(
-        0, detector.square.into(found.boxes, *image.size).astype(np.float32), found.scores, found.labels
-    )
-    if not len(found.boxes):
+    if found is None:
+        (found,) = detector.detect([planes], [image.size])
+    size, model = detector.square.size, detector.model
+    boxes = detector.square.into(found.boxes, *image.size).astype(np.float32)
+    inside = Detections(0, boxes, found.scores, found.labels)
+    if not len(boxes):
         return BoxExplanation(detector.classes, view, inside, np.zeros((0, size, size), np.float32))
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = model.preprocess([model_input(planes, detector.square, *image.size)]).tensor
-        inputs = inputs.detach().clone().requires_grad_()
+        inputs = model.preprocess([model_input(planes, detector.square, *image.size)]).tensor.clone().requires_grad_()
         maps = list(model.backbone(inputs).values())
         logits, deltas = model.head(maps)
         anchors = model.anchor_generator([tuple(x.shape[-2:]) for x in maps], (size, size), inputs.device)
         given = model.box_transform.apply_deltas(deltas[0].detach().float(), anchors).clamp(0, size).cpu().numpy()
-        scores = model.classification_loss.scores(logits[0].detach().float())
+        scores = model.classification_loss.scores(logits[0].detach().float()).cpu().numpy()
         weights = []
-        for box, score, label in zip(inside.boxes, found.scores, found.labels.tolist(), strict=True):
-            anchor = _anchor_of(given, scores[:, label].cpu().numpy(), box, float(score))
+        for box, score, label in zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True):
+            anchor = _anchor_of(given, scores[:, label], box, score)
             weights.append(_map_of(logits[0, anchor, label], maps, size))
     return BoxExplanation(detector.classes, view, inside, np.stack(weights))
 

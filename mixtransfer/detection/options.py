@@ -179,6 +179,8 @@ class PredictOptions:
             at all.
         overlap: Share of a tile that the next one shows too; by default as in training, else 0.2.
         stride: Of a video every so manieth frame is looked at.
+        explain: A folder for pictures of the images that show where the class of each box was read from (of runs
+            alone).
         format: table for people; json gives one image a line; coco, yolo, voc or labelstudio also writes the images and
             what was found in that layout to a folder of that name in --output, to correct and to train on.
         json: Print as --format json does, whatever --format is.
@@ -199,6 +201,7 @@ class PredictOptions:
     tiles: int | None = None
     overlap: float | None = None
     stride: int = 1
+    explain: str | None = None
     format: Literal["table", "json", "coco", "yolo", "voc", "labelstudio"] = "table"
     json: bool = False
     batch_size: int = 8

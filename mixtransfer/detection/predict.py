@@ -47,12 +47,14 @@ class Found:
         frame: Number of the video's frame, or None.
         detections: Those above the threshold, best first; None if the file cannot be used.
         error: Why it cannot be used, or None.
+        explained: The picture that shows where the boxes' classes were read from, if that was asked for.
     """
 
     path: Path
     frame: int | None
     detections: Detections | None
     error: str | None = None
+    explained: Path | None = None
 
 
 class Detector(Protocol):
@@ -161,7 +163,8 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
     form = PRELABELS.get(options.format)
     if form and not options.output:
         raise UserError(f"--format {options.format} is a folder of images and labels: say where by --output FOLDER.")
-    paths = find_images(options.images, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    explaining = _explaining(options, detector, tiling is not None)
+    paths = find_images(options.images, IMAGE_SUFFIXES if explaining else IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     output = Path(options.output) if options.output else None
     copies = Copies(output, "--output") if output else None
     model = Path(options.run).name
@@ -187,12 +190,41 @@ def predict(options: PredictOptions, detector: Detector) -> Iterator[Found]:
                 known = {"file_name": str(shot.path), "width": width, "height": height, "frame": shot.frame}
                 sources.append({"id": detections.image_id, **known})
                 everything.append(detections)
-                yield Found(shot.path, shot.frame, detections)
+                explained = explaining(shot.path, shot.image, detections) if explaining else None
+                yield Found(shot.path, shot.frame, detections, None, explained)
     if output:
         text = coco_instances(sources, everything, classes, category_ids, f"{FOUND} {model}")
         write_atomic(output / "detections.json", text)
     if prelabels:
         prelabels.close()
+
+
+def _explaining(
+    options: PredictOptions, detector: Detector, by_tiles: bool
+) -> Callable[[Path, Image.Image, Detections], Path] | None:
+    """What writes the picture that explains what was found in an image; None where none is asked for.
+
+    Raises:
+        UserError: It cannot be, or the folder cannot be written.
+    """
+    if options.explain is None:
+        return None
+    if not isinstance(detector, RunDetector):
+        raise UserError(
+            f"--explain is for runs; the network of {options.run}, an exported file, cannot be looked into."
+        )
+    if by_tiles:
+        raise UserError("--explain is for whole images, and by tiles each box is found in a part: give --tiles 0.")
+    from mixtransfer.detection.explain import explain_boxes
+
+    copies = Copies(options.explain, "--explain")
+
+    def write(path: Path, image: Image.Image, found: Detections) -> Path:
+        target = copies.path(path, ".jpg")
+        explain_boxes(detector, image, found).drawn().save(target, quality=92)
+        return target
+
+    return write
 
 
 def print_found(found: Iterator[Found], detector: Detector, form: str, say: Callable[[str], None]) -> int:
@@ -212,6 +244,8 @@ def print_found(found: Iterator[Found], detector: Detector, form: str, say: Call
         place = f"{one.path}" + (f" frame {one.frame}" if one.frame is not None else "")
         if form == "json":
             answer = {"path": str(one.path), **({} if one.frame is None else {"frame": one.frame}), "objects": objects}
+            if one.explained:
+                answer["explained"] = str(one.explained)
             print(json.dumps(answer, ensure_ascii=False), flush=True)
         else:
             listed = ", ".join(f"{o['class']} {100 * o['score']:.0f} %" for o in objects) or "nothing"
