@@ -5,10 +5,10 @@ READY := $(VENV)/.ready
 # A process for each core, which computes with one thread.
 TESTS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --dist loadgroup
 
-.PHONY: help setup demo test slow lint wheel docs coverage mutants audit clean
+.PHONY: help setup demo test slow lint wheel notebooks docs coverage mutants audit clean
 
 help:
-	@echo "make setup | demo | test | slow | lint | wheel | docs | coverage | mutants | audit | clean"
+	@echo "make setup | demo | test | slow | lint | wheel | notebooks | docs | coverage | mutants | audit | clean"
 
 setup: $(READY)
 
@@ -37,6 +37,10 @@ lint: setup
 wheel: setup  # build it, install it elsewhere, use it there; ARGS=--fresh: with dependencies of its own
 	$(VENV)/bin/pip install -q -c constraints.txt hatchling
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python tools/check_wheel.py $(ARGS)
+
+notebooks: setup  # those for Jupyter and Colab, from their Markdown
+	$(VENV)/bin/pip install -q -c constraints.txt jupytext
+	$(VENV)/bin/jupytext --to ipynb docs/notebooks/*.md
 
 docs: setup  # the site, into build/docs
 	$(VENV)/bin/python tools/build_docs.py

@@ -35,6 +35,7 @@ from mixtransfer.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 # The pages in the order of the site, by its parts; the first of them is the README.
 SITE = {
+    "Notebooks": ("notebooks/classify", "notebooks/detect", "notebooks/compare"),
     "Tasks": ("classify", "detect", "compare", "deploy", "search"),
     "Reference": ("commands", "options", "python"),
     "What was measured": ("results", "paper", "reproduce"),
