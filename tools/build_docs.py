@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = {
     "Notebooks": ("notebooks/classify", "notebooks/detect", "notebooks/compare"),
     "Tasks": ("classify", "detect", "compare", "deploy", "search"),
-    "Reference": ("commands", "options", "python"),
+    "Reference": ("commands", "options", "python", "files"),
     "What was measured": ("results", "paper", "reproduce"),
     "The project": ("../CONTRIBUTING", "../CHANGELOG", "../SECURITY"),
 }
