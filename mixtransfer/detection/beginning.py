@@ -37,7 +37,8 @@ def make_trainable(model: SSDLite, options: TrainOptions) -> None:
     """Freeze what resolved options freeze, and have steps on a CPU take less time."""
     if best_device().type == "cpu":
         make_quicker(model)
-    model.backbone.freeze(options.freeze_at or 0)
+    if not model.backbone.freeze(options.freeze_at or 0) and options.freeze_at and comm.is_main_process():
+        tell(f"Nothing is frozen: {options.backbone} has no map up to stride {2**options.freeze_at} (--freeze-at).")
     if options.freeze_at or options.batch_norm == "frozen":
         fold_batch_norm(model.backbone.body)
 

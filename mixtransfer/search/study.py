@@ -67,6 +67,7 @@ class Study:
         optuna, self.study = open_study(folder, options.storage, "search", directions=["minimize", "minimize"])
         self.options, self.space, self.latency = options, space, latency
         self.states = optuna.trial.TrialState
+        self._built: dict[int, Architecture] = {}  # by trial
         self.distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(choices) for name, choices in space.choices.items()
         }
@@ -156,7 +157,11 @@ class Study:
             self.study.enqueue_trial(dict(drawn[int(predict(drawn).argmin())]))
 
     def _known(self) -> dict[Architecture, float]:
-        return {self.space.architecture(trial.params): trial.values[0] for trial in self._scored()}
+        scored = self._scored()
+        for trial in scored:
+            if trial.number not in self._built:
+                self._built[trial.number] = self.space.architecture(trial.params)
+        return {self._built[trial.number]: trial.values[0] for trial in scored}
 
     def _scored(self) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))

@@ -91,21 +91,25 @@ class SSDLiteBackbone(Backbone):
             maps.append(level(maps[-1]))
         return dict(zip(self._shapes, maps, strict=True))
 
-    def freeze(self, level: int) -> None:
+    def freeze(self, level: int) -> bool:
         """Train no layers of the network up to its map at stride 2 to the power of ``level``; 0: train all.
 
         As detectron2's FREEZE_AT, which counts a ResNet's stem as 1 and the stage at stride 4 as 2.
+
+        Returns:
+            Whether there were such layers.
         """
         info: Any = self.body.feature_info
         kept = [each["module"] for each in info.get_dicts() if each["reduction"] <= 2**level]
         if not level or not kept:
-            return
+            return False
         names = (kept[-1], kept[-1].replace(".", "_"))  # timm's wrappers flatten the names of what they wrap
         modules = list(self.body.named_modules())
         inside = [i for i, (name, _) in enumerate(modules) if any(f"{name}.".startswith(f"{it}.") for it in names)]
         for _, module in modules[1 : inside[-1] + 1]:
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
+        return True
 
     def _tapped_expansion(self) -> nn.Module | None:
         return None if self.tap == "stage" else _expansion(self.body)

@@ -138,3 +138,18 @@ def test_a_backbone_file(tmp_path):
     path.write_text(json.dumps({**values, "blocks": blocks[:3]}))
     with pytest.raises(UserError, match="The backbone mine has no map at stride 32"):
         SSDLiteBackbone(str(path), weights="none")
+
+
+def test_what_cannot_be_frozen_is_said(monkeypatch):
+    """convnext begins at stride 4."""
+    from mixtransfer.detection import beginning
+    from mixtransfer.detection.options import TrainOptions
+
+    said = []
+    monkeypatch.setattr(beginning, "tell", said.append)
+    model = torch.nn.Module()
+    model.backbone = SSDLiteBackbone("convnext_atto", "none")
+    beginning.make_trainable(model, TrainOptions(backbone="convnext_atto", freeze_at=1))
+    assert said == ["Nothing is frozen: convnext_atto has no map up to stride 2 (--freeze-at)."]
+    beginning.make_trainable(model, TrainOptions(backbone="convnext_atto", freeze_at=2))
+    assert len(said) == 1 and not all(parameter.requires_grad for parameter in model.parameters())
