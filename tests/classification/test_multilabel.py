@@ -13,7 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.head import Features, fit_each_label, fit_linear_head
 from mixtransfer.classification.kinds import predictions_from_logits, predictions_of, score
-from mixtransfer.classification.known_fit import fit_known_score
+from mixtransfer.classification.known_fit import _nearest, fit_known_score
 from mixtransfer.classification.label_calibration import calibrate_labels, choose_thresholds
 from mixtransfer.classification.label_report import worst_mistakes
 from mixtransfer.classification.loss import evaluation_loss, label_distillation_losses, of_an_epoch, training_losses
@@ -211,6 +211,12 @@ def test_known_images_are_told_where_images_have_several_labels():
     others = torch.from_numpy((generator.normal(0, 2, (100, 16)) + 3).astype(np.float32))
     known, unknown = score(torch.from_numpy(x[200:])), score(others)
     assert float(known.median()) == pytest.approx(0.5, abs=0.05) and float((unknown < 0.05).float().mean()) > 0.6
+
+
+def test_an_image_of_several_labels_is_told_from_the_nearest_of_its_own():
+    means = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    x, labels = np.array([[3.5, 0.0], [3.5, 0.0], [3.5, 0.0]]), np.array([[1, 0, 1], [1, 1, 0], [0, 0, 0]], np.uint8)
+    np.testing.assert_array_equal(_nearest(x, labels, means), [0, 1, 1])  # of none it is the nearest of all
 
 
 def test_of_a_single_label_nothing_tells_known_images():

@@ -153,19 +153,22 @@ def test_of_many_images_some_of_each_label_are_chosen_and_of_those_without():
 
 
 def test_labels_that_stand_together_are_moved_so_that_none_is_broken():
-    """Each of three images has a pair of three labels: whichever is moved for one label may break another."""
+    """Ten labels of four images each, all among twelve: what is moved for one label may break another.
+
+    Taken as they come, 25 of 100 such sets could not be divided.
+    """
     failed = 0
-    for seed in range(200):
+    for seed in range(100):
         generator = np.random.default_rng(seed)
-        labels = np.zeros((60, 6), dtype=np.uint8)
-        for label in range(6):
-            labels[generator.choice(20, 5, replace=False), label] = 1
+        labels = np.zeros((40, 10), dtype=np.uint8)
+        for label in range(10):
+            labels[generator.choice(12, 4, replace=False), label] = 1
         try:
-            chosen = set_aside([f"{seed}/{i}" for i in range(60)], labels, 0.2, seed, "test", leave=2)
+            chosen = set_aside([f"{seed}/{i}" for i in range(40)], labels, 0.2, seed, "test", leave=2)
             assert labels[chosen].any(0).all() and (labels[~chosen].sum(0) >= 2).all()
         except TooFew:
             failed += 1
-    assert failed <= 1
+    assert failed <= 8
 
 
 def test_a_label_without_any_image_and_one_of_every_image_are_refused(tmp_path, rows):

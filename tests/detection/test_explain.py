@@ -14,7 +14,7 @@ from mixtransfer.errors import UserError
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
 
-from mixtransfer.detection.explain import _anchor_of, explain_boxes  # noqa: E402
+from mixtransfer.detection.explain import _anchor_of, _map_of, explain_boxes  # noqa: E402
 from mixtransfer.detection.predict import RunDetector  # noqa: E402
 
 
@@ -53,6 +53,17 @@ def test_each_box_has_a_map_and_the_score_that_it_was_found_with(detector, image
     assert why.drawn().size == (detector.square.size,) * 2
 
 
+def test_a_map_is_what_speaks_for_a_logit_on_the_finest_map_that_it_depends_on():
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = (torch.randn(1, 3, side, side, generator=generator, requires_grad=True) for side in (8, 4))
+    weights = torch.randn(1, 3, 4, 4, generator=generator)
+    found = _map_of((weights * coarse).sum(), [fine, coarse], 4)
+    expected = (weights.relu() * coarse.detach().relu())[0].sum(0)
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-6)
+    assert _map_of(fine.square().sum() + coarse.sum(), [fine, coarse], 8).shape == (8, 8)
+    assert not _map_of((0 * coarse).sum(), [fine, coarse], 4).any()
+
+
 def test_what_is_hidden_where_a_map_is_bright_matters_more(detector, image):
     why = explain_boxes(detector, image)
     anchors, before = scores_at_boxes(detector, why.view, why.found)
@@ -64,8 +75,8 @@ def test_what_is_hidden_where_a_map_is_bright_matters_more(detector, image):
             hidden = why.view.copy()
             hidden[top : top + side, left : left + side] = 124
             _, after = scores_at_boxes(detector, hidden, why.found)
-            changes.append(abs(after[anchor, label] - before[anchor, label]))
-    assert np.mean(bright) > 1.5 * np.mean(dark)
+            changes.append(before[anchor, label] - after[anchor, label])
+    assert np.mean(bright) > 0 and np.mean(bright) > 1.5 * abs(np.mean(dark))
 
 
 def test_a_network_of_other_weights_has_other_maps(detector, image):
