@@ -34,11 +34,10 @@ class ImageClassifier(L.LightningModule):
     (images, labels), with labels of shape (n,); one for evaluation may hold the images' positions in the data set too,
     shape (n,), which ``take_predictions`` goes by.
 
-    It logs ``train_loss``, ``train_top1``, ``val_loss``, ``val_top1``, ``test_loss`` and ``test_top1``, means over all
-    images of an epoch and all processes. By a recipe for several labels an image, labels have the shape (n, classes),
-    and in the place of ``top1`` it logs ``val_mAP`` and ``test_mAP``, mean average precisions. The learning rate
-    follows the Trainer's number of steps, the gradient is clipped as the recipe says; its moving average of the weights
-    is a callback (``Recipe.callbacks``).
+    It logs ``train_loss``, ``train_top1``, ``val_loss``, ``val_top1``, ``test_loss`` and ``test_top1``, means over an
+    epoch's images and all processes; by a recipe for several labels, which are of shape (n, classes), ``val_mAP`` and
+    ``test_mAP`` in the place of ``top1``. The rate follows the Trainer's number of steps, the gradient is clipped as
+    the recipe says; its moving average of the weights is a callback (``Recipe.callbacks``).
 
     Args:
         model: A timm classifier, or another network with the attribute ``num_classes``; it is made quicker to train,
@@ -104,9 +103,10 @@ class ImageClassifier(L.LightningModule):
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
         given.check_kind("recipe", recipe, Recipe, optional=False)
-        other = recipe.multilabel != self._recipe.multilabel
+        given.check_class_weight(self.class_weight, recipe)
+        if recipe.multilabel != self._recipe.multilabel:
+            self.metrics = of_all_parts(self.num_classes, recipe.multilabel).to(self.device)
         self._recipe = self._given["recipe"] = recipe
-        self.metrics = of_all_parts(self.num_classes, recipe.multilabel).to(self.device) if other else self.metrics
         self.mix = recipe.mixing(self.num_classes)
 
     @property
@@ -178,7 +178,7 @@ class ImageClassifier(L.LightningModule):
             preprocessing = Preprocessing.from_dict(kept["preprocessing"])
             if self._given["preprocessing"] not in (None, preprocessing):
                 raise UserError(
-                    f"The checkpoint was trained with {preprocessing}: leave out preprocessing=, or give that."
+                    f"The checkpoint was trained with {preprocessing}: leave out preprocessing= or give it."
                 )
             self._see_by(preprocessing)
         if "recipe" in kept and self._given["recipe"] is None:
@@ -270,8 +270,8 @@ class ImageClassifier(L.LightningModule):
         Raises:
             UserError: They are not numbers: the training diverged.
         """
-        none, one = torch.empty(0, dtype=torch.int64), torch.empty(0, self.num_classes)  # of no share of the images
-        results = zip(*(self._results or [(one, one if self.recipe.multilabel else none, none)]), strict=True)
+        none, rows = torch.empty(0, dtype=torch.int64), torch.empty(0, self.num_classes)  # of no share of the images
+        results = zip(*(self._results or [(rows, rows if self.recipe.multilabel else none, none)]), strict=True)
         logits, labels, positions = (torch.cat(parts).numpy() for parts in results)
         self._results.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
