@@ -177,9 +177,7 @@ class ImageClassifier(L.LightningModule):
         if "preprocessing" in kept:
             preprocessing = Preprocessing.from_dict(kept["preprocessing"])
             if self._given["preprocessing"] not in (None, preprocessing):
-                raise UserError(
-                    f"The checkpoint was trained with {preprocessing}: leave out preprocessing= or give it."
-                )
+                raise UserError(f"The checkpoint was trained with {preprocessing}: give that as preprocessing=.")
             self._see_by(preprocessing)
         if "recipe" in kept and self._given["recipe"] is None:
             self.recipe = Recipe(**kept["recipe"])
