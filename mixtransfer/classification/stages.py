@@ -27,7 +27,15 @@ from mixtransfer.classification.known_fit import known_by, learn_known
 from mixtransfer.classification.label_calibration import LabelCalibration, calibrate_labels
 from mixtransfer.classification.model import model_bytes, read_state
 from mixtransfer.classification.multilabel import MultilabelPredictions
-from mixtransfer.classification.selection import HEAD, SHARES, TOLERANCE, TOLERANCE_OF_MANY, judge, judge_all
+from mixtransfer.classification.selection import (
+    HEAD,
+    SHARES,
+    TOLERANCE,
+    TOLERANCE_OF_LABELS,
+    TOLERANCE_OF_MANY,
+    judge,
+    judge_all,
+)
 from mixtransfer.classification.trainer import predict_examples, steps_of
 from mixtransfer.classification.training import Training
 from mixtransfer.console import in_minutes
@@ -152,6 +160,7 @@ def select(training: Training, choice: Choice | None) -> Selected:
     chosen_here = choice is None
     if choice is None:
         tolerance = TOLERANCE_OF_MANY if has_many_of_a_class(training.dataset) else TOLERANCE
+        tolerance = TOLERANCE_OF_LABELS if module.recipe.multilabel else tolerance
         for share in trainer.strategy.broadcast(SHARES if start else (1.0,)):
             load(share)
             validated[share] = predict_examples(trainer, module, data, data.dataset.val)

@@ -14,7 +14,9 @@ from sklearn.metrics import average_precision_score
 from tiny import TINY, tiny
 
 import mixtransfer
+from mixtransfer.classification import stages
 from mixtransfer.classification.answers import read_label_answers
+from mixtransfer.classification.folds import choose
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
 from mixtransfer.cli import main
@@ -176,6 +178,16 @@ def test_few_images_are_judged_out_of_fold(tmp_path, data):
     assert ModelCard.read(run.model).details["thresholds"]
     alone_ = train(tiny(few, tmp_path / "head", weights=str(weights), epochs=0, loss="asymmetric"))
     assert alone_.read_metrics()["training"]["fine_tuned_share"] == 0
+
+
+def test_fine_tuning_must_be_no_worse_than_the_head(tmp_path, data, monkeypatch):
+    weights = train(tiny(data, tmp_path / "start", epochs=1)).weights
+    asked = []
+    monkeypatch.setattr(
+        stages, "choose", lambda judged, tolerance: asked.append(tolerance) or choose(judged, tolerance)
+    )
+    train(tiny(data, tmp_path / "run", weights=str(weights), epochs=1, patience=1))  # which no folds judge
+    assert asked == [0.0]
 
 
 def test_one_label_is_a_question_of_yes_or_no(tmp_path, data, capsys):
