@@ -34,7 +34,6 @@ class Row:
         runs: Its finished trainings.
         test_images: Number of images that it was tested on.
         score: Accuracy or average precision over seeds and images, None if no training finished.
-        scored_by: What that is: "top1", of several labels an image "mAP", of detectors "AP".
         by_seed: The score of each training, or of all folds of a seed.
         covers: What its interval knows of; see ``Outcome``.
         validation: The score (see ``scored_by``) and "log_loss" on validation as fractions and nats, and the number of
@@ -45,13 +44,13 @@ class Row:
         cost: See ``Cost``; None if no training finished.
         training: Of each run: minutes, images_per_second, memory_mb, lr.
         failures: Why trainings failed.
+        scored_by: What the score is: "top1", of several labels an image "mAP", of detectors "AP".
     """
 
     backbone: str
     runs: list[Run]
     test_images: int = 0
     score: Estimate | None = None
-    scored_by: str = "top1"
     by_seed: list[float] = field(default_factory=list)
     covers: tuple[str, ...] = ()
     validation: dict[str, float] = field(default_factory=dict)
@@ -61,6 +60,7 @@ class Row:
     cost: Cost | None = None
     training: list[dict] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    scored_by: str = "top1"
 
     @property
     def seeds(self) -> int:
