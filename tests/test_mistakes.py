@@ -60,7 +60,10 @@ MISTAKES = [
     ("classify train empty", "empty holds no class folders"),
     ("classify train one", "a single class, 'cat'"),
     ("classify train broken", "broken has no usable image; 0.jpg is not an image"),
-    ("classify train columns.csv", "columns.csv needs the columns path and label; it has 'file, label'."),
+    (
+        "classify train columns.csv",
+        "columns.csv needs the columns path and label (or labels, or one of 0 and 1 for each); it has 'file, label'.",
+    ),
     ("classify train missing.csv", "missing.csv, line 3: the label is missing."),
     ("classify train outside.csv", "outside.csv, line 2: '../x.jpg' lies outside of"),
     ("classify evaluate", "run is missing"),

@@ -47,15 +47,15 @@ def takes_linear_head(model: Any, image_size: int) -> bool:
 
 def divide_answer(model: Any, divisor: float, image_size: int) -> bool:
     """Divide a network's logits, by its last layers; False, and no change, where that is not what comes of it."""
-    return correct_answer(model, torch.full((model.num_classes,), 1 / divisor), None, image_size)
+    return correct_answer(model, torch.full((model.num_classes,), divisor), None, image_size)
 
 
 @torch.no_grad()
-def correct_answer(model: Any, scale: torch.Tensor, shift: torch.Tensor | None, image_size: int) -> bool:
-    """Multiply a network's logits, and add to them, by its last layers.
+def correct_answer(model: Any, divisor: torch.Tensor, shift: torch.Tensor | None, image_size: int) -> bool:
+    """Divide a network's logits, and then add to them, by its last layers.
 
     Args:
-        scale, shift: Of each class, shape (classes,).
+        divisor, shift: Of each class, shape (classes,).
 
     Returns:
         Whether that is what came of it; otherwise nothing is changed.
@@ -63,15 +63,15 @@ def correct_answer(model: Any, scale: torch.Tensor, shift: torch.Tensor | None, 
     image, was_training = _image(model, image_size), model.training
     before = model.eval()(image)
     kept = [(parameter, parameter.clone()) for layer in answer_layers(model) for parameter in layer.parameters()]
-    scale = scale.to(before)
-    shift = torch.zeros_like(scale) if shift is None else shift.to(before)
+    divisor = divisor.to(before)
+    shift = torch.zeros_like(divisor) if shift is None else shift.to(before)
     for parameter, _ in kept:
-        parameter.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+        parameter.div_(divisor.view(-1, *[1] * (parameter.ndim - 1)))
         if parameter.ndim == 1:
             parameter.add_(shift)
     after = model(image)
     model.train(was_training)
-    if kept and torch.allclose(after, before * scale + shift, rtol=1e-2, atol=1e-4):
+    if kept and torch.allclose((after - shift) * divisor, before, rtol=1e-2, atol=1e-4):
         return True
     for parameter, value in kept:
         parameter.copy_(value)

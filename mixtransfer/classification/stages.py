@@ -204,8 +204,8 @@ def correct_labels(training: Training, judged_by: AnyPredictions | None) -> Labe
         return training.trainer.strategy.broadcast(own)
 
     labels = calibrated(True)
-    scale, shift = (torch.from_numpy(values) for values in (labels.scale, labels.shift))
-    return labels if correct_answer(module.model, scale, shift, module.preprocessing.size) else calibrated(False)
+    divisor, shift = (torch.from_numpy(values) for values in (1 / labels.scale, labels.shift))
+    return labels if correct_answer(module.model, divisor, shift, module.preprocessing.size) else calibrated(False)
 
 
 def known_score(training: Training, selected: Selected, head: FittedHead | None) -> KnownScore | None:

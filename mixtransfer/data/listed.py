@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class ListedImages:
         source: The folder or file that lists them, for errors.
         classes: Class names, in label order.
         parts: Files and labels under "all", or under "train" with "val" and "test" as far as present; see
-            ``mixtransfer.data.labels``.
+            ``mixtransfer.data.labels``; a list of classes will do.
         groups: Of the files that have one.
         notes: What was left out, in sentences for the user.
         has_unlabelled_test: Whether there is a test part whose classes are not known: then val does not stand for it.
@@ -39,10 +40,15 @@ class ListedImages:
     name: str
     source: Path
     classes: list[str]
-    parts: dict[str, tuple[list[Path], np.ndarray]]
+    parts: dict[str, tuple[list[Path], Any]]
     groups: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     has_unlabelled_test: bool = False
+
+    def __post_init__(self) -> None:
+        for part, (files, labels) in self.parts.items():
+            if not isinstance(labels, np.ndarray):
+                self.parts[part] = files, np.array(labels, dtype=np.int64)
 
     @property
     def root(self) -> Path:
