@@ -146,6 +146,34 @@ def test_the_folder_has_all_that_the_page_needs(site, spread):
     assert str(spread.parent) not in text and str(site.parent) not in text, "nothing of this machine is published"
 
 
+def test_several_labels_are_those_above_their_thresholds(spread, npm, opened, photographs, tmp_path):
+    run = tmp_path / "several"
+    shutil.copytree(spread, run)
+    card = json.loads((run / "model.json").read_text())
+    card["task"] = "multilabel"
+    for thresholds in (np.full(3, 0.5), None):  # first any, then some that tell the photographs apart
+        if thresholds is None:
+            said = np.sort([answer.probabilities for answer in load(run, "cpu").predict(photographs)], axis=0)
+            thresholds = said[1:3].mean(axis=0)
+        card["details"]["thresholds"] = dict(zip(card["classes"], thresholds.tolist(), strict=True))
+        (run / "model.json").write_text(json.dumps(card))
+    page, model = opened(exported(run, tmp_path / "site")), load(run, "cpu")
+    counts = set()
+    for file in photographs:
+        page.show(file)
+        answer = model.predict(file)
+        clear = np.abs(answer.probabilities - model.thresholds).min() > 1e-3
+        summary = page.page.locator("#summary").inner_text()
+        said = re.findall(r"(\w+), [\d.]+ %", summary)
+        if clear:
+            assert said == answer.labels and ("None of the labels" in summary) == (not said)
+            counts.add(len(said))
+        shown = page.classes()
+        assert all(shown[name] == pytest.approx(p, abs=0.03) for name, p in answer.top(3))
+    assert len(counts) > 1, "the photographs tell nothing"
+    assert not page.wrong
+
+
 def test_a_classifier_answers_as_its_run(site, spread, opened, photographs):
     page, model = opened(site), load(spread, "cpu")
     asked = len(page.asked)
