@@ -63,6 +63,8 @@ def predict(options: PredictOptions, classifier: Classifier | None = None) -> in
     if not print_predictions(predict_images(options, classifier), form, options.unknown, several):
         print("error: None of the images can be used.", file=sys.stderr)
         return 2
+    if options.explain is not None and form == "table":
+        print(f"Maps: {options.explain}")
     return 0
 
 
@@ -84,8 +86,12 @@ def _print_scores(scores: dict, title: str, validation: dict | None = None) -> N
 
 
 def _print_labels(rows: list[dict]) -> None:
-    columns = ("images", "average precision", "interval", "precision", "recall", "F1", "threshold")
-    table = Table("label", *(Column(name, justify="right") for name in columns), caption="%, but for the counts")
+    columns = ("images", "AP", "interval", "precision", "recall", "F1", "threshold")
+    table = Table(
+        "label",
+        *(Column(name, justify="right") for name in columns),
+        caption="%, but for the counts; AP: average precision",
+    )
     for row in rows:
         own = row["average_precision"]
         parts = (row[name] for name in ("precision", "recall", "f1", "threshold"))

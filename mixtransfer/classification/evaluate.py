@@ -81,7 +81,10 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = tell) -> Eva
     examples, classes = _chosen_examples(options, Run.open(options.run), say if main else silent)
     if is_multilabel(examples.labels) != trained.multilabel:
         of_data, of_run = ("one class", "several labels") if trained.multilabel else ("several labels", "one class")
-        raise UserError(f"An image of the data has {of_data}; {options.run} was trained on images with {of_run}.")
+        mend = "call the column labels" if trained.multilabel else "list one label an image, in a column label"
+        raise UserError(
+            f"An image of the data has {of_data}; {options.run} was trained on images with {of_run}: {mend}."
+        )
     told = trained.classes
     if trained.multilabel and (missing := [name for name in trained.classes if name not in classes]):
         told = [name for name in trained.classes if name in classes]

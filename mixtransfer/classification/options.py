@@ -153,7 +153,8 @@ class PredictOptions:
     Args:
         run: The run, or a file that `mixtransfer export` wrote.
         images: Files, folders or glob patterns.
-        top: How many classes to give an image.
+        top: How many classes to give an image; of several labels in JSON and CSV, the table has those it is said to
+            have.
         unknown: Call images unknown that look like none of the classes: less known than 95 % of the images to
             validate on. In JSON each answer has this share, known, anyway.
         explain: A folder for pictures that show where the most probable class was read from (of runs alone).

@@ -184,7 +184,7 @@ def print_predictions(
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
         several = ["label"] if multilabel else []
-        writer.writerow(["path", "rank", "class", "probability", *several, *(["known"] if unknown else [])])
+        writer.writerow(["path", "rank", "class", "probability", *several, *(["known", "unknown"] if unknown else [])])
     for prediction in predictions:
         if prediction.error:
             print(f"Left out: {prediction.path} {prediction.error}.", file=sys.stderr)
@@ -206,7 +206,9 @@ def print_predictions(
                     answer["unknown"] = prediction.unknown
             print(json.dumps(answer, ensure_ascii=False), flush=True)
         elif form == "csv":
-            known = [f"{prediction.known:.4f}"] if unknown and prediction.known is not None else []
+            known: list[object] = []
+            if unknown and prediction.known is not None:
+                known = [f"{prediction.known:.4f}", int(prediction.unknown)]
             writer.writerows(
                 [prediction.path, i + 1, name, f"{p:.6f}", *([] if said is None else [int(name in said)]), *known]
                 for i, (name, p) in enumerate(prediction.top)

@@ -1,5 +1,7 @@
 """What a table's columns say of the labels of images: one a row, several in one column, or a column of 0 and 1 each."""
 
+import ast
+import contextlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +9,20 @@ from typing import Any
 
 from mixtransfer.data.division import counted
 from mixtransfer.data.labels import SEPARATOR
-from mixtransfer.data.lookup import shown
+from mixtransfer.data.lookup import shown, some
 from mixtransfer.data.table import Table
 from mixtransfer.errors import UserError
 
 ONE = ("label", "class", "class_name", "category")  # what a column of one label may be called
 SEVERAL = ("labels", "classes", "tags", "categories")
-_YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+_YES_OR_NO = {
+    "0": False, "0.0": False, "false": False, "no": False,
+    "1": True, "1.0": True, "true": True, "yes": True,
+}  # fmt: skip
+_NEARLY = (*_YES_OR_NO, "-1", "-1.0")  # what a column of labels holds that may be meant for no, or for unknown
+SHOWN = 20  # names of labels in a note
+OTHER_MARKS = ("|", ",", "/")  # that people put between labels
+_NO_LABEL = ("nan", "none", "null", "n/a", "<na>")  # what programs write where there is nothing
 
 Label = str | int
 Labels = Label | tuple[Label, ...]  # of a row: one, "" for none that is known; or several
@@ -48,8 +57,23 @@ class LabelColumns:
             return _one(where, value)
         if value is None:
             raise UserError(f"{where}: the labels are missing; an image that shows none of the classes has [].")
-        parts = value if isinstance(value, list) else str(value).split(SEPARATOR) if isinstance(value, str) else [value]
-        return tuple(dict.fromkeys(label for part in parts if (label := _one(where, part)) != ""))
+        found = tuple(dict.fromkeys(label for part in _parts(value) if (label := _one(where, part)) != ""))
+        if nothing := next((one for one in found if str(one).lower() in _NO_LABEL), None):
+            raise UserError(
+                f"{where}: the label {nothing!r} could be a class, or stand for none: leave the cell empty if the "
+                "image shows none of the classes, or else give the class another name."
+            )
+        return found
+
+
+def _parts(value: Any) -> list:
+    """The labels of a cell, in a list or divided; a list may be written as JSON or Python writes it."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            value = ast.literal_eval(value)
+    if isinstance(value, str):
+        return value.split(SEPARATOR)
+    return value if isinstance(value, list) else [value]
 
 
 def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
@@ -74,12 +98,25 @@ def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
         in_lists = table.path.suffix.lower() == ".jsonl" and any(
             isinstance(row.get(name), list) for _, row in table.rows
         )
-        return LabelColumns(name, multilabel=name in SEVERAL or in_lists)
+        multilabel = name in SEVERAL or in_lists
+        if multilabel:
+            _refuse_one_hot(table, name)
+        return LabelColumns(name, multilabel=multilabel)
     return LabelColumns(None, True, binary) if (binary := _binary(table, known)) else LabelColumns(None)
 
 
+def _refuse_one_hot(table: Table, column: str) -> None:
+    """Have lists of a 0 or 1 for each class be a ``UserError``: read as numbers of classes they would be two."""
+    lists = [(line, _parts(row.get(column))) for line, row in table.rows]
+    if lists and all(len(own) > 2 and all(type(one) is int and one in (0, 1) for one in own) for _, own in lists):
+        raise UserError(
+            f"{table.where(lists[0][0])}: {column} has a 0 or 1 for each class, whose names are not known: list the "
+            "names of those that the image shows."
+        )
+
+
 def _binary(table: Table, known: Sequence[str]) -> dict[str, str]:
-    """The columns that have 0 or 1 in every row, and the label of each; those that seldom have are none.
+    """The columns that have 0 or 1 in every row, and the label of each; those that mostly have other things are none.
 
     Raises:
         UserError: One has something else in some rows, or stands twice.
@@ -89,14 +126,12 @@ def _binary(table: Table, known: Sequence[str]) -> dict[str, str]:
     rows = list(table.rows)
     labels = {}
     for name in others:
-        answers = [_as_bool(row.get(name)) for _, row in rows]
-        if all(answer is None for answer in answers):
+        cells = [_plain(row.get(name)) for _, row in rows]
+        filled = [cell for cell in cells if cell]
+        if not filled or 2 * sum(cell in _NEARLY for cell in filled) < len(filled):  # as of an identity or a width
             continue
-        if sum(answer is None for answer in answers) > len(answers) / 2:  # as an identity or a width
-            continue
-        for (line, row), answer in zip(rows, answers, strict=True):
-            if answer is None:
-                yes_or_no(table.where(line), name, row.get(name))
+        for line, row in rows:
+            yes_or_no(table.where(line), name, row.get(name))
         if others.count(name) > 1:
             raise UserError(f"{table.path} has the column {shown(name)} twice in its first line: take one out.")
         labels[name] = str(_one(f"{table.path}, line 1", titles[name]))
@@ -109,7 +144,7 @@ def yes_or_no(where: str, name: str, value: Any) -> bool:
     Raises:
         UserError: It says neither.
     """
-    if (answer := _as_bool(value)) is None:
+    if (answer := _YES_OR_NO.get(_plain(value))) is None:
         raise UserError(
             f"{where}: the column {shown(name)} has {shown(str('' if value is None else value))!r}, where a label has "
             "0 or 1: write one of them, or take the column out."
@@ -117,8 +152,8 @@ def yes_or_no(where: str, name: str, value: Any) -> bool:
     return answer
 
 
-def _as_bool(value: Any) -> bool | None:
-    return None if value is None else _YES_OR_NO.get(str(value).strip().lower())
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value).strip().lower()
 
 
 def _one(where: str, value: Any) -> Label:
@@ -139,6 +174,8 @@ def check_separator(rows: Sequence[tuple[str, Labels]], classes: Sequence[str], 
         raise UserError(
             f"The label {shown(holding[0][:40])!r} holds a {SEPARATOR}, which stands between labels: rename it."
         )
+    if multilabel:
+        _check_other_marks(rows, classes)
     for name in holding:
         parts = [part.strip() for part in name.split(SEPARATOR)]
         if any(part in classes for part in parts):
@@ -147,6 +184,19 @@ def check_separator(rows: Sequence[tuple[str, Labels]], classes: Sequence[str], 
                 f"{where}: the label {shown(name[:40])!r} could be {len(parts)}: call the column labels if an image "
                 f"may have several, or write the class without {SEPARATOR}."
             )
+
+
+def _check_other_marks(rows: Sequence[tuple[str, Labels]], classes: Sequence[str]) -> None:
+    """Have labels that are divided by another mark be a ``UserError``: where their parts come again in others."""
+    for mark in OTHER_MARKS:
+        divided = {name: {part.strip() for part in name.split(mark)} for name in classes if mark in name}
+        for name, parts in divided.items():
+            others = [own for other, own in divided.items() if other != name]
+            if any(part in classes or any(part in own for own in others) for part in parts):
+                where = next(place for place, labels in rows if name in labels_of(labels))
+                raise UserError(
+                    f"{where}: the label {shown(name[:40])!r} could be {len(parts)}: write {SEPARATOR} between labels."
+                )
 
 
 def as_text(where: str, key: str, value: Any) -> str:
@@ -181,9 +231,9 @@ def several_labels_note(rows: Sequence[Sequence[Label]], classes: Sequence[str])
     """A sentence on images that may have several labels."""
     bare = sum(not labels for labels in rows)
     each = sum(map(len, rows)) / len(rows)
+    names = f"{counted(len(classes), 'label')} ({some(classes, SHOWN)})"
+    which = f"several of {names}, {each:.2g} on average" if len(classes) > 1 else f"{names}, or not"
     none = (
         f"; {counted(bare)} {'has' if bare == 1 else 'have'} none, and count{'s' if bare == 1 else ''} as showing none"
     )
-    return (
-        f"An image may have several of {counted(len(classes), 'label')}, {each:.2g} on average{none if bare else ''}."
-    )
+    return f"An image may have {which}{none if bare else ''}."

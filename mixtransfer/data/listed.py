@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from mixtransfer.data.dataset import Examples, ImageDataset
+from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.images import find_unusable
-from mixtransfer.data.labels import class_counts, is_multilabel, label_names
+from mixtransfer.data.labels import SEPARATOR, class_counts, is_multilabel, label_names
 from mixtransfer.data.once import each_once
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
@@ -83,6 +84,10 @@ class ListedImages:
             UserError: A class, or the test part, has too few usable images, or the data is not that of the split.
         """
         examples, skipped = self.usable(check)
+        if skipped and not any(map(len, examples.values())):
+            file, why = next(iter(skipped.items()))
+            its = f"; paths are relative to the folder {self.root}" if not self.source.is_dir() else ""
+            raise UserError(f"None of the {counted(len(skipped))} of {self.source} can be used ({file} {why}{its}).")
         if not isinstance(by, Split):
             for part in ("val", "test"):
                 if part in examples and not len(examples[part]):
@@ -114,9 +119,13 @@ def _refuse_two_labels(examples: Mapping[str, Examples], classes: list[str], sou
     for own in examples.values():
         for file, label in zip(own.images, label_names(own.labels, classes), strict=True):
             if (other := known.setdefault(file, label)) != label:
+                mend = "take one out"
+                if is_multilabel(own.labels):
+                    every = SEPARATOR.join(sorted({*other.split(SEPARATOR), *label.split(SEPARATOR)} - {""}))
+                    mend = f"write one row an image, here with {every}"
                 raise UserError(
-                    f"{source} lists {file.name} twice, as {other!r} and as {label!r}: take one out (mixtransfer "
-                    "doctor names all such images)."
+                    f"{source} lists {file.name} twice, as {other!r} and as {label!r}: {mend} (mixtransfer doctor "
+                    "names all such images)."
                 )
 
 

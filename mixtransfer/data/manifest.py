@@ -57,8 +57,10 @@ def list_manifest(manifest: Path) -> ListedImages:
     rows, unlabelled = _without_unlabelled_test(rows, listing)
     _require_labels(rows)
     splits = {row.split for row in rows}
-    if splits != {"all"} and ("all" in splits or "train" not in splits):
-        raise UserError(f"{manifest} must name a split (train, val or test) in every row or in none, and some train.")
+    if splits != {"all"} and (blank := next((row for row in rows if row.split == "all"), None)):
+        raise UserError(f"{blank.where}: the split is missing: write train, val or test in every row, or in none.")
+    if splits != {"all"} and "train" not in splits:
+        raise UserError(f"{manifest} has no row whose split is train.")
     return replace(listing.listed(manifest.stem, manifest, rows), has_unlabelled_test=unlabelled)
 
 
@@ -216,7 +218,8 @@ class _Listing:
         if renamed and (note := f"Columns are read as: {', '.join(renamed)}.") not in self.notes:
             self.notes.append(note)
         if labels.binary and (left := [one for one in table.columns if one not in (*KNOWN, *labels.binary)]):
-            self.notes.append(f"Left out: columns of {table.path.name} without 0 or 1 ({some(left)}).")
+            named = some([one or "one without a name" for one in left])
+            self.notes.append(f"Left out: columns of {table.path.name} without 0 or 1 ({named}).")
         return places, labels
 
     def _row(self, table: Table, line: int, values: dict[str, Any], label: Labels) -> _Row:

@@ -54,8 +54,10 @@ def read_table(path: Path) -> Table:
     """
     try:
         text = read_text(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as text in UTF-8: {error}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not text in UTF-8 ({error}): save it as such.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     if path.suffix.lower() == ".jsonl":
         return _json_table(path, text)
     first = text.partition("\n")[0]

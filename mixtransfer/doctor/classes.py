@@ -6,6 +6,8 @@ from mixtransfer.data.division import counted
 from mixtransfer.data.quick_checks import class_warnings
 from mixtransfer.doctor.finding import Example, Finding
 
+TRAINED_ON = 0.8 * 0.9  # of data that is not split, by the default fractions
+
 
 def class_findings(counts: Mapping[str, Mapping[str, int]], task: str, multilabel: bool = False) -> list[Finding]:
     """What is odd about the numbers of images (or boxes) of each class.
@@ -27,7 +29,12 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str, multilabe
                 "Add another: with one there is nothing to tell apart.",
             )
         )
-    if missing := [name for name, count in train.items() if not count]:
+    nothing = task == "classify" and not any(train.values())
+    if nothing:
+        findings.append(
+            Finding("nothing", "error", "None of the images can be used.", "See below why, and mend that first.")
+        )
+    if not nothing and (missing := [name for name, count in train.items() if not count]):
         findings.append(
             Finding(
                 "empty_class",
@@ -37,7 +44,9 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str, multilabe
                 [Example(name) for name in missing],
             )
         )
-    for sentence in class_warnings(train, what):
+    whole = "all" in counts and task == "classify"  # of which a part is tested and validated on
+    trained = {name: round(TRAINED_ON * count) for name, count in train.items()} if whole else train
+    for sentence in class_warnings(trained, what):
         mend = "Add images of the small classes, or merge some."
         if multilabel:
             mend = "Add images of the small classes, or train with --loss asymmetric."

@@ -152,12 +152,17 @@ class Copies:
             return None
         words = [counted(len(equal), "pair") + " of equal images"] if equal else []
         words += [counted(len(near), "pair") + " of nearly equal images"] if near else []
+        have = "has" if len(equal) + len(near) == 1 else "have"
+        mend = "Decide which is right; the fix list drops the equal ones altogether."
+        if self._listed_twice(equal):
+            mend = "A file that is listed twice has to be taken out once. " + mend
+            if self.listing.is_multilabel:
+                mend = "Write one row an image, with all of its labels. " + mend
         return Finding(
             "two_labels",
             "error" if equal else "warning",
-            f"{' and '.join(words)} {'has' if len(equal) + len(near) == 1 else 'have'} two different labels.",
-            "Decide which label is right; the fix list drops the equal ones altogether"
-            + (", but no file that is itself listed twice." if self._listed_twice(equal) else "."),
+            f"{' and '.join(words)} {have} different labels.",
+            mend,
             self._examples([*equal, *near]),
         )
 

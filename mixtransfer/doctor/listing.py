@@ -11,6 +11,7 @@ from PIL import Image
 
 from mixtransfer.data.detection.boxes import ListedBoxes
 from mixtransfer.data.detection.load import LAYOUTS, is_detection_data, list_boxes
+from mixtransfer.data.division import counted
 from mixtransfer.data.groups import settled_groups
 from mixtransfer.data.images import load_image
 from mixtransfer.data.labels import is_multilabel, label_names
@@ -135,8 +136,8 @@ def _classification(data: str, data_root: Path, group_by: str | None, layout: An
     else:
         listed = list_images(str(folder or data), layout)
         name, source = listed.name or data_name(listed.root), listed.source
-        classes, parts = listed.classes, listed.parts
-        root, groups, notes = listed.root, listed.groups, listed.notes
+        classes, (parts, again) = listed.classes, _each_once(listed.parts)
+        root, groups, notes = listed.root, listed.groups, [*listed.notes, *again]
     images = [image for images, _ in parts.values() for image in images]
     return Listing(
         name,
@@ -149,6 +150,17 @@ def _classification(data: str, data_root: Path, group_by: str | None, layout: An
         groups=_groups(images, root, groups, group_by, data),
         notes=notes,
     )
+
+
+def _each_once(parts: Mapping[str, tuple]) -> tuple[dict[str, tuple], list[str]]:
+    """Parts without what is listed again with the same labels, which training counts once too, and a note of it."""
+    kept, again = {}, 0
+    for part, (files, labels) in parts.items():
+        rows = [(file, np.asarray(label).tobytes()) for file, label in zip(files, labels, strict=True)]
+        first = sorted(dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True)).values())
+        kept[part] = [files[i] for i in first], labels[first]
+        again += len(rows) - len(first)
+    return kept, [f"{counted(again)} listed more than once in a part: each counts once."] if again else []
 
 
 def _detection(data: str, data_root: Path, group_by: str | None, layout: str) -> Listing:

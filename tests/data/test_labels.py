@@ -98,12 +98,51 @@ def test_the_same_labels_in_every_way_that_they_are_written(tmp_path, rows, how)
             "the columns label and labels: call the one to read label, or labels",
         ),
         ("path,age\nimages/000.png,31\n", "needs the columns path and label"),
+        ("path,cat\nimages/000.png,1\nimages/001.png,\n", "line 3: the column cat has '', where a label has 0"),
+        ("path,cat\nimages/000.png,1\nimages/001.png,-1\n", "line 3: the column cat has '-1', where a label has 0"),
+        ("path,labels\nimages/000.png,a\nimages/001.png,NaN\n", "line 3: the label 'NaN' could be a class, or stand"),
+        (
+            "path,labels\nimages/000.png,a|b\nimages/001.png,a\n",
+            r"line 2: the label 'a\|b' could be 2: write ; between",
+        ),
+        ('path,labels\nimages/000.png,"a, b"\nimages/001.png,"a, c"\n', "the label 'a, b' could be 2: write ; between"),
+        ('path,labels\nimages/000.png,"[0, 1, 1]"\n', "line 2: labels has a 0 or 1 for each class, whose names are not"),
+        (
+            "path,labels\nimages/000.png,a\nimages/000.png,b;c\nimages/001.png,\n",
+            "lists 000.png twice, as 'a' and as 'b;c': write one row an image, here with a;b;c",
+        ),
     ],
 )
 def test_labels_that_cannot_be_read_are_one_sentence(tmp_path, rows, text, says):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         load_dataset(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("form", ['"[""red"", ""blue""]"', "\"['red', 'blue']\"", "red ; blue;"])
+def test_lists_in_cells_are_read(tmp_path, rows, form):
+    lines = [f"{name},{form if i % 2 else '[]' if i % 4 else ''}\n" for i, (name, _) in enumerate(rows)]
+    if "[" not in form:
+        lines = [line.replace("[]", "") for line in lines]
+    (tmp_path / "m.csv").write_text("path,labels\n" + "".join(lines))
+    dataset = load_dataset(str(tmp_path / "m.csv"))
+    assert dataset.classes == ["blue", "red"] and any("2 labels (blue, red), 1 on average" in n for n in dataset.notes)
+
+
+def test_yes_and_no(tmp_path, rows):
+    lines = "".join(f"{name},{'Yes' if 'red' in own else 'no'}\n" for name, own in rows)
+    (tmp_path / "m.csv").write_text("path,red\n" + lines)
+    dataset = load_dataset(str(tmp_path / "m.csv"))
+    red = {name.split("/")[1] for name, own in rows if "red" in own}
+    assert dataset.classes == ["red"] and {name for name, own in shown(dataset).items() if own} == red
+    assert any("An image may have 1 label (red), or not" in note for note in dataset.notes)
+
+
+def test_classes_whose_names_hold_a_comma(tmp_path, rows):
+    names = ("tench, Tinca tinca", "goldfish, Carassius auratus")
+    lines = "".join(f'{name},"{names[i % 2]}"\n' for i, (name, _) in enumerate(rows))
+    (tmp_path / "m.csv").write_text("path,labels\n" + lines)
+    assert load_dataset(str(tmp_path / "m.csv")).classes == sorted(names)
 
 
 def test_one_label_a_row_is_read_as_it_was_before_there_were_several(tmp_path, rows):

@@ -120,7 +120,7 @@ def test_columns_of_json_lines_may_begin_in_any_row(folder):
     for i, row in enumerate(rows[1:]):
         row |= {"group": f"g{i // 2}", "split": "test" if i > 8 else "train"}
     (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match="must name a split .* in every row or in none"):
+    with pytest.raises(UserError, match="the split is missing: write .* in every row, or in none"):
         load_dataset(str(folder / "m.jsonl"))
     rows[0] |= {"split": "train"}
     (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

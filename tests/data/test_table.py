@@ -40,7 +40,7 @@ def test_a_wrong_line_comes_when_it_is_reached(tmp_path, line, says):
 
 def test_what_cannot_be_read_is_one_sentence(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot be read as text"):
+    with pytest.raises(UserError, match="is not text in UTF-8"):
         read_table(tmp_path / "t.csv")
     with pytest.raises(UserError, match="not a well-formed CSV"):
         list(table(tmp_path / "u.csv", 'a,b\n"x\n').rows)

@@ -177,8 +177,20 @@ def test_a_manifest(healthy, tmp_path, capsys):
     rows = [f"{path.relative_to(healthy)},{path.parent.name}" for path in sorted(healthy.rglob("*.jpg"))]
     (healthy / "list.csv").write_text("\n".join(["path,label", *rows, "missing.jpg,cat"]))
     _, answer, _ = doctor(capsys, tmp_path, healthy / "list.csv")
-    assert answer["parts"] == {"all": 25} and kinds(answer).keys() == {"unusable"}
+    assert answer["parts"] == {"all": 25} and kinds(answer).keys() == {"unusable", "imbalance"}
     assert "there is no such file" in kinds(answer)["unusable"]["places"][0]["text"]
+    few = "2 of 2 classes have fewer than 10 images to train on"  # as training will say: of 12 some are set aside
+    assert kinds(answer)["imbalance"]["what"].startswith(few)
+
+
+def test_a_manifest_that_lies_elsewhere(healthy, tmp_path, capsys):
+    rows = [f"{path.name},{path.parent.name}" for path in sorted(healthy.rglob("*.jpg"))]
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "list.csv").write_text("\n".join(["path,label", *rows]))
+    _, answer, _ = doctor(capsys, tmp_path, tmp_path / "tables" / "list.csv")
+    assert [finding["kind"] for finding in answer["findings"]] == ["nothing", "unusable"]
+    assert main(["classify", "train", str(tmp_path / "tables" / "list.csv")]) == 2
+    assert f"paths are relative to the folder {tmp_path / 'tables'}" in capsys.readouterr().err
 
 
 def test_named_data_in_memory(tmp_path, capsys):
@@ -293,7 +305,7 @@ def test_the_fix_list_never_names_the_only_copy(healthy, tmp_path, capsys):
     assert [Path(entry["file"]).name for entry in answer["to_drop"]] == ["again.jpg"]
     found = kinds(answer)
     assert "have to be taken out of one of the lists" in found["leak"]["mend"]
-    assert "listed twice have to be taken out" in found["copies"]["mend"]
+    assert "1 image listed more than once in a part: each counts once." in answer["notes"]
 
 
 def test_boxes_that_training_refuses(tmp_path, capsys):

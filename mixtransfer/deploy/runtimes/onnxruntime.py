@@ -112,6 +112,9 @@ def _pool_by_name(graph) -> None:
         if keeps and axes in ([2, 3], [-2, -1], [-1, -2]):
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)  # the axes, of which ONNX Runtime would warn
 
 
 def _half(model):
