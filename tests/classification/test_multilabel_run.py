@@ -115,7 +115,9 @@ def test_predict_names_the_labels_above_their_thresholds(run, data, capsys):
         assert one["labels"] == over
     assert main([*ask, "--format", "csv", "--unknown"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert list(rows[0]) == ["path", "rank", "class", "probability", "label", "known"] and len(rows) == 24
+    columns = ["path", "rank", "class", "probability", "label", "known", "unknown"]
+    assert list(rows[0]) == columns and len(rows) == 24
+    assert all((row["unknown"] == "1") == (float(row["known"]) < 0.05) for row in rows)
     said = {(row["path"], row["class"]) for row in rows if row["label"] == "1"}
     assert said == {(one["path"], name) for one in found for name in one["labels"]}
     assert main([*ask, "--top", "1", "--json"]) == 0  # what is said is told in any case
@@ -228,7 +230,7 @@ def test_a_teacher_of_the_other_kind_is_refused(run, image_folder, data, tmp_pat
 
 
 def test_a_run_and_data_of_the_other_kind_are_refused(run, image_folder, tmp_path):
-    with pytest.raises(UserError, match="An image of the data has one class; .* was trained on images with several"):
+    with pytest.raises(UserError, match="An image of the data has one class; .* was trained on images with several labels: call the"):
         mixtransfer.evaluate(run, image_folder) if hasattr(mixtransfer, "evaluate") else _evaluate(run, image_folder)
     with pytest.raises(UserError, match="A search is for one class an image"):
         _search(run, tmp_path)
