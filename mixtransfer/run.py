@@ -89,6 +89,10 @@ class Run:
         return self.folder / "known.safetensors"
 
     @property
+    def pseudo_labels(self) -> Path:
+        return self.folder / "pseudo_labels.csv"
+
+    @property
     def evidence(self) -> Path:
         """What was said of images that were not trained on, until the run is finished."""
         return self.folder / "evidence.npz"

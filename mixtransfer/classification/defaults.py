@@ -48,7 +48,9 @@ LEAST_FACTOR, LARGEST_FACTOR = 0.25, 4.0
 Say = Callable[[str], None]
 
 
-def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say: Say = silent) -> TrainOptions:
+def resolve(
+    options: TrainOptions, dataset: ImageDataset, model: nn.Module, say: Say = silent, unlabelled: int = 0
+) -> TrainOptions:
     """Fill in every option left to us.
 
     The image size stays None where it is to be chosen on the head's features (see ``choose_image_size``), and so does
@@ -56,6 +58,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
 
     Args:
         say: Where a sentence for the user goes.
+        unlabelled: Number of images without labels that may get one.
 
     Raises:
         UserError: No epochs are asked for, and there is no head to fit instead.
@@ -70,6 +73,7 @@ def resolve(options: TrainOptions, dataset: ImageDataset, model: nn.Module, say:
     few = not scratch and images < FEW_IMAGES
     augment = "crop" if dataset.is_writing and options.augment == "standard" else options.augment
     mixes = few and has_many_of_a_class(dataset) and augment in ("standard", "strong")
+    images += unlabelled
     passes = np.clip(450 / images**0.5, 5, 20) * (LONGER_MIXED if mixes else 1)
     epochs = (30 if scratch else round(passes)) if options.epochs is None else options.epochs
     if not epochs and not fit_head:
@@ -155,8 +159,9 @@ def check(options: TrainOptions) -> None:
         seed=SEED,
     )
     check_policy(options.augment, POLICIES)
-    if options.teacher is not None and options.epochs == 0:
-        raise UserError("--teacher teaches in fine-tuning, of which --epochs 0 has none: leave one of them out.")
+    for name in ("teacher", "unlabelled"):
+        if getattr(options, name) is not None and options.epochs == 0:
+            raise UserError(f"--{name} is for fine-tuning, of which --epochs 0 has none: leave one of them out.")
     for name, value in (("lr", options.lr), ("min-crop", options.min_crop)):
         if isinstance(value, int | float) and not value > 0:
             raise UserError(f"--{name} is {value}; it must be more than 0.")

@@ -90,7 +90,7 @@ def is_folded(options: TrainOptions, dataset: ImageDataset) -> bool:
     So few images make it cheap, and those to validate on alone would be no evidence. When to stop early cannot be told
     so.
     """
-    few = len(dataset.train) + len(dataset.val) <= FEW
+    few = len(dataset.train) + len(dataset.val) <= FEW and options.unlabelled is None
     return few and bool(options.fit_head and options.epochs and not options.patience) and processes(options) == 1
 
 

@@ -35,7 +35,7 @@ class TrainOptions:
         batch_size: Images a step and device; auto finds the largest that a GPU holds.
         image_size: Side of the input in pixels; by default that of the weights' training, or 8/7 of it where
             cross-validation on frozen features prefers that.
-        lr: Peak learning rate of the head; by default by data and optimizer; find runs a range test.
+        lr: Peak learning rate of the head, by default by data; find: a range test.
         optimizer: Optimizer.
         loss: auto: cross_entropy; of several labels bce, focal, asymmetric.
         weight_decay: Weight decay (decoupled for adamw).
@@ -52,6 +52,7 @@ class TrainOptions:
         dropout: Dropout before the head.
         teacher: A run or a backbone from whose answers is learnt too.
         teacher_weight: The teacher's share of the loss.
+        unlabelled: A folder of images without labels to learn from too.
         class_weights: balanced weighs images of rare classes more, none does not.
         ema: Evaluate and keep an exponential moving average of the weights.
         clip_grad: Largest norm of the gradient; 0 turns clipping off.
@@ -96,6 +97,7 @@ class TrainOptions:
     dropout: float = 0.0
     teacher: str | None = None
     teacher_weight: float = 0.5
+    unlabelled: str | None = None
     class_weights: Literal["none", "balanced"] = "none"
     ema: bool = True
     clip_grad: float = 1.0

@@ -16,6 +16,7 @@ from mixtransfer.classification.stages import Choice, fit_head, judge_in_folds, 
 from mixtransfer.classification.trainer import is_first_process, processes
 from mixtransfer.classification.training import Say, how_to_go_on, prepare, reopened, resumable
 from mixtransfer.classification.tuning import find_batch_size, find_rate
+from mixtransfer.classification.unlabelled import take_unlabelled
 from mixtransfer.console import silent
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
@@ -63,6 +64,7 @@ def train(
             head = fit_head(training)
             if not training.earlier and training.options.lr == "find" and training.options.epochs:
                 find_rate(training)
+            take_unlabelled(training, head)
             choice = judge_in_folds(training, head)
             if not training.options.epochs:
                 choice = choice or Choice(HEAD, 1.0)

@@ -35,6 +35,7 @@ from mixtransfer.data.own_augment import OBJECT, keep_pipeline, kept_pipeline, r
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
+from mixtransfer.data.unlabelled import list_unlabelled
 from mixtransfer.errors import UserError
 from mixtransfer.files import claimed, remove_unfinished
 from mixtransfer.loggers import logger_names, open_loggers
@@ -55,7 +56,9 @@ class Training:
         earlier: Of a training that goes on with its body, the same folder in every process; None of one that begins.
         options: Resolved.
         module, data: What is trained, and on what.
-        tuning: The same data as ``data``; where fine-tuning is judged out of fold, all images that it was judged by.
+        tuning: The same data as ``data``; where fine-tuning is judged out of fold, all images that it was judged by,
+            and with images without labels those of them that have got one.
+        unlabelled: These images, before they have.
         folded: Whether it is.
         trainer: With its history and what is kept of the epochs.
         say: Where sentences for the user go.
@@ -67,6 +70,7 @@ class Training:
     module: ImageClassifier
     data: ImageDataModule
     tuning: ImageDataModule
+    unlabelled: list[Path]
     folded: bool
     history: History
     kept: KeptModel
@@ -129,7 +133,8 @@ def prepare(
     if not run and options.augment not in (*POLICIES, OBJECT):
         read_pipeline(Path(options.augment))  # before there is a folder
     named = settled(options.teacher, ()) if options.teacher and Run.is_run(options.teacher) else options.teacher
-    options = replace(options, data=settled(str(options.data), NAMED_DATASETS), teacher=named)
+    unlabelled_in = None if options.unlabelled is None else settled(options.unlabelled, ())
+    options = replace(options, data=settled(str(options.data), NAMED_DATASETS), teacher=named, unlabelled=unlabelled_in)
     # A run that goes on knows its network even if the file is gone that --backbone named.
     card = ModelCard.read(run.model, *CLASSIFIERS) if run and run.model.exists() else None
     backbone = card.spec if card else backbone_spec(options.backbone)
@@ -140,6 +145,7 @@ def prepare(
         check_classifier(backbone, options.image_size)
     dataset = training_images(options, run, split)
     _describe(dataset, say)
+    unlabelled = _unlabelled(options, dataset, run, say)
     # Where the last epoch is over nothing is learnt from it any more.
     teacher = None if earlier and earlier.tuned.exists() else open_teacher(options, dataset, say)
     L.seed_everything(options.seed, verbose=False)
@@ -150,7 +156,7 @@ def prepare(
         drop_rate=options.dropout,
         image_size=options.image_size,
     )
-    options = resolve(options, dataset, model, say)
+    options = resolve(options, dataset, model, say, len(unlabelled))
     if run is None and main:
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
@@ -201,7 +207,16 @@ def prepare(
     elif options.logger:
         loggers = [*loggers, DummyLogger()]  # some callbacks ask whether there is any
     trainer = make_trainer(options, callbacks, max_epochs=options.epochs, logger=list(loggers) or False)
-    return Training(run, earlier, options, module, data, tuning, folded, history, kept, trainer, say)
+    return Training(run, earlier, options, module, data, tuning, unlabelled, folded, history, kept, trainer, say)
+
+
+def _unlabelled(options: TrainOptions, dataset: ImageDataset, run: Run | None, say: Say) -> list[Path]:
+    """The images without labels that the options name; of a run that has given them labels nothing is looked for."""
+    if options.unlabelled is None:
+        return []
+    if dataset.is_multilabel:
+        raise UserError(f"--unlabelled is for one class an image, and those of {dataset.name} may have several labels.")
+    return list_unlabelled(Path(options.unlabelled), dataset, say)
 
 
 def resumable(run: Run | None) -> contextlib.AbstractContextManager[None]:

@@ -1,0 +1,128 @@
+"""Learning from images without labels too: those are trained on whose class a first answer is sure of (pseudo-labels).
+
+Source: Lee, "Pseudo-label: the simple and efficient semi-supervised learning method", ICML workshop 2013.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch.utils.data import DataLoader
+
+from mixtransfer.answers import UNKNOWN_BELOW
+from mixtransfer.classification.folds import FittedHead, refitted, with_parts
+from mixtransfer.classification.head import pooled_features
+from mixtransfer.classification.known_fit import known_by
+from mixtransfer.classification.selection import HEAD, judge
+from mixtransfer.classification.training import Training
+from mixtransfer.data.dataset import Examples
+from mixtransfer.data.division import counted
+from mixtransfer.errors import UserError
+from mixtransfer.files import write_atomic
+from mixtransfer.run import Run
+
+SURE = 0.7  # probability from which on an answer is taken for a label
+COLUMNS = ("path", "class", "probability")
+
+
+def take_unlabelled(training: Training, head: FittedHead | None) -> None:
+    """Add those of the images without labels to the images to fine-tune on that get one, as the run keeps them.
+
+    Labels are given by the teacher, if there is one, else by the head on frozen features; an image that looks like
+    none of the classes gets none.
+
+    Args:
+        head: What was fitted in this process.
+
+    Raises:
+        UserError: There is nothing that could give labels.
+    """
+    files = training.unlabelled
+    if not files:
+        return
+    run, classes = training.run, training.dataset.classes
+    found: list[tuple[str, int]] = []
+    if run and run.pseudo_labels.exists():
+        found = read_pseudo_labels(run, classes)
+    elif run:
+        probabilities = _answers(training, head)
+        best, sure = probabilities.argmax(1), probabilities.max(1)
+        kept = np.flatnonzero(sure >= SURE)
+        found = [(str(files[i]), int(best[i])) for i in kept]
+        rows = [(str(files[i]), classes[best[i]], f"{sure[i]:.4f}") for i in kept]
+        _write(run.pseudo_labels, rows)
+        counts = np.bincount(best[kept], minlength=len(classes))
+        each = f", {counts.min():,} to {counts.max():,} a class" if len(found) else ""
+        training.say(f"Of {counted(len(files))} without labels {len(found):,} get one{each}: {run.pseudo_labels}.")
+    found = training.trainer.strategy.broadcast(found)
+    images = [Path(file) for file, _ in found]
+    labelled = Examples(images, np.array([label for _, label in found], dtype=np.int64))
+    data = training.data
+    training.tuning = with_parts(data, data.dataset.train.joined(labelled), data.dataset.val)
+    training.history.images = len(training.tuning.dataset.train)
+
+
+def read_pseudo_labels(run: Run, classes: Sequence[str]) -> list[tuple[str, int]]:
+    """File and class of each image that got a label.
+
+    Raises:
+        UserError: The run's file is damaged.
+    """
+    try:
+        with run.pseudo_labels.open(encoding="utf-8", newline="") as file:
+            return [(row["path"], classes.index(row["class"])) for row in csv.DictReader(file, strict=True)]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise UserError(f"{run.pseudo_labels} is damaged: train anew.") from error
+
+
+def _answers(training: Training, head: FittedHead | None) -> np.ndarray:
+    """Probabilities of the images without labels, shape (n, classes); 0 of those that look like none of the classes."""
+    module, files = training.module, training.unlabelled
+    device = training.trainer.strategy.root_device
+    loader = training.data.evaluation_loader(Examples(files, np.zeros(len(files), dtype=np.int64)))
+    known = known_by(head.features, training.dataset) if head else None
+    x = None
+    if head:
+        title = f"Features of {len(files):,} images without labels"
+        x = pooled_features(module.model, module.normalize, loader, device, flip=False, title=title).x
+    if module.teacher:
+        logits = _taught(training, loader, device)
+    elif head and x is not None:
+        judged = judge(head.evidence.predictions[HEAD], module.class_weights)
+        logits = refitted(head, module).logits(x) / judged.temperature
+    else:
+        raise UserError(
+            f"--unlabelled: {training.options.backbone} has no head that is fitted first and could give labels: give "
+            "a --teacher."
+        )
+    probabilities = softmax(logits, axis=1)
+    if known is not None and x is not None:
+        with torch.inference_mode():
+            probabilities[known(torch.from_numpy(x)).numpy() < UNKNOWN_BELOW] = 0
+    return probabilities
+
+
+@torch.inference_mode()
+def _taught(training: Training, loader: DataLoader, device: torch.device) -> np.ndarray:
+    """The teacher's logits, shape (n, classes)."""
+    module = training.module
+    assert module.teacher
+    normalize = module.normalize.to(device)
+    return np.concatenate(
+        [
+            module.teacher.logits(normalize(images.to(device)), module.preprocessing).cpu().numpy()
+            for images, *_ in loader
+        ]
+    )
+
+
+def _write(path: Path, rows: Sequence[tuple]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
