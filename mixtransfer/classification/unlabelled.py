@@ -14,8 +14,8 @@ from scipy.special import softmax
 from torch.utils.data import DataLoader
 
 from mixtransfer.answers import UNKNOWN_BELOW
-from mixtransfer.classification.folds import FittedHead, refitted, with_parts
-from mixtransfer.classification.head import pooled_features
+from mixtransfer.classification.folds import FittedHead, with_parts
+from mixtransfer.classification.head import fit_linear_head, pooled_features
 from mixtransfer.classification.known_fit import known_by
 from mixtransfer.classification.selection import HEAD, judge
 from mixtransfer.classification.training import Training
@@ -93,7 +93,11 @@ def _answers(training: Training, head: FittedHead | None) -> np.ndarray:
         logits = _taught(training, loader, device)
     elif head and x is not None:
         judged = judge(head.evidence.predictions[HEAD], module.class_weights)
-        logits = refitted(head, module).logits(x) / judged.temperature
+        # Not of the images to validate on too: these labels would know theirs.
+        own = fit_linear_head(
+            head.features[np.arange(len(training.dataset.train))], head.strength, module.class_weights is not None
+        )
+        logits = own.logits(x) / judged.temperature
     else:
         raise UserError(
             f"--unlabelled: {training.options.backbone} has no head that is fitted first and could give labels: give "
