@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mixtransfer.errors import UserError as UserError
     from mixtransfer.hub import push as push
     from mixtransfer.prediction import load as load
-    from mixtransfer.run import Run as Run
+    from mixtransfer.runs.run import Run as Run
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOMES = {
     "Interrupted": "errors",
     "Preprocessing": "data.preprocessing",
     "Recipe": "classification.recipe",
-    "Run": "run",
+    "Run": "runs.run",
     "Teacher": "classification.teacher",
     "TrainOptions": "classification.options",
     "UserError": "errors",

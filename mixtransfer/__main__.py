@@ -1,5 +1,5 @@
 import sys
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 sys.exit(main())

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtransfer.ranges import whole
+from mixtransfer.common.ranges import whole
 
 UNKNOWN_BELOW = 0.05  # share of the images to validate on that look less known than an image that is called unknown
 

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from mixtransfer.common.host import undisturbed
 from mixtransfer.errors import UserError
-from mixtransfer.host import undisturbed
-from mixtransfer.loggers import TRACKERS
+from mixtransfer.runs.loggers import TRACKERS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mixtransfer.comparison.compare import Comparison
     from mixtransfer.deploy.export import Written
-    from mixtransfer.run import Run
+    from mixtransfer.runs.run import Run
 
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -147,7 +147,7 @@ def options_of(
     Raises:
         UserError: A name is unknown, or a value of the wrong kind.
     """
-    from mixtransfer.arguments import checked
+    from mixtransfer.common.typed import checked
 
     names = [field.name for field in fields(kind)]
     given = {name: _plain(value) for name, value in values.items() if value is not None}
@@ -166,8 +166,8 @@ def options_of(
 
 
 def _configuration(config: str, recipes: Callable[[str], dict[str, Any]] | None) -> dict[str, Any]:
-    from mixtransfer.arguments import read_yaml
-    from mixtransfer.recipes import find_recipe
+    from mixtransfer.commandline.recipes import find_recipe
+    from mixtransfer.common.typed import read_yaml
 
     file = config if Path(config).is_file() else str(find_recipe(config))
     return recipes(file) if recipes and file.endswith(".py") else read_yaml(file)

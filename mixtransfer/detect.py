@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mixtransfer.api import loggers_of, options_of, several_of
+from mixtransfer.common.host import undisturbed
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
-from mixtransfer.host import undisturbed
 
 if TYPE_CHECKING:
     from detectron2.engine import HookBase
     from lightning.pytorch.loggers import Logger
 
-    from mixtransfer.run import Run
+    from mixtransfer.runs.run import Run
 
 __all__ = ["TrainOptions", "train"]
 

@@ -13,15 +13,15 @@ from mixtransfer import __version__
 from mixtransfer.api import path_of
 from mixtransfer.classification.metrics import SCORE_NAMES
 from mixtransfer.classification.timm_config import timm_config, write_timm_config
+from mixtransfer.common.files import is_unused, write_atomic
+from mixtransfer.common.machine import machine
 from mixtransfer.data.names import data_name
 from mixtransfer.data.split_file import Split
 from mixtransfer.deploy.latency import measure
 from mixtransfer.errors import UserError
-from mixtransfer.files import is_unused, write_atomic
-from mixtransfer.machine import machine
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.prediction import load
-from mixtransfer.run import NOT_RECORDED, Run
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import NOT_RECORDED, Run
 
 HUB = "hf-hub:"
 # What of a run is published: what is needed to use it, to judge it, and to know what it was trained with.

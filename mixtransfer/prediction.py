@@ -11,6 +11,7 @@ from mixtransfer.answers import Classification, Objects
 from mixtransfer.api import path_of
 from mixtransfer.classification.explain import Explanation
 from mixtransfer.classification.predict import Classifier, RunClassifier
+from mixtransfer.common.ranges import whole
 from mixtransfer.deploy.exported import is_exported, open_exported
 from mixtransfer.deploy.predict import ExportedClassifier, ExportedDetector
 from mixtransfer.detection.explain import BoxExplanation, explain_boxes
@@ -18,10 +19,9 @@ from mixtransfer.detection.predict import Detector, RunDetector, Threshold, chec
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
 from mixtransfer.picture import Picture, are_several, to_image
-from mixtransfer.ranges import whole
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run
 
 Answer = TypeVar("Answer")
 

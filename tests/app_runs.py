@@ -7,8 +7,8 @@ import torch
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 BACKBONE = "mobilenetv3_small_050"
 NAMES = ["<script>alert(1)</script>", "${1 + 1} {{2 + 2}}", "naïve ☃ & co"]

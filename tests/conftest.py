@@ -10,7 +10,7 @@ from folders import make_folder
 from hypothesis import settings
 from in_process import start_in_process
 
-from mixtransfer.messages import print_messages
+from mixtransfer.common.messages import print_messages
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # tests need no network

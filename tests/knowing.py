@@ -11,7 +11,7 @@ from mixtransfer.classification.known_fit import learn_known
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def knowing(run: Path, data: Path, folder: Path) -> Path:

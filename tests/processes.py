@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["mixtransfer.classification.commands"])

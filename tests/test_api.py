@@ -24,8 +24,8 @@ from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.answers import Objects
-from mixtransfer.cli import main
-from mixtransfer.messages import LOGGER
+from mixtransfer.commandline.cli import main
+from mixtransfer.common.messages import LOGGER
 from mixtransfer.picture import to_image
 
 OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4}

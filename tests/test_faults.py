@@ -21,13 +21,13 @@ from folders import make_folder
 from processes import Command, words_of
 from tiny import tiny
 
-from mixtransfer import cli
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
+from mixtransfer.commandline import cli
+from mixtransfer.common.files import claimed, write_atomic
+from mixtransfer.common.signals import interruptible, sigterm_as_ctrl_c
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.files import claimed, write_atomic
-from mixtransfer.run import Run
-from mixtransfer.signals import interruptible, sigterm_as_ctrl_c
+from mixtransfer.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def assert_same(run: Run, other: Run) -> None:
 
 WAIT = """
 import subprocess, sys
-import mixtransfer.listing
-from mixtransfer.cli import main
+import mixtransfer.commandline.listing
+from mixtransfer.commandline.cli import main
 
 def wait_for_a_child(_):
     sleep = "import time; print(flush=True); time.sleep(60)"
@@ -83,7 +83,7 @@ def wait_for_a_child(_):
         print(child.wait(), flush=True)
         raise
 
-mixtransfer.listing.models = wait_for_a_child
+mixtransfer.commandline.listing.models = wait_for_a_child
 sys.exit(main(["models"]))
 """
 
@@ -157,7 +157,7 @@ def test_signals_that_come_together_are_one_interrupt():
 def test_whoever_goes_on_asking_is_heard_again(monkeypatch):
     """An interrupt can be lost where Python cannot raise: after a second the next one counts, however many came."""
     now = 0.0
-    monkeypatch.setattr("mixtransfer.signals.time.monotonic", lambda: now)
+    monkeypatch.setattr("mixtransfer.common.signals.time.monotonic", lambda: now)
     heard = []
     with sigterm_as_ctrl_c():
         for now in (10.0, 10.6, 11.2, 11.8):
@@ -224,7 +224,7 @@ def test_data_that_goes_away_while_training(animals, options, undisturbed, tmp_p
 HOLD = """
 import sys, time
 from pathlib import Path
-from mixtransfer.files import claimed
+from mixtransfer.common.files import claimed
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -11,7 +11,7 @@ from folders import make_labelled
 from tiny import tiny
 
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.demo import write_digits_on_photos
 
 PAGE = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")

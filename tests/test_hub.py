@@ -18,9 +18,9 @@ from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.classification.timm_config import timm_config
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.hub import PUBLISHED
-from mixtransfer.model_card import ModelCard
+from mixtransfer.runs.model_card import ModelCard
 
 OPTIONS = {**TINY, "batch_size": 8, "lr": 5e-4, "epochs": 1}
 

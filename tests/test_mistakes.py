@@ -9,9 +9,9 @@ from coco_sets import make_coco
 from folders import make_folder
 
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.cli import main
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.commandline.cli import main
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 SMALL = "--backbones mobilenetv3_small_050"
 SCRATCH = "--weights none"

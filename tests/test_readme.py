@@ -16,7 +16,7 @@ from folders import make_folder, make_labelled
 from PIL import Image
 from serving import serving
 
-from mixtransfer.cli import VERBS, _parsed, main
+from mixtransfer.commandline.cli import VERBS, _parsed, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}

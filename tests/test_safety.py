@@ -19,14 +19,14 @@ from folders import make_folder
 from PIL import Image
 from tiny import tiny
 
-from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.images import unusable_reason
 from mixtransfer.data.load import load_dataset
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.checkpoint import load_checkpoint, save_checkpoint
+from mixtransfer.runs.run import Run
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -22,7 +22,7 @@ from small_sets import SETS, write_set
 from mixtransfer.classification.metrics import calibration_error
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def trained(data: Path, output: Path, **options) -> Run:

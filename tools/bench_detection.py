@@ -26,10 +26,10 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from mixtransfer.backbones.fuse import for_inference
 from mixtransfer.backbones.quicker import make_quicker
+from mixtransfer.common.process import keep_freed_memory
 from mixtransfer.detection.ssdlite import model as ssdlite
 from mixtransfer.detection.ssdlite.backbone import SSDLiteBackbone
 from mixtransfer.detection.ssdlite.cost import network_cost
-from mixtransfer.process import keep_freed_memory
 
 SIZE = 320
 CLASSES = 90  # and background, as torchvision's 91

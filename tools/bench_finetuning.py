@@ -28,11 +28,11 @@ from torch.utils.data import Dataset
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
+from mixtransfer.common.machine import machine
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.loading import default_workers
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.machine import machine
 
 BATCH = 32
 

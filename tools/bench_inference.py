@@ -21,6 +21,8 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.common.machine import machine, package_versions
+from mixtransfer.common.process import keep_freed_memory
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.exported import Exported, open_exported
 from mixtransfer.deploy.latency import measure
@@ -31,8 +33,6 @@ from mixtransfer.deploy.runtimes import FILE_RUNTIMES, RUNTIMES
 from mixtransfer.deploy.runtimes.base import this_target
 from mixtransfer.deploy.runtimes.openvino import compile_openvino
 from mixtransfer.deploy.source import Source
-from mixtransfer.machine import machine, package_versions
-from mixtransfer.process import keep_freed_memory
 
 SIZE, DETECTOR_SIZE = 224, 320
 FORMATS = ("onnx", "openvino")

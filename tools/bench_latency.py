@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from mixtransfer.backbones import create_backbone
+from mixtransfer.common.process import keep_freed_memory
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
 from mixtransfer.deploy.runtimes.base import example_input
 from mixtransfer.deploy.source import Source
-from mixtransfer.process import keep_freed_memory
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from mixtransfer.classification.answers import read_label_answers
-from mixtransfer.cli import main as mixtransfer
+from mixtransfer.commandline.cli import main as mixtransfer
 from mixtransfer.comparison.rows import outcome_of
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 CLASSES = 10
 EVERYWHERE = 0.8  # share of images with a class from which on it says nothing

@@ -41,13 +41,13 @@ from mixtransfer.backbones.describe import describe_backbone
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.datamodule import EvaluationData, ImageDataModule
 from mixtransfer.classification.model import model_bytes, open_classifier
-from mixtransfer.cli import main as mixtransfer
+from mixtransfer.commandline.cli import main as mixtransfer
+from mixtransfer.common.files import write_atomic
 from mixtransfer.comparison.statistics import paired_difference
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.files import write_atomic
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import Predictor

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 
-HELP = "from mixtransfer.cli import main\ntry:\n    main({})\nexcept SystemExit:\n    pass"
+HELP = "from mixtransfer.commandline.cli import main\ntry:\n    main({})\nexcept SystemExit:\n    pass"
 PROGRAMS = {
     "import mixtransfer": "import mixtransfer",
     "mixtransfer --help": HELP.format(["--help"]),

@@ -16,7 +16,7 @@ import numpy as np
 from bench_defaults import answers, trained
 from small_sets import SETS, write_set
 
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def described(runs: list[Run], alone: list[Run]) -> dict:

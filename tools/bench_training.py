@@ -24,8 +24,8 @@ from torch import nn
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.common.process import keep_freed_memory
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.process import keep_freed_memory
 
 BatchNorm = Literal["frozen", "train"]
 

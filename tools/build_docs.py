@@ -27,8 +27,8 @@ import pdoc.render
 from sphinx.cmd.build import build_main
 
 import mixtransfer
-from mixtransfer.cli import VERBS
-from mixtransfer.cli import main as command
+from mixtransfer.commandline.cli import VERBS
+from mixtransfer.commandline.cli import main as command
 from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.errors import UserError
 

@@ -67,7 +67,7 @@ def check(command: Path, folder: Path) -> None:
     if str(ROOT) in imported:
         raise SystemExit(f"error: {imported.strip()} is imported, not the wheel.")
     verbs = subprocess.run(
-        [python, "-c", "from mixtransfer.cli import VERBS; print('\\n'.join(VERBS))"],
+        [python, "-c", "from mixtransfer.commandline.cli import VERBS; print('\\n'.join(VERBS))"],
         cwd=folder, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     for verb in verbs:

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import strategies as st
 
 from mixtransfer.classification.options import EvaluateOptions
-from mixtransfer.model_card import ModelCard
+from mixtransfer.runs.model_card import ModelCard
 
 JUNK = st.one_of(
     st.sampled_from([None, True, "", "a", "\x00", "\ud800", "../../x", "/etc/passwd", "1e999", 0, -1, 10**400, [], {}]),

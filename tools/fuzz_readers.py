@@ -52,12 +52,11 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from PIL import Image
 
-from mixtransfer import arguments
 from mixtransfer.backbones.architecture import read_architecture
 from mixtransfer.backbones.weights import read_state_dict
-from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.model import read_classifier_card
 from mixtransfer.classification.options import EvaluateOptions
+from mixtransfer.commandline import arguments
 from mixtransfer.data.detection.coco_layout import list_coco_file
 from mixtransfer.data.detection.darknet import list_darknet
 from mixtransfer.data.detection.imagefolder import list_imagefolder
@@ -72,7 +71,8 @@ from mixtransfer.data.tree import Tree
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.detection.model import read_detector_card
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.checkpoint import load_checkpoint
+from mixtransfer.runs.run import Run
 
 
 def read_export(path: Path) -> None:

@@ -41,8 +41,8 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
-from mixtransfer.cli import VERBS
-from mixtransfer.cli import main as run_command
+from mixtransfer.commandline.cli import VERBS
+from mixtransfer.commandline.cli import main as run_command
 from mixtransfer.data.detection.demo import write_digits_on_photos
 
 PATIENCE = 60  # seconds for a command to end after a signal

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixtransfer.cli import main as mixtransfer
+from mixtransfer.commandline.cli import main as mixtransfer
 
 ROOT = Path(__file__).resolve().parents[1]
 

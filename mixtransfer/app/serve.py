@@ -11,8 +11,8 @@ from pathlib import Path
 from mixtransfer.app.hosts import LOOPBACK, Hosts, plain
 from mixtransfer.app.models import LOWEST_SCORE, open_models
 from mixtransfer.app.options import AppOptions
+from mixtransfer.common.ranges import AT_LEAST_1, check_ranges
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import AT_LEAST_1, check_ranges
 
 
 def app(options: AppOptions) -> int:

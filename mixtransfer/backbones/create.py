@@ -22,8 +22,8 @@ from mixtransfer.backbones.weights import (
     packaged_weights,
     read_state_dict,
 )
+from mixtransfer.common.ranges import whole
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import whole
 
 
 def create_backbone(

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from mixtransfer.backbones.registry import BackboneSpec
+from mixtransfer.common.plain_torch import load_plain_torch
 from mixtransfer.errors import UserError
-from mixtransfer.plain_torch import load_plain_torch
 
 # Seconds to wait for the hub's first answer. Left to itself huggingface_hub tries 12 times: 46 s without a network.
 HUB_TIMEOUT = 5

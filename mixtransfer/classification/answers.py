@@ -9,10 +9,10 @@ import numpy as np
 
 from mixtransfer.classification.kinds import AnyPredictions
 from mixtransfer.classification.multilabel import MultilabelPredictions
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.labels import indicators, label_names, names_in
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 COLUMNS = ("image", "class", "predicted", "confidence")
 SEVERAL = ("image", "labels", "predicted")  # with a ; between, and then the probability of each class

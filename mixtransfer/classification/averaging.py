@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
-from mixtransfer.averaging import MovingAverage
+from mixtransfer.runs.averaging import MovingAverage
 
 
 class WeightAverage(WeightAveraging):

@@ -12,8 +12,8 @@ from torch import nn
 
 from mixtransfer.classification.head import LinearHead
 from mixtransfer.classification.model import model_bytes, read_state
+from mixtransfer.common.files import write_atomic
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 State = dict[str, torch.Tensor]
 

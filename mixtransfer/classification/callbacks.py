@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.selection import judge
+from mixtransfer.common.files import write_atomic
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 JUDGED = "val_calibrated_loss"  # what selection goes by
 

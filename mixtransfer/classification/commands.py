@@ -12,8 +12,8 @@ from mixtransfer.classification.options import EvaluateOptions, PredictOptions, 
 from mixtransfer.classification.predict import Classifier, RunClassifier, print_predictions
 from mixtransfer.classification.predict import predict as predict_images
 from mixtransfer.classification.train import train as train_run
-from mixtransfer.console import print_table
-from mixtransfer.run import Run
+from mixtransfer.commandline.console import print_table
+from mixtransfer.runs.run import Run
 
 
 def train(options: TrainOptions) -> int:

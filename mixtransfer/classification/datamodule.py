@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.common.ranges import SEED, whole
 from mixtransfer.data.augment import View, as_augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.loading import default_workers, epoch_order, one_thread
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import SEED, whole
 
 
 def batch_of(options: TrainOptions) -> int:

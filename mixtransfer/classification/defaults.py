@@ -14,12 +14,12 @@ from mixtransfer.backbones.answer import takes_linear_head
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.recipe import LABEL_LOSSES
 from mixtransfer.classification.trainer import processes
-from mixtransfer.console import silent
+from mixtransfer.common.messages import silent
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 from mixtransfer.data.augment import POLICIES, check_policy
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 
 FEW_IMAGES = 5000  # below, fine-tuning freezes batch norm: statistics that follow the batches cost more than they adapt
 # Images of each class from which few images are mixed and layers near the input move less, and from which it takes more

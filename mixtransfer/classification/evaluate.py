@@ -17,7 +17,8 @@ from mixtransfer.classification.options import EvaluateOptions, TrainOptions
 from mixtransfer.classification.processes import together
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer, predict_examples
-from mixtransfer.console import silent
+from mixtransfer.common.messages import silent, tell
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.division import counted
 from mixtransfer.data.draw import Draw
@@ -29,10 +30,8 @@ from mixtransfer.data.named import NAMED_DATASETS, read_named
 from mixtransfer.data.names import same_data
 from mixtransfer.data.packed import unpacked
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
-from mixtransfer.run import Run
-from mixtransfer.run_data import images_of_run, read_split, tell_seen
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import images_of_run, read_split, tell_seen
 
 PRECISION = "average_precision"
 SET_ASIDE = "--split test takes those that were set aside"

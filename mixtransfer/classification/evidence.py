@@ -9,8 +9,8 @@ import numpy as np
 
 from mixtransfer.classification.kinds import AnyPredictions, predictions_of
 from mixtransfer.classification.selection import HEAD
+from mixtransfer.common.files import write_atomic
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from mixtransfer.common.ranges import as_whole
 from mixtransfer.errors import UserError
-from mixtransfer.ranges import as_whole
 
 
 def classes_of(model: Any) -> int:

@@ -17,10 +17,10 @@ from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.head import choose_strength, pooled_features
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import balancing, deal, judge, places_in_class
+from mixtransfer.common.device import best_device
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.labels import is_multilabel, some_of_each
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.device import best_device
 
 WORTH = 0.03  # the share of the log loss that the larger size must save
 MOST_IMAGES = 2000

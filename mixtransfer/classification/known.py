@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixtransfer.answers import UNKNOWN_BELOW
+from mixtransfer.common.files import write_atomic
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 DIRECTIONS = 64  # in which features vary that are told from one another
 KNOTS = round(1 / UNKNOWN_BELOW)  # steps of the distribution on images to validate on

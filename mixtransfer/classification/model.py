@@ -16,8 +16,8 @@ from mixtransfer.classification.known import KnownScore
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from mixtransfer.classification.kinds import AnyPredictions, predictions_from_lo
 from mixtransfer.classification.loss import evaluation_loss, note, of_all_parts, training_losses
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.teacher import Teacher
+from mixtransfer.common.device import best_device
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.schedule import cosine
+from mixtransfer.runs.schedule import cosine
 
 
 class ImageClassifier(L.LightningModule):

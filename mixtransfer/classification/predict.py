@@ -18,13 +18,13 @@ from mixtransfer.classification.explain import ClassMaps, Explanation
 from mixtransfer.classification.known import WithKnown
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import PredictOptions
+from mixtransfer.common.device import choose_device
+from mixtransfer.common.files import Copies
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.loading import default_workers, one_thread
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
-from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import Copies
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, check_ranges
 
 
 @dataclass(frozen=True)

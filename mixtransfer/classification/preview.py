@@ -14,13 +14,13 @@ from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.defaults import check, resolve
 from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.common.messages import tell
 from mixtransfer.data.labels import SEPARATOR, label_names
 from mixtransfer.data.own_augment import kept_pipeline
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
-from mixtransfer.run import reopen
-from mixtransfer.run_data import training_images
+from mixtransfer.runs.run import reopen
+from mixtransfer.runs.run_data import training_images
 
 
 def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = tell) -> Path:

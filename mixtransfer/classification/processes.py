@@ -33,9 +33,9 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from mixtransfer.common.host import keep_environment
+from mixtransfer.common.signals import asked_to_end, sigterm_as_ctrl_c
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.host import keep_environment
-from mixtransfer.signals import asked_to_end, sigterm_as_ctrl_c
 
 _PLACE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK")  # where Lightning looks for a process's own
 _SOON = 10.0  # seconds in which a process that has lost the others, or is to end, ends
@@ -154,7 +154,7 @@ class _Others:
         for rank in range(1, number + 1):
             begin = (
                 f"import sys; sys.path[:] = {[entry for entry in sys.path if isinstance(entry, str)]}\n"
-                "from mixtransfer.process import prepare_process; prepare_process()\n"  # before Lightning's import
+                "from mixtransfer.common.process import prepare_process; prepare_process()\n"  # before Lightning
                 f"from {__name__} import follow; follow({str(self.folder)!r}, {rank})"
             )
             place = {**os.environ, "LOCAL_RANK": str(rank), "TQDM_DISABLE": "1"}

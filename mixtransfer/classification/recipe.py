@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 
 from mixtransfer.classification.averaging import WeightAverage
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.common.ranges import whole
 from mixtransfer.errors import ValueRefused
-from mixtransfer.ranges import whole
 
 LABEL_LOSSES = ("bce", "focal", "asymmetric")  # of images that may have several labels
 _AT_LEAST_0 = ("weight_decay", "warmup_epochs", "mixup", "cutmix", "clip_grad")

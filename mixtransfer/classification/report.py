@@ -22,7 +22,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.report import figures
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.page import THUMBNAIL, Page
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 WORST_SHOWN = 24
 

@@ -15,8 +15,8 @@ from mixtransfer.classification.stages import Selected
 from mixtransfer.classification.timm_config import write_timm_config
 from mixtransfer.classification.training import Training
 from mixtransfer.data.division import counted
-from mixtransfer.loggers import log_results
-from mixtransfer.model_card import ModelCard
+from mixtransfer.runs.loggers import log_results
+from mixtransfer.runs.model_card import ModelCard
 
 
 def write_results(training: Training, selected: Selected, tested: AnyPredictions, known: KnownScore | None) -> None:

@@ -26,16 +26,16 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.multilabel import MultilabelPredictions
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.timm_config import write_timm_config
+from mixtransfer.common.device import best_device
+from mixtransfer.common.files import claimed, is_unused, write_atomic
+from mixtransfer.common.host import undisturbed
+from mixtransfer.common.messages import tell
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import settled
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import claimed, is_unused, write_atomic
-from mixtransfer.host import undisturbed
-from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import NOT_RECORDED, Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import NOT_RECORDED, Run
 
 NO_NUMBERS = "The network's weights or answers are no numbers: train it with a smaller rate; nothing is written."
 

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from mixtransfer.backbones.answer import correct_answer, divide_answer
-from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.blend import Start, State, mixture
 from mixtransfer.classification.datamodule import EvaluationData
 from mixtransfer.classification.defaults import has_many_of_a_class
@@ -38,10 +37,11 @@ from mixtransfer.classification.selection import (
 )
 from mixtransfer.classification.trainer import predict_examples, steps_of
 from mixtransfer.classification.training import Training
-from mixtransfer.console import in_minutes
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.messages import in_minutes
 from mixtransfer.data.division import counted
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
+from mixtransfer.runs.checkpoint import load_checkpoint
 
 
 def fit_head(training: Training) -> FittedHead | None:

@@ -16,12 +16,12 @@ from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.selection import HEAD
 from mixtransfer.classification.teacher import Teacher
 from mixtransfer.classification.trainer import processes
+from mixtransfer.common.device import best_device
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.deploy.exported import is_exported
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
-from mixtransfer.run_data import tell_seen_parts
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import tell_seen_parts
 
 
 def open_teacher(options: TrainOptions, dataset: ImageDataset, say: Say) -> Teacher | None:

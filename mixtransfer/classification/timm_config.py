@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mixtransfer.backbones.create import has_one_size
-from mixtransfer.files import write_atomic
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
-from mixtransfer.run import Run
+from mixtransfer.common.files import write_atomic
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run
 
 
 def timm_config(card: ModelCard) -> dict[str, Any] | None:

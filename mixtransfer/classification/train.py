@@ -17,11 +17,10 @@ from mixtransfer.classification.trainer import is_first_process, processes
 from mixtransfer.classification.training import Say, how_to_go_on, prepare, reopened, resumable
 from mixtransfer.classification.tuning import find_batch_size, find_rate
 from mixtransfer.classification.unlabelled import take_unlabelled
-from mixtransfer.console import silent
+from mixtransfer.common.messages import silent, tell
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def train(

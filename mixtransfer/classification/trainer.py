@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from mixtransfer.checkpoint import load_checkpoint, save_checkpoint
 from mixtransfer.classification.bar import LossBar
 from mixtransfer.classification.datamodule import EpochBatches, EvaluationData, ImageDataModule
 from mixtransfer.classification.kinds import AnyPredictions
@@ -21,9 +20,10 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import HardwareOptions, TrainOptions
 from mixtransfer.classification.processes import strategy
 from mixtransfer.classification.recipe import Recipe
+from mixtransfer.common.device import best_device
 from mixtransfer.data.dataset import Examples
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
+from mixtransfer.runs.checkpoint import load_checkpoint, save_checkpoint
 
 PARTS = {"state_dict": dict, "callbacks": dict, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
 

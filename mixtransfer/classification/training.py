@@ -25,6 +25,8 @@ from mixtransfer.classification.options import MACHINE_OPTIONS, TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.teaching import open_teacher
 from mixtransfer.classification.trainer import make_trainer, processes
+from mixtransfer.common.files import claimed, remove_unfinished
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.augment import POLICIES
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
@@ -37,12 +39,10 @@ from mixtransfer.data.quick_checks import warn
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.unlabelled import list_unlabelled
 from mixtransfer.errors import UserError
-from mixtransfer.files import claimed, remove_unfinished
-from mixtransfer.loggers import logger_names, open_loggers
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
-from mixtransfer.run import Run, new_folder, reopen
-from mixtransfer.run_data import training_images
-from mixtransfer.signals import interruptible
+from mixtransfer.runs.loggers import logger_names, open_loggers
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run, new_folder, reopen
+from mixtransfer.runs.run_data import training_images
 
 Say = Callable[[str], None]
 

@@ -19,11 +19,11 @@ from mixtransfer.classification.head import fit_linear_head, pooled_features
 from mixtransfer.classification.known_fit import known_by
 from mixtransfer.classification.selection import HEAD, judge
 from mixtransfer.classification.training import Training
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.division import counted
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 SURE = 0.7  # probability from which on an answer is taken for a label
 COLUMNS = ("path", "class", "probability")

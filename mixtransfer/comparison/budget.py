@@ -13,12 +13,12 @@ import torch.multiprocessing
 from filelock import FileLock
 
 from mixtransfer.classification.datamodule import batch_of
+from mixtransfer.common.device import best_device
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.process import prepare_process
 from mixtransfer.comparison.workers import ENDED, reason_of, threads_each
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.process import prepare_process
-from mixtransfer.run_data import training_boxes, training_images
+from mixtransfer.runs.run_data import training_boxes, training_images
 
 STEPS = 5  # timed, after two that are not
 FILE = "budget.json"

@@ -6,14 +6,14 @@ from pathlib import Path
 from rich.table import Table
 
 from mixtransfer.classification.metrics import Estimate
+from mixtransfer.commandline.console import print_table
+from mixtransfer.common.messages import silent, tell
 from mixtransfer.comparison.compare import run_comparison
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rows import Row, score_name
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import Claim, beside, choose
-from mixtransfer.console import print_table, silent
 from mixtransfer.deploy.runtimes import RUNTIMES
-from mixtransfer.messages import tell
 
 
 def compare(options: CompareOptions) -> int:

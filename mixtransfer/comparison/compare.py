@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixtransfer.common.messages import tell
+from mixtransfer.common.signals import interruptible
 from mixtransfer.comparison.fronts import Limit
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.outcomes import Place
@@ -14,10 +16,8 @@ from mixtransfer.comparison.study import run_study
 from mixtransfer.comparison.verdict import verdict
 from mixtransfer.comparison.workers import Job, Say
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
-from mixtransfer.run import Run
-from mixtransfer.signals import interruptible
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run
 
 
 @dataclass(frozen=True)

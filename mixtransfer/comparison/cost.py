@@ -9,14 +9,14 @@ from typing import final
 
 import torch
 
-from mixtransfer.console import silent
+from mixtransfer.common.messages import silent
 from mixtransfer.deploy.benchmark import exported_everywhere, load, open_calls
 from mixtransfer.deploy.latency import Duration, measure
 from mixtransfer.deploy.memory import peak_memory
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
 from mixtransfer.deploy.source import open_source
 from mixtransfer.errors import UserError
-from mixtransfer.run import NOT_RECORDED, Run
+from mixtransfer.runs.run import NOT_RECORDED, Run
 
 BATCH = 16  # for throughput
 

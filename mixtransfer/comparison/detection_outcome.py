@@ -12,7 +12,7 @@ import numpy as np
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.statistics import McNemar, Resampled, Uncertain
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 RESAMPLES = 1000  # of the test images, for average precision
 
@@ -88,7 +88,7 @@ class DetectionOutcome:
 
 def _truth(run: Run) -> dict:
     from mixtransfer.data.detection.coco import coco_json
-    from mixtransfer.run_data import boxes_of_run
+    from mixtransfer.runs.run_data import boxes_of_run
 
     dataset = boxes_of_run(run, only="test")
     return coco_json(dataset.test, dataset.classes, dataset.category_ids)

@@ -64,12 +64,15 @@ def _entry(artefact: str, row: str, paper: str, built: str = "", more: str = "")
 
 
 def _table_1() -> Iterator[Entry]:
+    from mixtransfer.detection.compat import prepare_detectron2
     from mixtransfer.detection.table_1 import TABLE_1
-    from mixtransfer.listing import measured_detector
 
     for name, row in TABLE_1.items():
         try:
-            cost = measured_detector(backbone_spec(name))
+            prepare_detectron2()
+            from mixtransfer.detection.ssdlite.cost import detector_cost
+
+            cost = detector_cost(backbone_spec(name).name)
             built = f"{cost['params'] / 1e6:.2f}M, {cost['macs'] / 1e9:.2f} GMACs"
         except UserError:
             built = "needs detectron2"

@@ -13,7 +13,7 @@ from mixtransfer.classification.multilabel import mean_average_precision, resamp
 from mixtransfer.comparison.outcomes import Place
 from mixtransfer.comparison.statistics import McNemar, Resampled, Uncertain
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.metrics import Estimate
 from mixtransfer.comparison.statistics import McNemar, Uncertain, mcnemar, mean_accuracy, paired_difference
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 class Outcome(Protocol):

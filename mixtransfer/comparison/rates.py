@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.messages import tell
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.messages import tell
-from mixtransfer.signals import interruptible
 
 if TYPE_CHECKING:
     from mixtransfer.comparison.trial import Trial

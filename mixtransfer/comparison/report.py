@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixtransfer.common.files import write_atomic
 from mixtransfer.comparison.cost import BATCH
 from mixtransfer.comparison.figures import score_against_cost
 from mixtransfer.comparison.fronts import costs_of, front
@@ -14,7 +15,6 @@ from mixtransfer.comparison.rows import Row, score_name, to_dicts
 from mixtransfer.comparison.statistics import signed
 from mixtransfer.comparison.verdict import beside, choose
 from mixtransfer.deploy.runtimes import RUNTIMES
-from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
 from mixtransfer.report.page import Page

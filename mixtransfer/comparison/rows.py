@@ -14,8 +14,8 @@ from mixtransfer.comparison.outcomes import ClassificationOutcome, Outcome, whol
 from mixtransfer.comparison.statistics import McNemar
 from mixtransfer.comparison.verdict import Claim, choose, claims_of, criterion
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 OUTCOMES: dict[str, Any] = {
     "classification": ClassificationOutcome,

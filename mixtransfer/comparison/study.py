@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mixtransfer.arguments import parse
 from mixtransfer.backbones import backbone_spec
 from mixtransfer.backbones.capability import check_classifier, native_size
+from mixtransfer.common.messages import tell
+from mixtransfer.common.ranges import AT_LEAST_1, check_ranges
+from mixtransfer.common.typed import checked, read_yaml
 from mixtransfer.comparison.budget import passes_within
 from mixtransfer.comparison.options import CompareOptions
 from mixtransfer.comparison.rates import sweep_epochs
@@ -17,10 +17,8 @@ from mixtransfer.comparison.workers import Job, Say, Workers
 from mixtransfer.data.names import data_name
 from mixtransfer.data.splits import Fold
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_1, check_ranges
-from mixtransfer.run import join_folder
-from mixtransfer.run_data import training_images
+from mixtransfer.runs.run import join_folder
+from mixtransfer.runs.run_data import training_images
 
 # What may differ when a study goes on: more backbones and seeds, and how to run and show it.
 FREE = (
@@ -84,12 +82,14 @@ def training_options(options: CompareOptions):
         from mixtransfer.detection.options import TrainOptions  # type: ignore[assignment]
     if options.recipe and not Path(options.recipe).is_file():
         raise UserError(f"--recipe {options.recipe} is not a file.")
-    words = ["--config", options.recipe] if options.recipe else []
+    values = {}
     if options.recipe and options.recipe.endswith(".py"):
         from mixtransfer.detection.recipes import read_recipe
 
-        words[1] = yaml.safe_dump(read_recipe(options.recipe))
-    training = parse(f"{options.task} train", TrainOptions, {"data": "?"}, words)
+        values = read_recipe(options.recipe)
+    elif options.recipe:
+        values = read_yaml(options.recipe)
+    training = checked(TrainOptions, values)
     shared = ("data_root", "weights", "epochs", "iterations", "batch_size", "image_size", "lr", "workers")
     given = {name: value for name in shared if (value := getattr(options, name)) is not None}
     if options.data:

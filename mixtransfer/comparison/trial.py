@@ -14,10 +14,10 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.selection import judge
 from mixtransfer.classification.trainer import fit_aside, predict_examples
+from mixtransfer.common.device import best_device
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
-from mixtransfer.device import best_device
-from mixtransfer.run_data import training_images
+from mixtransfer.runs.run_data import training_images
 
 
 class Trial:

@@ -12,15 +12,15 @@ import torch
 import torch.multiprocessing
 from filelock import FileLock, Timeout
 
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.process import prepare_process
 from mixtransfer.comparison.rates import RATES, chosen_rate, sweep
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import Fold
 from mixtransfer.errors import Interrupted
-from mixtransfer.files import write_atomic
-from mixtransfer.process import prepare_process
-from mixtransfer.run import Run
-from mixtransfer.run_data import kept_split, training_boxes, training_images
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import kept_split, training_boxes, training_images
 
 Say = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import PIL
 
 from mixtransfer import __version__
-from mixtransfer.batches import batches
+from mixtransfer.common.batches import batches
 
 AT_ONCE = 500  # names in one query
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from tqdm import tqdm
 
-from mixtransfer.batches import map_in_threads
+from mixtransfer.common.batches import map_in_threads
 from mixtransfer.data.checked import Checked, states_of
 from mixtransfer.errors import UserError
 

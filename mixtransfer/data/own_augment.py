@@ -14,10 +14,10 @@ from joblib import wrap_non_picklable_objects
 from PIL import Image
 from torchvision import tv_tensors
 
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.quiet import A
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 FILES = (".yaml", ".yml", ".json")
 OBJECT = "object"  # what a configuration says of an augmentation that is no name and no file

@@ -18,6 +18,8 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.messages import remark
 from mixtransfer.data.detection.imagefolder import BOXES, CATEGORIES
 from mixtransfer.data.images import FORMATS
 from mixtransfer.data.lookup import some
@@ -25,8 +27,6 @@ from mixtransfer.data.names import PACKED
 from mixtransfer.data.packed_source import Source, is_packed
 from mixtransfer.data.parts import part_of_file
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.messages import remark
 
 FOLDERS = {"train": "train", "val": "val", "test": "test", "all": "images"}
 LABELS = ("label", "cls", "class", "category")  # columns that hold the class, if none is declared to

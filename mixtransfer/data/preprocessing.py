@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mixtransfer.common.ranges import whole
 from mixtransfer.errors import ValueRefused
-from mixtransfer.ranges import whole
 
 LARGEST = 4096  # pixels; a description that says more is not one of ours
 CROP_MODES = ("center", "squash", "border")

@@ -1,6 +1,6 @@
 """albumentations, by its one door: imported elsewhere it asks the package registry for a newer version."""
 
-from mixtransfer.host import environment
+from mixtransfer.common.host import environment
 
 with environment(NO_ALBUMENTATIONS_UPDATE="1"):
     import albumentations as A

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.batches import map_in_threads
+from mixtransfer.common.batches import map_in_threads
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.division import Division, Found, counted
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.labels import indicators, is_multilabel, names_in
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 
 COLUMNS = ("path", "label", "part", "group", "digest")
 SEVERAL = ("path", "labels", "part", "group", "digest")  # where an image may have several, with a ; between

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mixtransfer.common.plain_yaml import load_plain_texts
 from mixtransfer.data.text import read_text
 from mixtransfer.errors import UserError
-from mixtransfer.plain_yaml import load_plain_texts
 
 MARKS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

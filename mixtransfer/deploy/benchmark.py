@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from mixtransfer.backbones import count_macs, create_backbone
+from mixtransfer.common.machine import processor_state
+from mixtransfer.common.ranges import ABOVE_0, AT_LEAST_1, check_ranges
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.latency import SLICE, Sample, sample
 from mixtransfer.deploy.memory import peak_memory
@@ -21,8 +23,6 @@ from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES, runtime_of
 from mixtransfer.deploy.runtimes.base import Call, FileRuntime, example_input, first_line
 from mixtransfer.deploy.source import Source, source_of
 from mixtransfer.errors import UserError
-from mixtransfer.machine import processor_state
-from mixtransfer.ranges import ABOVE_0, AT_LEAST_1, check_ranges
 
 MATRIX = 1536  # side of the matrices whose product measures the machine's peak
 QUANTILES = {"p50": (50, 1), "p90": (90, 1), "p99": (99, 1000)}  # and how many calls it takes to tell

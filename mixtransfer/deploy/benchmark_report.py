@@ -5,11 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mixtransfer.common.files import write_atomic
 from mixtransfer.deploy.benchmark import Benchmark, Speed
 from mixtransfer.deploy.options import BenchmarkOptions
 from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
 from mixtransfer.report.page import Page

@@ -4,7 +4,8 @@ import json
 import shlex
 
 from mixtransfer.classification.options import PredictOptions as ClassifyOptions
-from mixtransfer.console import print_table, silent
+from mixtransfer.commandline.console import print_table
+from mixtransfer.common.messages import silent
 from mixtransfer.deploy.options import BenchmarkOptions, ExportOptions, PushOptions
 from mixtransfer.detection.options import PredictOptions as DetectOptions
 from mixtransfer.errors import UserError
@@ -82,9 +83,9 @@ def detect(options: DetectOptions) -> int:
 
     if not is_exported(options.run):
         return predict(options)
+    from mixtransfer.common.ranges import check_ranges
     from mixtransfer.deploy.predict import ExportedDetector
     from mixtransfer.detection.spec import LARGEST_MOST
-    from mixtransfer.ranges import check_ranges
 
     check_ranges(options, max_detections=(1, LARGEST_MOST))
     for name in ("nms", "class_agnostic"):

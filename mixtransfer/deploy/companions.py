@@ -5,11 +5,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mixtransfer.answers import UNKNOWN_BELOW
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.detection.square import CANVAS
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.runtimes import runtime_of
 from mixtransfer.detection.thresholds import of_each
-from mixtransfer.files import write_atomic
 
 TEMPLATE = "predict.py.jinja"
 MARK = "# Written by `mixtransfer export`"

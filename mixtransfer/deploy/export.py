@@ -5,6 +5,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mixtransfer.common.files import move_folder, write_atomic
+from mixtransfer.common.ranges import SHARE, check_ranges
 from mixtransfer.deploy.companions import write_companions
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.metadata import Metadata
@@ -18,8 +20,6 @@ from mixtransfer.deploy.source import Source, images_of, open_source
 from mixtransfer.deploy.web.site import check_folder, write_site
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.errors import UserError
-from mixtransfer.files import move_folder, write_atomic
-from mixtransfer.ranges import SHARE, check_ranges
 
 
 @dataclass(frozen=True)

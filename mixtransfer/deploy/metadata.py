@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.common.machine import package_versions
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.detection.tiling import are_tiles
 from mixtransfer.errors import UserError
-from mixtransfer.machine import package_versions
-from mixtransfer.model_card import CLASSIFIERS
+from mixtransfer.runs.model_card import CLASSIFIERS
 
 KEY = "mixtransfer"
 WRITERS = ("onnx", "openvino", "executorch", "litert-torch", "coremltools")

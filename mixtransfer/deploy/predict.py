@@ -19,7 +19,7 @@ from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.thresholds import above, of_each
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import CLASSIFIERS
+from mixtransfer.runs.model_card import CLASSIFIERS
 
 
 class ExportedClassifier:

@@ -13,15 +13,15 @@ from torch import nn
 from mixtransfer.backbones import backbone_spec, count_macs, count_parameters, create_backbone
 from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.classification.known import KnownScore, WithKnown
+from mixtransfer.common.messages import tell
 from mixtransfer.data.images import find_images, load_image
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.deploy.metadata import CROP_MODES, Metadata, square_of
 from mixtransfer.deploy.network import ExportClassifier, ExportDetector, ExportNetwork, Rule
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.model_card import CLASSIFIERS, ModelCard
-from mixtransfer.run import Run
-from mixtransfer.run_data import boxes_of_run, images_of_run
+from mixtransfer.runs.model_card import CLASSIFIERS, ModelCard
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import boxes_of_run, images_of_run
 
 
 @dataclass(frozen=True)

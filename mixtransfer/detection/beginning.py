@@ -9,14 +9,14 @@ from torch import nn
 
 from mixtransfer.backbones.folding import fold_batch_norm
 from mixtransfer.backbones.quicker import make_quicker
+from mixtransfer.common.device import best_device
+from mixtransfer.common.messages import tell
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.machines import ENOUGH
 from mixtransfer.detection.model import Card, build_detector
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.ssdlite.model import SSDLite
 from mixtransfer.detection.starts import Start, find_start, load_start
-from mixtransfer.device import best_device
-from mixtransfer.messages import tell
 
 
 def start_network(options: TrainOptions, described: Card, resumes: bool) -> SSDLite:

@@ -5,9 +5,9 @@ import sys
 
 from rich.table import Column, Table
 
-from mixtransfer.console import print_table
+from mixtransfer.commandline.console import print_table
 from mixtransfer.detection.options import DemoOptions, EvaluateOptions, PredictOptions, TrainOptions
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 CLASS_COLUMNS = ("AP", "AP50", "threshold", "precision", "recall", "f1", "boxes")
 

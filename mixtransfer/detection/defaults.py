@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
 from mixtransfer.data.augment import check_policy
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset
@@ -16,8 +17,7 @@ from mixtransfer.detection.spec import FIELDS, LARGEST_MOST, USUAL_SCALES, Detec
 from mixtransfer.detection.starts import Start
 from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.errors import UserError
-from mixtransfer.loggers import logger_names
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, SHARE, check_ranges
+from mixtransfer.runs.loggers import logger_names
 
 FEW_IMAGES = 2000  # to train on; a guess between 450, where what few images get was tried, and 118,000
 PASSES = 60  # over the images to train on

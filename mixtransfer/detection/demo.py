@@ -6,7 +6,7 @@ from mixtransfer.data.detection.demo import write_digits_on_photos
 from mixtransfer.detection.options import DemoOptions, PredictOptions, TrainOptions
 from mixtransfer.detection.predict import RunDetector, predict
 from mixtransfer.detection.train import train
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 IMAGE_SIZE = 160  # pixels; the digits are large
 LR = 2e-3  # so few iterations gain from large steps

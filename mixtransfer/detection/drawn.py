@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mixtransfer.common.files import Copies
+from mixtransfer.common.messages import remark
 from mixtransfer.detection.drawing import draw_detections
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.shots import Shot
-from mixtransfer.files import Copies
-from mixtransfer.messages import remark
 
 # VP8 in WebM is what OpenCV's wheels can write and browsers play: H.264 is not in them, and VP9 takes eight times as
 # long. A build without it has MPEG-4.

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.common.device import choose_device
+from mixtransfer.common.messages import remark
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.data.names import same_data
@@ -15,12 +18,9 @@ from mixtransfer.detection.options import EvaluateOptions, TrainOptions
 from mixtransfer.detection.spec import LARGEST_MOST
 from mixtransfer.detection.thresholds import USUAL, of_each
 from mixtransfer.detection.tiling import as_tiling
-from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.messages import remark
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
-from mixtransfer.run import Run
-from mixtransfer.run_data import boxes_of_run, read_split, tell_seen
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import boxes_of_run, read_split, tell_seen
 
 
 def evaluate(options: EvaluateOptions) -> Assessment:

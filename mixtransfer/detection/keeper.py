@@ -11,15 +11,15 @@ from detectron2.utils import comm
 from safetensors.torch import save as to_safetensors
 from tqdm import tqdm
 
-from mixtransfer.checkpoint import save_checkpoint
+from mixtransfer.common.files import remove_unfinished, write_atomic
+from mixtransfer.common.messages import tell
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.scores import coco_scores
 from mixtransfer.detection.tiling import as_tiling
 from mixtransfer.errors import UserError
-from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.messages import tell
-from mixtransfer.run import Run
+from mixtransfer.runs.checkpoint import save_checkpoint
+from mixtransfer.runs.run import Run
 
 CHECKPOINT_EVERY = 200  # iterations
 

@@ -13,8 +13,7 @@ from detectron2.utils.events import TensorboardXWriter
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from mixtransfer.averaging import MovingAverage
-from mixtransfer.checkpoint import load_checkpoint
+from mixtransfer.common.device import best_device
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.data.own_augment import kept_pipeline
@@ -30,9 +29,10 @@ from mixtransfer.detection.loader import TrainingLoader
 from mixtransfer.detection.model import Card, read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.schedule import make_schedule
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.averaging import MovingAverage
+from mixtransfer.runs.checkpoint import load_checkpoint
+from mixtransfer.runs.run import Run
 
 
 def train_in_process(

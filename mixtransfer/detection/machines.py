@@ -14,13 +14,13 @@ import torch
 from joblib import wrap_non_picklable_objects
 from lightning.pytorch.loggers import Logger
 
+from mixtransfer.common.messages import tell
+from mixtransfer.common.process import prepare_process
 from mixtransfer.data.detection.dataset import DetectionDataset
 from mixtransfer.detection.compat import launch, prepare_detectron2
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.process import prepare_process
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 ENOUGH = 8  # images a device, for batch norms that are not synchronized
 

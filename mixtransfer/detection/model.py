@@ -12,8 +12,8 @@ from mixtransfer.detection.compat import prepare_detectron2
 from mixtransfer.detection.spec import FIELDS, DetectorSpec
 from mixtransfer.detection.thresholds import are_thresholds
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.model import SSDLite

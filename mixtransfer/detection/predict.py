@@ -13,6 +13,10 @@ import torch
 from PIL import Image
 
 from mixtransfer.backbones.fuse import for_inference
+from mixtransfer.common.device import choose_device
+from mixtransfer.common.files import Copies, write_atomic
+from mixtransfer.common.messages import remark
+from mixtransfer.common.ranges import AT_LEAST_1, SHARE, check_ranges
 from mixtransfer.data.detection.coco import FOUND
 from mixtransfer.data.detection.square import Square
 from mixtransfer.data.images import IMAGE_SUFFIXES, find_images
@@ -29,11 +33,7 @@ from mixtransfer.detection.spec import LARGEST_MOST, DetectorSpec
 from mixtransfer.detection.thresholds import of_each
 from mixtransfer.detection.tiles import find, views_of
 from mixtransfer.detection.tiling import as_tiling
-from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import Copies, write_atomic
-from mixtransfer.messages import remark
-from mixtransfer.ranges import AT_LEAST_1, SHARE, check_ranges
 
 Threshold = float | Sequence[float] | None  # of all classes, of each, or what validation chose
 

@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 
 import yaml
 
+from mixtransfer.common.files import is_unused, write_atomic
+from mixtransfer.common.messages import remark
 from mixtransfer.data.detection.coco import FOUND
 from mixtransfer.data.images import IMAGE_SUFFIXES, is_turned
 from mixtransfer.detection.scores import Detections
 from mixtransfer.detection.shots import Shot
 from mixtransfer.errors import UserError
-from mixtransfer.files import is_unused, write_atomic
-from mixtransfer.messages import remark
 
 
 def coco_instances(

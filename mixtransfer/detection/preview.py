@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mixtransfer.common.messages import tell
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.dataset import Record
 from mixtransfer.data.detection.square import Square
@@ -18,10 +19,9 @@ from mixtransfer.detection.mapper import EvaluationMapper, TrainingMapper, to_da
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.tile_records import cut
 from mixtransfer.detection.train import MACHINE_OPTIONS
-from mixtransfer.messages import tell
 from mixtransfer.report.preview import BATCHES, IMAGES, preview_path, write_page
-from mixtransfer.run import reopen
-from mixtransfer.run_data import training_boxes
+from mixtransfer.runs.run import reopen
+from mixtransfer.runs.run_data import training_boxes
 
 
 def write_preview(options: TrainOptions, path: Path | None = None, say: Callable[[str], None] = tell) -> Path:

@@ -8,8 +8,8 @@ from urllib.parse import urlparse
 
 import torch
 
+from mixtransfer.common.messages import tell
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
 
 # The beginning of the SHA-256; digits alone may be a date.
 _DIGEST = re.compile(r".*-(?!\d+\.)([0-9a-f]{8,64})\.pth")

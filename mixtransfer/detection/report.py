@@ -14,7 +14,7 @@ from mixtransfer.errors import UserError
 from mixtransfer.report import curves, figures
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.page import Page
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 WORST_SHOWN = 12
 DRAWN_SIDE = 320  # pixels

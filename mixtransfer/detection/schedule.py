@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.errors import UserError
-from mixtransfer.schedule import cosine
+from mixtransfer.runs.schedule import cosine
 
 SCHEDULERS: dict[str, type[param_scheduler.ParamScheduler]] = {
     kind.__name__: kind

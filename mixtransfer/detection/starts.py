@@ -19,7 +19,7 @@ from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.published_files import check_digest, fetch
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 if TYPE_CHECKING:
     from mixtransfer.detection.ssdlite.head import SSDLiteHead

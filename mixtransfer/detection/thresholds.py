@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mixtransfer.common.messages import tell
 from mixtransfer.data.lookup import some
 from mixtransfer.detection.matching import Matches
 from mixtransfer.detection.scores import Detections
-from mixtransfer.messages import tell
 
 USUAL = 0.4  # where nothing was chosen
 FEW = 10  # boxes, below which a class is drawn towards all classes

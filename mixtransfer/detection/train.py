@@ -11,6 +11,10 @@ from lightning.pytorch.loggers import Logger
 
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.backbones.weights import describe_start, tell_license
+from mixtransfer.common.device import best_device
+from mixtransfer.common.files import claimed, write_atomic
+from mixtransfer.common.messages import tell
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.detection.augment import POLICIES
 from mixtransfer.data.detection.dataset import DetectionDataset, Record, statistics
 from mixtransfer.data.division import counted
@@ -32,14 +36,10 @@ from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, in_words
 from mixtransfer.detection.starts import find_start, with_start
 from mixtransfer.detection.thresholds import choose, of_each
 from mixtransfer.detection.tile_records import cut
-from mixtransfer.device import best_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import claimed, write_atomic
-from mixtransfer.loggers import log_results, open_loggers
-from mixtransfer.messages import tell
-from mixtransfer.run import Run, new_folder, reopen
-from mixtransfer.run_data import training_boxes
-from mixtransfer.signals import interruptible
+from mixtransfer.runs.loggers import log_results, open_loggers
+from mixtransfer.runs.run import Run, new_folder, reopen
+from mixtransfer.runs.run_data import training_boxes
 
 # What a resumed run may do otherwise than its own configuration says: the machine may be another one.
 MACHINE_OPTIONS = ("data_root", "workers", "devices", "num_nodes", "machine_rank", "dist_url", "precision", "logger")

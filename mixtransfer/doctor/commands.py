@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mixtransfer.console import silent
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.messages import silent
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.division import counted
 from mixtransfer.data.lookup import shown
 from mixtransfer.doctor.examine import Diagnosis, examine
 from mixtransfer.doctor.finding import Finding
 from mixtransfer.doctor.options import DoctorOptions
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.signals import interruptible
 
 SIGNS = {"error": "✗", "warning": "!", "note": "·"}
 SHOWN = 3  # places of a finding

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.common.ranges import check_ranges
 from mixtransfer.data.division import counted
 from mixtransfer.data.labels import class_counts
 from mixtransfer.detection.spec import DetectorSpec
@@ -20,9 +21,8 @@ from mixtransfer.doctor.looking import Look, look_through
 from mixtransfer.doctor.options import DoctorOptions
 from mixtransfer.doctor.together import together_findings
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.ranges import check_ranges
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 TASKS = {"classification": "classify", "multilabel": "classify", "detection": "detect"}
 MEMORY = "looks.sqlite"

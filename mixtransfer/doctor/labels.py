@@ -20,8 +20,8 @@ from mixtransfer.data.names import real_place, same_data
 from mixtransfer.doctor.finding import Example, Finding
 from mixtransfer.doctor.listing import Listing
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
-from mixtransfer.run_data import seen_in_training
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import seen_in_training
 
 BATCH_SIZE = 32
 LIKELY = 0.5  # score from which on a detection is held against the boxes
@@ -103,7 +103,7 @@ def classification_suspects(run: Run, data: str, data_root: str, layout: Any) ->
     from mixtransfer.classification.selection import deal
     from mixtransfer.classification.trainer import make_trainer, predict_examples
     from mixtransfer.data.load import load_dataset
-    from mixtransfer.run_data import images_of_run
+    from mixtransfer.runs.run_data import images_of_run
 
     trained = open_classifier(run.folder)
     own = _is_of(run, data)
@@ -169,14 +169,14 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[in
 
 def detection_suspects(run: Run, data: str, data_root: str, layout: str) -> list[Group]:
     """Images whose boxes the network disagrees with: unseen in training, and seen."""
+    from mixtransfer.common.device import choose_device
     from mixtransfer.data.detection.load import load_detection_dataset
     from mixtransfer.detection.evaluate import with_labels_of
     from mixtransfer.detection.inference import detect
     from mixtransfer.detection.mistakes import count_mistakes, judge
     from mixtransfer.detection.model import open_detector
     from mixtransfer.detection.thresholds import above
-    from mixtransfer.device import choose_device
-    from mixtransfer.run_data import boxes_of_run
+    from mixtransfer.runs.run_data import boxes_of_run
 
     trained = open_detector(run.folder)
     own = _is_of(run, data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from mixtransfer.machine import machine, package_versions
+from mixtransfer.common.machine import machine, package_versions
 from mixtransfer.report.page import Page
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mixtransfer.files import write_atomic
+from mixtransfer.common.files import write_atomic
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1762b", "#9aa5b1"
 LABELLED_CLASSES = 40

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mixtransfer.files import write_atomic
+from mixtransfer.common.files import write_atomic
 
 THUMBNAIL = 160  # longest side in pixels
 

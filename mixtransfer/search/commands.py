@@ -16,7 +16,12 @@ from rich.table import Table
 from mixtransfer.backbones.describe import describe_backbone
 from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.model import model_bytes
-from mixtransfer.console import print_table, silent
+from mixtransfer.commandline.console import print_table
+from mixtransfer.common.device import choose_device
+from mixtransfer.common.files import remove_unfinished, write_atomic
+from mixtransfer.common.messages import silent, tell
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.images import tell_skipped
@@ -25,12 +30,8 @@ from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import data_name, settled
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.data.split_file import Split
-from mixtransfer.device import choose_device
 from mixtransfer.errors import UserError
-from mixtransfer.files import remove_unfinished, write_atomic
-from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
-from mixtransfer.run import Run, join_folder
+from mixtransfer.runs.run import Run, join_folder
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.latency import learn_latency
 from mixtransfer.search.options import SearchOptions
@@ -40,7 +41,6 @@ from mixtransfer.search.space import Space
 from mixtransfer.search.start import Start, open_start
 from mixtransfer.search.study import Say, Study, is_small
 from mixtransfer.search.training import load_elastic, train_elastic
-from mixtransfer.signals import interruptible
 
 # What may differ when a search goes on.
 FREE = ("output", "data_root", "workers", "precision", "trials", "storage", "json")

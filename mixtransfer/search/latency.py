@@ -18,13 +18,13 @@ from scipy.optimize import nnls
 
 from mixtransfer.backbones import Architecture, architecture_spec, create_backbone
 from mixtransfer.backbones.mixconv import split_channels
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.latency import measure
 from mixtransfer.deploy.runtimes import RUNTIMES
 from mixtransfer.deploy.runtimes.base import example_input
 from mixtransfer.deploy.source import Source
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 from mixtransfer.search.space import KERNELS, Space
 
 FITTED, HELD_OUT = 24, 8  # networks that are measured: for the times, and to see how far these are off

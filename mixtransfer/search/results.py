@@ -9,8 +9,8 @@ from typing import Any
 
 from mixtransfer.backbones.describe import describe_backbone
 from mixtransfer.classification.model import model_bytes
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.dataset import ImageDataset
-from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import save_figures
 from mixtransfer.report.page import Page

@@ -12,13 +12,13 @@ from mixtransfer.backbones import Architecture, backbone_spec, create_backbone
 from mixtransfer.backbones.describe import describe_backbone, describe_network
 from mixtransfer.backbones.weights import describe_start, tell_license
 from mixtransfer.classification.model import open_classifier
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.exported import is_exported
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.run import Run
-from mixtransfer.run_data import tell_seen_parts
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import tell_seen_parts
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.training import Say
 

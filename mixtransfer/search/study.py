@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from mixtransfer.backbones import Architecture
-from mixtransfer.console import in_minutes
+from mixtransfer.common.messages import in_minutes
 from mixtransfer.errors import UserError
+from mixtransfer.runs.trials import open_study
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.ranking import FEWEST, Predictor
 from mixtransfer.search.scoring import Score, Scorer
 from mixtransfer.search.space import Decisions, Space
-from mixtransfer.trials import open_study
 
 Say = Callable[[str], None]
 

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import SafetensorError
 
 from mixtransfer.backbones.registry import architecture_spec
-from mixtransfer.checkpoint import load_checkpoint
 from mixtransfer.classification.callbacks import History
 from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.loss import training_losses
@@ -19,8 +18,9 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.trainer import make_trainer
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import NOT_RECORDED, Run
+from mixtransfer.runs.checkpoint import load_checkpoint
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import NOT_RECORDED, Run
 from mixtransfer.search.elastic import ElasticNetwork
 from mixtransfer.search.options import SearchOptions
 from mixtransfer.search.space import Decisions

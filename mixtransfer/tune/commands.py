@@ -11,18 +11,18 @@ from rich.table import Table
 from mixtransfer.backbones import backbone_spec
 from mixtransfer.backbones.capability import check_classifier
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.console import print_table, silent
+from mixtransfer.commandline.console import print_table
+from mixtransfer.common.messages import silent, tell
+from mixtransfer.common.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
+from mixtransfer.common.signals import interruptible
 from mixtransfer.data.images import tell_skipped
 from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.names import data_name, settled
 from mixtransfer.data.split_file import Split
 from mixtransfer.data.splits import TooFew
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.ranges import AT_LEAST_0, AT_LEAST_1, SEED, check_ranges
-from mixtransfer.run import join_folder
-from mixtransfer.run_data import training_images
-from mixtransfer.signals import interruptible
+from mixtransfer.runs.run import join_folder
+from mixtransfer.runs.run_data import training_images
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.results import in_words, write_results
 from mixtransfer.tune.study import Say, Study, folds_of

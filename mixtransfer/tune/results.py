@@ -9,11 +9,11 @@ import yaml
 from matplotlib.figure import Figure
 
 from mixtransfer.classification.options import TrainOptions
+from mixtransfer.common.files import write_atomic
 from mixtransfer.comparison.rows import outcome_of
 from mixtransfer.comparison.verdict import CRITERIA
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.split_file import Split
-from mixtransfer.files import write_atomic
 from mixtransfer.report.circumstances import add_circumstances
 from mixtransfer.report.figures import BLUE, GREY, ORANGE, calm, save_figures
 from mixtransfer.report.page import Page

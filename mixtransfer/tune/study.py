@@ -15,12 +15,12 @@ from filelock import FileLock, Timeout
 
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
-from mixtransfer.console import silent
+from mixtransfer.common.messages import silent
 from mixtransfer.data.draw import Draw
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.run import Run
-from mixtransfer.trials import open_study
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.trials import open_study
 from mixtransfer.tune.options import TuneOptions
 from mixtransfer.tune.space import Settings, changed, distributions, settings_of
 

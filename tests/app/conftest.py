@@ -30,7 +30,7 @@ def watch(event, arguments):
         print("OUTSIDE", event, host, file=sys.stderr, flush=True)
 
 sys.addaudithook(watch)
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 sys.exit(main())
 """
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from mixtransfer.app.hosts import Hosts
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.errors import UserError
 
 NAME = socket.gethostname()

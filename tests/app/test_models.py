@@ -8,7 +8,7 @@ from mixtransfer.app.answers import look
 from mixtransfer.app.models import open_models
 from mixtransfer.classification.options import PredictOptions
 from mixtransfer.classification.predict import predict
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.detection.thresholds import above
 from mixtransfer.errors import UserError
 

@@ -12,7 +12,7 @@ import pytest
 from mixtransfer.app.hosts import Hosts
 from mixtransfer.app.options import AppOptions
 from mixtransfer.app.serve import app, launch
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.errors import UserError
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed: pip install 'mixtransfer[app]'")

@@ -8,7 +8,7 @@ from torch import nn
 from mixtransfer.backbones import backbone_spec, create_backbone, list_backbones
 from mixtransfer.classification.timm_config import timm_config
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
+from mixtransfer.runs.model_card import ModelCard
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from folders import make_folder
 from tiny import tiny
 
 from mixtransfer.classification.train import train
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from mixtransfer.classification.defaults import resolve
 from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import UserError

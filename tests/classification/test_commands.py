@@ -11,7 +11,7 @@ from folders import make_folder
 from PIL import Image
 
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 def answer(capsys, *argv: str) -> tuple[int, str, str]:

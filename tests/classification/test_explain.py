@@ -14,7 +14,7 @@ from torch import nn
 
 import mixtransfer as mt
 from mixtransfer.classification.explain import ClassMaps
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.errors import UserError
 

@@ -16,7 +16,7 @@ from mixtransfer.classification import known_fit
 from mixtransfer.classification.head import Features, pooled_features
 from mixtransfer.classification.known import DIRECTIONS, KnownScore
 from mixtransfer.classification.known_fit import fit_known_score, learn_known
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.errors import UserError
 
 
@@ -98,7 +98,7 @@ def test_of_many_images_each_class_gives_as_many(finished, monkeypatch):
     from mixtransfer.classification.datamodule import EvaluationData
     from mixtransfer.classification.model import open_classifier
     from mixtransfer.classification.module import ImageClassifier
-    from mixtransfer.run_data import images_of_run
+    from mixtransfer.runs.run_data import images_of_run
 
     seen = []
     monkeypatch.setattr(known_fit, "MOST_IMAGES", 12)

@@ -12,7 +12,7 @@ from mixtransfer.classification.module import ImageClassifier
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.schedule import cosine
+from mixtransfer.runs.schedule import cosine
 
 PLAIN = Preprocessing(size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

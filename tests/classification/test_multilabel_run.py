@@ -19,12 +19,12 @@ from mixtransfer.classification.answers import read_label_answers
 from mixtransfer.classification.folds import choose
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.comparison.rows import outcome_of
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 WORDS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
 
@@ -230,7 +230,9 @@ def test_a_teacher_of_the_other_kind_is_refused(run, image_folder, data, tmp_pat
 
 
 def test_a_run_and_data_of_the_other_kind_are_refused(run, image_folder, tmp_path):
-    with pytest.raises(UserError, match="An image of the data has one class; .* was trained on images with several labels: call the"):
+    with pytest.raises(
+        UserError, match="An image of the data has one class; .* was trained on images with several labels: call the"
+    ):
         mixtransfer.evaluate(run, image_folder) if hasattr(mixtransfer, "evaluate") else _evaluate(run, image_folder)
     with pytest.raises(UserError, match="A search is for one class an image"):
         _search(run, tmp_path)

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 import mixtransfer as mt
 from mixtransfer.classification import saving
-from mixtransfer.cli import main
-from mixtransfer.files import claimed
+from mixtransfer.commandline.cli import main
+from mixtransfer.common.files import claimed
 
 NETWORK = "mobilenetv3_small_050"
 QUIET = {

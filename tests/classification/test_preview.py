@@ -14,7 +14,7 @@ from mixtransfer.classification.datamodule import ImageDataModule
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.preview import write_preview
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 

@@ -40,7 +40,7 @@ from mixtransfer.data.augment import Augment
 from mixtransfer.data.dataset import Examples, ImageDataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.run_data import images_of_run
+from mixtransfer.runs.run_data import images_of_run
 
 CPU = torch.device("cpu")
 

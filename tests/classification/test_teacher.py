@@ -21,7 +21,7 @@ from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.recipe import Recipe
 from mixtransfer.classification.teacher import Teacher
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.preprocessing import Normalize, Preprocessing
 from mixtransfer.errors import UserError
 
@@ -181,8 +181,8 @@ def test_what_is_no_teacher(teacher, colours, tmp_path, capsys):
 
 def test_a_training_with_a_teacher_goes_on(teacher, colours, tmp_path, monkeypatch):
     """To the weights of one that was not interrupted; the teacher is in no checkpoint."""
-    from mixtransfer.checkpoint import load_checkpoint
     from mixtransfer.classification.callbacks import History
+    from mixtransfer.runs.checkpoint import load_checkpoint
 
     whole = train(tiny(colours, tmp_path / "whole", teacher=str(teacher.folder)))
     ended = History.on_train_epoch_end

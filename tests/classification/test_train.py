@@ -26,9 +26,9 @@ from mixtransfer.classification.evaluate import evaluate
 from mixtransfer.classification.model import open_classifier
 from mixtransfer.classification.options import EvaluateOptions
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def test_run_holds_all_that_later_commands_need(finished):
@@ -283,7 +283,7 @@ from lightning.pytorch.callbacks import Callback
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
 from mixtransfer.errors import Interrupted
-from mixtransfer.signals import sigterm_as_ctrl_c
+from mixtransfer.common.signals import sigterm_as_ctrl_c
 
 class Ended(Callback):
     def on_train_epoch_end(self, trainer, module):  # the other process goes on to where checkpoints wait for all

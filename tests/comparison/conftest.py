@@ -7,7 +7,7 @@ from comparison_words import LARGE, SMALL, TINY
 from folders import make_folder
 from in_process import start_in_process
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from processes import Command
 
 from mixtransfer.classification.answers import read_answers
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.comparison import cost, workers
 from mixtransfer.comparison import study as study_module
 from mixtransfer.comparison.cost import measure_costs
@@ -25,7 +25,7 @@ from mixtransfer.data.load import load_dataset
 from mixtransfer.deploy import benchmark
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def answer(capsys, *words: str) -> tuple[int, str, str]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.comparison.cost import measure_costs
 from mixtransfer.data.detection.demo import write_digits_on_photos
 from mixtransfer.deploy.runtimes import MEASURED, RUNTIMES
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")
 

@@ -10,11 +10,11 @@ import yaml
 from comparison_words import LARGE, SMALL, TINY
 from folders import make_folder
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.comparison.outcomes import ClassificationOutcome
 from mixtransfer.comparison.statistics import paired_difference
 from mixtransfer.data.split_file import Split
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 QUICK = ["--backbones", f"{SMALL},{LARGE}", "--seeds", "2", "--rounds", "0", *TINY]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.comparison.ledger import STUDIES, ledger, markdown
 
 PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from mixtransfer.comparison.detection_outcome import DetectionOutcome
 from mixtransfer.comparison.outcomes import ClassificationOutcome, whole
 from mixtransfer.data.dataset import Examples
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 CLASSES = ["cat", "dog"]
 

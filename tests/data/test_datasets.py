@@ -99,7 +99,10 @@ def test_manifest_with_and_without_splits(image_folder):
         ("path,label\ncat/000.jpg,\n", "line 2: the label is missing"),
         ("path,label\n../../etc/passwd,cat\n", "line 2: '../../etc/passwd' lies outside of"),
         ("path,label,split\ncat/000.jpg,cat,maybe\n", "must be train, val or test"),
-        ("path,label,split\ncat/000.jpg,cat,train\ncat/001.jpg,cat,\n", "line 3: the split is missing: write .* or in none"),
+        (
+            "path,label,split\ncat/000.jpg,cat,train\ncat/001.jpg,cat,\n",
+            "line 3: the split is missing: write .* or in none",
+        ),
     ],
 )
 def test_bad_manifest_names_the_line(image_folder, text, says):

@@ -106,7 +106,10 @@ def test_the_same_labels_in_every_way_that_they_are_written(tmp_path, rows, how)
             r"line 2: the label 'a\|b' could be 2: write ; between",
         ),
         ('path,labels\nimages/000.png,"a, b"\nimages/001.png,"a, c"\n', "the label 'a, b' could be 2: write ; between"),
-        ('path,labels\nimages/000.png,"[0, 1, 1]"\n', "line 2: labels has a 0 or 1 for each class, whose names are not"),
+        (
+            'path,labels\nimages/000.png,"[0, 1, 1]"\n',
+            "line 2: labels has a 0 or 1 for each class, whose names are not",
+        ),
         (
             "path,labels\nimages/000.png,a\nimages/000.png,b;c\nimages/001.png,\n",
             "lists 000.png twice, as 'a' and as 'b;c': write one row an image, here with a;b;c",

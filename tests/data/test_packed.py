@@ -14,13 +14,13 @@ datasets = pytest.importorskip("datasets", reason="datasets is not installed: pi
 from tiny import tiny  # noqa: E402
 
 from mixtransfer.classification.train import train  # noqa: E402
-from mixtransfer.cli import main  # noqa: E402
+from mixtransfer.commandline.cli import main  # noqa: E402
 from mixtransfer.data import packed  # noqa: E402
 from mixtransfer.data.detection.load import load_detection_dataset  # noqa: E402
 from mixtransfer.data.load import load_dataset  # noqa: E402
 from mixtransfer.data.packed_source import Source  # noqa: E402
 from mixtransfer.errors import UserError  # noqa: E402
-from mixtransfer.run_data import images_of_run  # noqa: E402
+from mixtransfer.runs.run_data import images_of_run  # noqa: E402
 
 NAMES = ["zebra", "ape"]
 

@@ -11,12 +11,12 @@ from folders import make_folder
 from mixtransfer.backbones import backbone_spec, create_backbone
 from mixtransfer.classification.model import model_bytes
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
+from mixtransfer.common.files import write_atomic
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
-from mixtransfer.files import write_atomic
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 
 @pytest.fixture(scope="session")

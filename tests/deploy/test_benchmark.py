@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from mixtransfer.backbones import count_macs, create_backbone
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.deploy import benchmark
 from mixtransfer.deploy.runtimes import FILE_RUNTIMES
 

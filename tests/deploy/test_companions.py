@@ -8,7 +8,7 @@ from alone import alone
 from exporting import SUFFIXES, needs
 from PIL import Image
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.deploy.companions import write_companions
 from mixtransfer.deploy.metadata import Metadata

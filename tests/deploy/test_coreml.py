@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.deploy.metadata import Metadata
 from mixtransfer.deploy.runtimes.coreml import coreml_call

@@ -11,7 +11,7 @@ from exporting import SUFFIXES
 
 from mixtransfer.backbones.fuse import fuse
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.deploy.exported import open_exported

@@ -12,7 +12,7 @@ from exporting import SUFFIXES, needs
 from sklearn.datasets import load_sample_images
 
 from mixtransfer.backbones.fuse import fuse
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.deploy.network import Choice, suppress
 from mixtransfer.detection.model import open_detector
 from mixtransfer.detection.ssdlite.postprocess import best_detections

@@ -13,7 +13,7 @@ from tiny import tiny
 import mixtransfer as mt
 from mixtransfer.classification.known import KnownScore
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.deploy.exported import open_exported
 
 

@@ -10,7 +10,7 @@ import torch
 from exporting import needs
 
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.preprocessing import Normalize
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.runtimes import FILE_RUNTIMES, runtime_of

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.deploy import quantize
 from mixtransfer.deploy.exported import open_exported
 from mixtransfer.deploy.quantize import Quantization

@@ -18,11 +18,11 @@ from sklearn.datasets import load_sample_images
 
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.model import model_bytes
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
+from mixtransfer.common.files import write_atomic
 from mixtransfer.deploy.web import package
 from mixtransfer.deploy.web.site import check_folder
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
 from mixtransfer.prediction import load
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

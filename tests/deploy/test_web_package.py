@@ -10,7 +10,7 @@ import pytest
 from browsing import serving_files
 from exporting import needs
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.deploy.web import package
 from mixtransfer.errors import UserError
 

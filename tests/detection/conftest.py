@@ -8,7 +8,7 @@ from boxed import found, record
 from detect_tiny import tiny
 
 from mixtransfer.data.detection.demo import write_digits_on_photos
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 @pytest.fixture(scope="session")

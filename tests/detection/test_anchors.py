@@ -16,7 +16,7 @@ from torch import nn
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.detection import defaults
 from mixtransfer.detection.coverage import FINEST, anchors_of, best_overlap, fitting_scales
 from mixtransfer.detection.defaults import batch_of, check_anchors
@@ -26,7 +26,7 @@ from mixtransfer.detection.spec import USUAL_SCALES, DetectorSpec, read_scales
 from mixtransfer.detection.ssdlite.anchors import SSDAnchorGenerator
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def squares(side, count=200, seed=0):

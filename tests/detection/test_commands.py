@@ -12,8 +12,8 @@ import pytest
 from detect_tiny import tiny
 from PIL import Image
 
-from mixtransfer.arguments import parse
-from mixtransfer.cli import VERBS, _with_recipes, main
+from mixtransfer.commandline.arguments import parse
+from mixtransfer.commandline.cli import VERBS, _with_recipes, main
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.tiling import Tiling

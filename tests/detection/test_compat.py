@@ -36,7 +36,9 @@ def test_a_missing_dependency():
 
 
 def test_the_rest_is_usable_without_it():
-    code = "import sys; sys.modules['detectron2'] = None; import mixtransfer.cli, mixtransfer.detection.compat"
+    code = (
+        "import sys; sys.modules['detectron2'] = None; import mixtransfer.commandline.cli, mixtransfer.detection.compat"
+    )
     assert python(code).returncode == 0
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import mixtransfer as mt
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.errors import UserError
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: mixtransfer install-detectron2")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.detection import install as tool
 from mixtransfer.errors import UserError
 

@@ -17,14 +17,14 @@ import yaml
 from detect_tiny import tiny
 from processes import Command, words_of
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.inference import detect
 from mixtransfer.detection.machines import _passed_on, devices_of
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def free_address() -> str:

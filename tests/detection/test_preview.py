@@ -11,7 +11,7 @@ from coco_sets import make_coco
 from detect_tiny import tiny
 from PIL import Image
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.augment import as_detection_augment
 from mixtransfer.data.detection.load import load_detection_dataset
 from mixtransfer.detection.loader import IterationBatches

@@ -19,15 +19,15 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 
-from mixtransfer.arguments import checked
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
+from mixtransfer.common.typed import checked
 from mixtransfer.detection.beginning import make_optimizer
 from mixtransfer.detection.model import read_detector_card
 from mixtransfer.detection.options import TrainOptions
 from mixtransfer.detection.recipes import USUAL_TRAIN, read_recipe
 from mixtransfer.detection.schedule import make_schedule
 from mixtransfer.detection.spec import DetectorSpec
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "detection"
 SMALL = """

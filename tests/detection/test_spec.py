@@ -13,7 +13,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from PIL import Image
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.square import Square
 from mixtransfer.detection.coverage import anchor_coverage
 from mixtransfer.detection.model import build_detector, open_detector, read_detector_card
@@ -22,7 +22,7 @@ from mixtransfer.detection.ssdlite.config import add_ssdlite_config
 from mixtransfer.detection.ssdlite.describe import spec_of
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.run_data import boxes_of_run
+from mixtransfer.runs.run_data import boxes_of_run
 
 OTHER = DetectorSpec(
     image_size=128,

@@ -13,8 +13,7 @@ from coco_sets import contents, make_coco, write_images
 from detect_tiny import tiny
 from openers import VERBS, opening
 
-from mixtransfer.checkpoint import save_checkpoint
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.split_file import Split
 from mixtransfer.deploy.quantize import labelled_views
 from mixtransfer.deploy.source import open_source
@@ -22,8 +21,9 @@ from mixtransfer.detection import keeper
 from mixtransfer.detection import train as train_module
 from mixtransfer.detection.train import train
 from mixtransfer.errors import Interrupted
-from mixtransfer.run import Run
-from mixtransfer.run_data import boxes_of_run
+from mixtransfer.runs.checkpoint import save_checkpoint
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import boxes_of_run
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from torchvision.models import mobilenet_v3_large
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from mixtransfer.backbones import backbone_spec
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.detection import starts
 from mixtransfer.detection.model import build_detector, open_detector
 from mixtransfer.detection.published_files import check_digest
@@ -26,8 +26,8 @@ from mixtransfer.detection.starts import STARTS, find_start, load_start, same_na
 from mixtransfer.detection.torchvision_weights import COCO
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 CATEGORIES = COCO.meta["categories"]
 NAMES = [name for name in CATEGORIES[1:] if name != "N/A"]

@@ -17,7 +17,7 @@ from detect_tiny import tiny
 from enlivening import enliven
 from processes import Command, words_of
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.detection.beginning import with_shared_statistics
 from mixtransfer.detection.keeper import Keeper
 from mixtransfer.detection.loop import DetectionTrainer
@@ -27,7 +27,7 @@ from mixtransfer.detection.scores import CocoScores
 from mixtransfer.detection.spec import DetectorSpec
 from mixtransfer.detection.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 
 
 def test_run_holds_all_that_later_commands_need(finished):

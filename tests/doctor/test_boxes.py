@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from coco_sets import HEIGHT, WIDTH, contents, make_coco, write_images
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.detection.square import Square
 from mixtransfer.doctor.boxes import PartBoxes, box_statistics, overlaps
 from mixtransfer.doctor.listing import list_data

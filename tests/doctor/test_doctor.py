@@ -13,7 +13,7 @@ from folders import make_folder
 from photos import EDITS, photos
 from PIL import Image
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 def doctor(capsys, tmp_path, data, *words) -> tuple[int, dict, str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from folders import make_folder
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 def doctor(capsys, tmp_path, *words):

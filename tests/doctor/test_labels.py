@@ -14,14 +14,14 @@ from tiny import tiny
 from mixtransfer.backbones import create_backbone
 from mixtransfer.classification.metrics import Predictions
 from mixtransfer.classification.model import model_bytes
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.dataset import Examples
 from mixtransfer.data.images import load_image
 from mixtransfer.data.load import load_dataset
 from mixtransfer.data.preprocessing import Preprocessing
 from mixtransfer.doctor.labels import suspicious_boxes, suspicious_classes
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install 'mixtransfer[doctor]'")
 

@@ -6,7 +6,7 @@ import pytest
 from folders import make_folder
 from search_words import WORDS
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from search_words import WORDS
 
 from mixtransfer.backbones import count_macs, create_backbone
 from mixtransfer.classification.model import open_classifier
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.load import load_dataset
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 from mixtransfer.search import commands
 from mixtransfer.search.commands import run_search
 from mixtransfer.search.options import SearchOptions

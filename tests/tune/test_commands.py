@@ -9,10 +9,10 @@ import pytest
 import yaml
 from folders import make_folder
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.run import Run
+from mixtransfer.runs.run import Run
 from mixtransfer.tune import results
 from mixtransfer.tune import study as study_module
 from mixtransfer.tune.commands import run_tuning

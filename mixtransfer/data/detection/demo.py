@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mixtransfer.files import write_atomic
+from mixtransfer.common.files import write_atomic
 
 SIZE = 320  # pixels, side of an image
 DIGITS = range(1, 5)  # an image

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixtransfer.batches import map_in_threads
+from mixtransfer.common.batches import map_in_threads
 from mixtransfer.data.detection.boxes import ListedBoxes, inside_images, size_fault, turned_note, wrong_sizes
 from mixtransfer.data.detection.dataset import DetectionDataset, Record
 from mixtransfer.data.division import Found, counted

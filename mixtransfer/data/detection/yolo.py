@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtransfer.common.plain_yaml import load_plain_texts
 from mixtransfer.data.detection.boxes import ListedBoxes
 from mixtransfer.data.detection.listed import ListedDetection
 from mixtransfer.data.detection.places import Places
@@ -16,7 +17,6 @@ from mixtransfer.data.lookup import shown
 from mixtransfer.data.text import read_text
 from mixtransfer.data.tree import Tree
 from mixtransfer.errors import UserError
-from mixtransfer.plain_yaml import load_plain_texts
 
 
 def yolo_files(tree: Tree) -> list[str]:

@@ -8,11 +8,11 @@ import tarfile
 from http.client import HTTPException
 from pathlib import Path
 
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.messages import tell
 from mixtransfer.data.checked import cache_folder
 from mixtransfer.detection.install import public, reader
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.messages import tell
 
 VERSION = "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # as npm has it

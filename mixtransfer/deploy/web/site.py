@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mixtransfer.answers import UNKNOWN_BELOW
+from mixtransfer.common.messages import tell
 from mixtransfer.data.detection.square import CANVAS
 from mixtransfer.deploy.metadata import Metadata, square_of
 from mixtransfer.deploy.parity import Parity
@@ -11,8 +12,7 @@ from mixtransfer.deploy.source import Source
 from mixtransfer.deploy.web.package import VERSION, files
 from mixtransfer.detection.thresholds import of_each
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
-from mixtransfer.model_card import ModelCard
+from mixtransfer.runs.model_card import ModelCard
 
 PAGE = Path(__file__).with_name("site")
 MARK = '<meta name="generator" content="mixtransfer export">'

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mixtransfer.classification.options import TrainOptions
-from mixtransfer.files import move_folder, remove_unfinished
-from mixtransfer.run import new_folder
+from mixtransfer.common.files import move_folder, remove_unfinished
+from mixtransfer.runs.run import new_folder
 
 
 def folder(path: Path, text: str) -> Path:

@@ -17,8 +17,8 @@ from mixtransfer.data.named import NAMED_DATASETS
 from mixtransfer.data.packed_source import is_packed
 from mixtransfer.data.split_file import Split
 from mixtransfer.errors import UserError
-from mixtransfer.model_card import ModelCard
-from mixtransfer.run import Run
+from mixtransfer.runs.model_card import ModelCard
+from mixtransfer.runs.run import Run
 
 
 def read_split(run: Run) -> Split:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 
-from mixtransfer.arguments import parse
 from mixtransfer.backbones.registry import backbone_spec
 from mixtransfer.data.names import data_name, same_data
+from mixtransfer.common.typed import checked
 from mixtransfer.errors import UserError
-from mixtransfer.files import is_unused, make_new, remove_unfinished, write_atomic
-from mixtransfer.plain_yaml import load_plain_yaml
+from mixtransfer.common.files import is_unused, make_new, remove_unfinished, write_atomic
+from mixtransfer.common.plain_yaml import load_plain_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,7 +40,7 @@ class Run:
     """One training's folder.
 
     It holds ``config.yaml`` (the resolved configuration), ``split.csv`` (which image is in which part; see
-    ``mixtransfer.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model), of a
+    ``mixtransfer.runs.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model), of a
     classifier ``known.safetensors`` (what tells images of its classes from others), ``last.ckpt`` (to resume),
     ``metrics.csv`` (a row an epoch), ``metrics.json``, ``report.html`` and ``figures/``, and what was answered to the
     test images: ``test_predictions.csv`` of a classifier, ``test_detections.json`` of a detector.
@@ -177,7 +177,7 @@ class Run:
         if unknown := sorted(self.read_config().keys() - {field.name for field in fields(kind)}):
             raise UserError(f"{self.config} has the key {unknown[0]!r}, which this version does not know.")
         try:
-            return parse("", kind, {"data": "?"}, ["--config", str(self.config)])
+            return checked(kind, self.read_config())
         except UserError as error:
             raise UserError(f"{self.config} cannot be used: {error}") from error
 

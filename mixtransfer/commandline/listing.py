@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixtransfer.backbones.registry import BackboneSpec, list_backbones
-from mixtransfer.console import print_table
+from mixtransfer.commandline.console import print_table
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtransfer.errors import UserError
-from mixtransfer.messages import tell
+from mixtransfer.common.messages import tell
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger

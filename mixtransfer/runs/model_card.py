@@ -7,8 +7,8 @@ from pathlib import Path
 from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.machine import package_versions
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.machine import package_versions
 
 CLASSIFIERS = ("classification", "multilabel")  # the tasks whose answer is of a whole image
 

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from mixtransfer.messages import print_messages
+from mixtransfer.common.messages import print_messages
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

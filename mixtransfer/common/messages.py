@@ -30,3 +30,12 @@ def print_messages() -> None:
     LOGGER.propagate = False
     if not any(isinstance(handler, Printer) for handler in LOGGER.handlers):
         LOGGER.addHandler(Printer())
+
+
+def in_minutes(seconds: float) -> str:
+    """A duration, for a sentence."""
+    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"
+
+
+def silent(_: str) -> None:
+    """Where sentences go that nobody is to read."""

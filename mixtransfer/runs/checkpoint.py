@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from mixtransfer.errors import UserError
-from mixtransfer.files import write_atomic
-from mixtransfer.plain_torch import load_plain_torch
+from mixtransfer.common.files import write_atomic
+from mixtransfer.common.plain_torch import load_plain_torch
 
 
 def save_checkpoint(path: Path | str, state: dict[str, Any]) -> None:

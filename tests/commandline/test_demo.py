@@ -4,7 +4,7 @@ import json
 
 import sklearn.datasets
 
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 
 
 def test_demo_needs_nothing_and_ends_with_a_run(tmp_path, capsys, monkeypatch):

@@ -5,9 +5,9 @@ from functools import cache
 
 import pytest
 
-from mixtransfer import listing
 from mixtransfer.backbones import list_backbones
-from mixtransfer.cli import main
+from mixtransfer.commandline import listing
+from mixtransfer.commandline.cli import main
 
 
 def test_json_lists_every_backbone_with_measured_and_published_numbers(capsys):

@@ -12,7 +12,7 @@ from tiny import TINY, tiny
 import mixtransfer as mt
 from mixtransfer.classification.train import train
 from mixtransfer.errors import UserError
-from mixtransfer.loggers import TRACKERS, log_results, logger_names, open_loggers
+from mixtransfer.runs.loggers import TRACKERS, log_results, logger_names, open_loggers
 
 
 def test_several_trackers_get_all_of_a_classifiers_training(tmp_path):
@@ -65,7 +65,7 @@ def test_names_are_checked_before_anything_is_read():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr("mixtransfer.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("mixtransfer.runs.loggers.find_spec", lambda name: None)
     for name, package in (("wandb", "wandb"), ("mlflow", "mlflow"), ("comet", "comet_ml")):
         with pytest.raises(UserError, match=f"--logger {name} needs .*pip install {package}"):
             logger_names(name)
@@ -119,7 +119,7 @@ def test_a_service_that_is_away_in_the_end_costs_no_results(tmp_path, capsys):
 
 
 def test_a_folder_of_the_name_of_a_recipe_is_no_configuration(tmp_path, monkeypatch, capsys):
-    from mixtransfer.cli import main
+    from mixtransfer.commandline.cli import main
 
     (tmp_path / "pets").mkdir()
     monkeypatch.chdir(tmp_path)

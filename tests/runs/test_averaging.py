@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from mixtransfer.averaging import MovingAverage
+from mixtransfer.runs.averaging import MovingAverage
 
 
 def averages(values: list[float], window: float) -> list[float]:

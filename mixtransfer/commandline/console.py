@@ -1,4 +1,4 @@
-"""What is printed: tables whose cells are what users called things, and durations."""
+"""What is printed: tables whose cells are what users called things."""
 
 from rich.console import Console
 from rich.table import Table
@@ -12,11 +12,3 @@ def print_table(table: Table) -> None:
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # as print does where nobody reads on; by default it is an exit
-
-
-def in_minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"
-
-
-def silent(_: str) -> None:
-    """Where sentences go that nobody is to read."""

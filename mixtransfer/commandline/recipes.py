@@ -17,7 +17,7 @@ def recipes(options: RecipesOptions) -> None:
     """Print the list."""
     from rich.table import Table
 
-    from mixtransfer.console import print_table
+    from mixtransfer.commandline.console import print_table
 
     table = Table("recipe", "what it is", "command", box=None, pad_edge=False)
     for name, path in all_recipes().items():
@@ -27,8 +27,8 @@ def recipes(options: RecipesOptions) -> None:
 
 def folder() -> Path:
     """Where they are: in the installed package, or in the checkout that it is imported from."""
-    installed = Path(__file__).parent / "configs"
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
+    installed = Path(__file__).parents[1] / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def all_recipes() -> dict[str, Path]:

@@ -31,13 +31,13 @@ from tiny import TINY
 
 import mixtransfer as mt
 from mixtransfer.api import options_of
-from mixtransfer.arguments import parse
 from mixtransfer.backbones.skip_init import SkipInit
 from mixtransfer.classification.model import open_classifier
+from mixtransfer.commandline.arguments import parse
+from mixtransfer.common.host import undisturbed
 from mixtransfer.comparison.options import CompareOptions
-from mixtransfer.host import undisturbed
 from mixtransfer.hub import finished
-from mixtransfer.run_data import images_of_run
+from mixtransfer.runs.run_data import images_of_run
 
 OPTIONS = {**TINY, "epochs": 1, "batch_size": 8, "lr": 5e-4}
 

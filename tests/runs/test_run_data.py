@@ -16,11 +16,11 @@ from tiny import tiny
 from mixtransfer.classification import train as train_module
 from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.train import train
-from mixtransfer.cli import main
+from mixtransfer.commandline.cli import main
 from mixtransfer.data.load import load_dataset
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.run import Run
-from mixtransfer.run_data import images_of_run
+from mixtransfer.runs.run import Run
+from mixtransfer.runs.run_data import images_of_run
 
 CLASSES = {"cat": 20, "dog": 20}
 

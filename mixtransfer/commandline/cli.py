@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mixtransfer import __version__
+from mixtransfer.commandline.recipes import find_recipe
+from mixtransfer.common.process import let_waiting_threads_sleep, prepare_process
+from mixtransfer.common.signals import TERMINATED, interruptible, sigterm_as_ctrl_c
 from mixtransfer.errors import Interrupted, UserError
-from mixtransfer.process import let_waiting_threads_sleep, prepare_process
-from mixtransfer.recipes import find_recipe
-from mixtransfer.signals import TERMINATED, interruptible, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -46,11 +46,11 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "demo": Verb(
         "train a MixNet on embedded handwritten digits: no download, a few minutes",
-        "mixtransfer.demo:DemoOptions", "mixtransfer.demo:demo", {},
+        "mixtransfer.commandline.demo:DemoOptions", "mixtransfer.commandline.demo:demo", {},
     ),
     "recipes": Verb(
         "list the recipes that come along, for --config",
-        "mixtransfer.recipes:RecipesOptions", "mixtransfer.recipes:recipes", {},
+        "mixtransfer.commandline.recipes:RecipesOptions", "mixtransfer.commandline.recipes:recipes", {},
     ),
     "install-detectron2": Verb(
         "install detectron2, which detection needs and no package registry has",
@@ -58,7 +58,7 @@ VERBS: dict[str, Verb] = {
     ),
     "models": Verb(
         "list the backbones with their measured and published size, cost and accuracy",
-        "mixtransfer.listing:ModelsOptions", "mixtransfer.listing:models", {},
+        "mixtransfer.commandline.listing:ModelsOptions", "mixtransfer.commandline.listing:models", {},
     ),
     "doctor": Verb(
         "look for what spoils a training: broken files, duplicates, leaks, bad boxes, wrong labels",
@@ -203,7 +203,7 @@ def _parsed(argv: list[str]) -> tuple[Verb, Any]:
             command_parser().parse_args(argv)
         except ArgumentError as error:
             raise UserError(_no_such_command(argv)) from error
-    from mixtransfer.arguments import from_values, mistake, prepared
+    from mixtransfer.commandline.arguments import from_values, mistake, prepared
 
     verb = VERBS[name]
     words = name.split()
@@ -220,7 +220,7 @@ def command_parser(name: str = "") -> "ArgumentParser":
     """The parser of all commands, with the options of one of them: so the others need not be imported."""
     from jsonargparse import ArgumentParser
 
-    from mixtransfer.help import HelpFormatter
+    from mixtransfer.commandline.help import HelpFormatter
 
     settings: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "formatter_class": HelpFormatter}
     listed: dict[str, Any] = {
@@ -251,7 +251,7 @@ def command_parser(name: str = "") -> "ArgumentParser":
 
 
 def _parser_of(name: str) -> "ArgumentParser":
-    from mixtransfer.arguments import option_parser
+    from mixtransfer.commandline.arguments import option_parser
 
     return option_parser(name, _load(VERBS[name].options), VERBS[name].positionals)
 

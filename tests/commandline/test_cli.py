@@ -12,12 +12,12 @@ import yaml
 from folders import make_folder
 
 from mixtransfer import __version__
-from mixtransfer.arguments import parse
 from mixtransfer.classification.options import EvaluateOptions, PredictOptions, TrainOptions
-from mixtransfer.cli import GROUPS, VERBS, _load, main
+from mixtransfer.commandline.arguments import parse
+from mixtransfer.commandline.cli import GROUPS, VERBS, _load, main
 from mixtransfer.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "classification").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "classification").glob("*.yaml"))
 
 
 def parse_train(*argv: str) -> TrainOptions:
@@ -173,7 +173,7 @@ def test_the_version(capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, mixtransfer.cli as c; c.main(['classify', 'train', '--nonsense'])\n"
+        "import sys, mixtransfer.commandline.cli as c; c.main(['classify', 'train', '--nonsense'])\n"
         "for words in (['--help'], ['classify', 'train', '--help']):\n"
         "    try: c.main(words)\n"
         "    except SystemExit: pass\n"
@@ -190,10 +190,10 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise(own, seen):
     """libgomp reads the variable when torch is loaded, so it has to be there before, and for child processes too."""
     code = (
         "import os, subprocess, sys\n"
-        "import mixtransfer.listing, mixtransfer.cli as c\n"
+        "import mixtransfer.commandline.listing, mixtransfer.commandline.cli as c\n"
         'tell = \'import os; print(*map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")))\'\n'
         "show = lambda _: print('torch' in sys.modules, flush=True) or subprocess.call([sys.executable, '-c', tell])\n"
-        "mixtransfer.listing.models = show\n"
+        "mixtransfer.commandline.listing.models = show\n"
         "c.main(['models'])"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
