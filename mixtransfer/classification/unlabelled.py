@@ -37,9 +37,6 @@ def take_unlabelled(training: Training, head: FittedHead | None) -> None:
 
     Args:
         head: What was fitted in this process.
-
-    Raises:
-        UserError: There is nothing that could give labels.
     """
     files = training.unlabelled
     if not files:
@@ -91,18 +88,14 @@ def _answers(training: Training, head: FittedHead | None) -> np.ndarray:
         x = pooled_features(module.model, module.normalize, loader, device, flip=False, title=title).x
     if module.teacher:
         logits = _taught(training, loader, device)
-    elif head and x is not None:
+    else:
+        assert head and x is not None  # see ``resolve``
         judged = judge(head.evidence.predictions[HEAD], module.class_weights)
         # Not of the images to validate on too: these labels would know theirs.
         own = fit_linear_head(
             head.features[np.arange(len(training.dataset.train))], head.strength, module.class_weights is not None
         )
         logits = own.logits(x) / judged.temperature
-    else:
-        raise UserError(
-            f"--unlabelled: {training.options.backbone} has no head that is fitted first and could give labels: give "
-            "a --teacher."
-        )
     probabilities = softmax(logits, axis=1)
     if known is not None and x is not None:
         with torch.inference_mode():
