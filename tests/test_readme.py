@@ -19,7 +19,14 @@ from serving import serving
 from mixtransfer.commandline.cli import VERBS, _parsed, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {
+    path: path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    )
+}
 TEXT = "\n".join(PAGES.values())
 RECIPES = sorted(path for path in (ROOT / "configs").rglob("*.[yp][ay]*") if path.parent.name != "common")
 
@@ -37,6 +44,8 @@ SMALL = {
     "compare my-boxes": f"{BOXES} {PAIR} --rounds 0",
     "compare coco": f"{BOXES} {PAIR} --rounds 0",
     "compare": f"{SCRATCH} {PAIR} --rounds 0",
+    "--unlabelled": f"{SCRATCH} --fit-head",
+    "--epochs 0": SCRATCH.replace("--epochs 1", "--fit-head"),
     "classify train": SCRATCH,
     "detect train": BOXES,
     "detect demo": "--weights none --iterations 1 --images 8",

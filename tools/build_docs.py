@@ -37,6 +37,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = {
     "Notebooks": ("notebooks/classify", "notebooks/detect", "notebooks/compare"),
     "Tasks": ("classify", "detect", "compare", "deploy", "search"),
+    "How to": tuple(
+        f"how-to/{page}"
+        for page in (
+            "imbalanced",
+            "few-images",
+            "groups",
+            "small-objects",
+            "pre-label",
+            "in-ci",
+            "trackers",
+            "hub",
+        )
+    ),
     "Reference": ("commands", "options", "python", "files"),
     "What was measured": ("results", "paper", "reproduce"),
     "The project": ("../CONTRIBUTING", "../CHANGELOG", "../SECURITY"),
