@@ -46,7 +46,8 @@ def link(file: Path, place: Path) -> None:
 def right(run: Run) -> float:
     """The share of the labels given to images without any that are theirs; their files' names begin with it."""
     with run.pseudo_labels.open(encoding="utf-8", newline="") as file:
-        return float(np.mean([Path(row["path"]).name.startswith(row["class"]) for row in csv.DictReader(file)]))
+        hits = [Path(row["path"]).name.startswith(row["class"]) for row in csv.DictReader(file)]
+    return float(np.mean(hits)) if hits else 0.0
 
 
 def measured(seed: int, given: argparse.Namespace) -> dict:

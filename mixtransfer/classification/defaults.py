@@ -58,10 +58,10 @@ def resolve(
 
     Args:
         say: Where a sentence for the user goes.
-        unlabelled: Number of images without labels that may get one.
+        unlabelled: Number of images without labels that got one.
 
     Raises:
-        UserError: No epochs are asked for, and there is no head to fit instead, or to give labels.
+        UserError: No epochs are asked for, and there is no head to fit instead.
     """
     loss = _loss(options, dataset)
     images, scratch = len(dataset.train), options.weights == "none"
@@ -78,8 +78,6 @@ def resolve(
     epochs = (30 if scratch else round(passes)) if options.epochs is None else options.epochs
     if not epochs and not fit_head:
         raise UserError(f"--epochs 0 keeps the head on frozen features, but {options.backbone} has none to fit.")
-    if unlabelled and not fit_head and options.teacher is None:
-        raise UserError("--unlabelled takes labels from a head that is fitted first, or from a --teacher: give one.")
     chooses_size = fit_head and processes(options) == 1
     lr = options.lr
     if lr is None and options.batch_size != "auto":

@@ -63,9 +63,9 @@ def fit_head(training: Training) -> FittedHead | None:
         rest = ""
         if options.epochs:
             # A step takes about three times what the network's answer takes, there and back.
-            images = images_an_epoch(options, training.dataset) + len(training.unlabelled)
-            seconds = 3 * head.seconds * options.epochs * images
+            seconds = 3 * head.seconds * options.epochs * images_an_epoch(options, training.dataset)
             more = ", and the teacher's answers more" if module.teacher else ""
+            more += ", and the images without labels more" if training.unlabelled else ""
             rest = f" Fine-tuning takes about {in_minutes(seconds)}{more}; --epochs 0 ends here."
         training.say(f"The head has {in_words(head.evidence.predictions[HEAD])} that it was not fitted on.{rest}")
     training.trainer.validate(module, training.data, verbose=False)

@@ -63,7 +63,7 @@ def train(
             head = fit_head(training)
             if not training.earlier and training.options.lr == "find" and training.options.epochs:
                 find_rate(training)
-            take_unlabelled(training, head)
+            take_unlabelled(training, head, asked)
             choice = judge_in_folds(training, head)
             if not training.options.epochs:
                 choice = choice or Choice(HEAD, 1.0)

@@ -156,7 +156,9 @@ def prepare(
         drop_rate=options.dropout,
         image_size=options.image_size,
     )
-    options = resolve(options, dataset, model, say, len(unlabelled))
+    options = resolve(options, dataset, model, say)
+    if unlabelled and not options.fit_head and teacher is None:
+        raise UserError("--unlabelled takes labels from a head that is fitted first, or from a --teacher: give one.")
     if run is None and main:
         folder = new_folder(options)
         claims.enter_context(claimed(folder))
@@ -211,11 +213,19 @@ def prepare(
 
 
 def _unlabelled(options: TrainOptions, dataset: ImageDataset, run: Run | None, say: Say) -> list[Path]:
-    """The images without labels that the options name; of a run that has given them labels nothing is looked for."""
-    if options.unlabelled is None:
+    """The images without labels that the options name; of a run that has given them labels nothing is looked for.
+
+    Raises:
+        UserError: There are none, or the data or the machine is none that they go with.
+    """
+    if options.unlabelled is None or run and (run.pseudo_labels.exists() or run.checkpoint.exists()):
         return []
     if dataset.is_multilabel:
         raise UserError(f"--unlabelled is for one class an image, and those of {dataset.name} may have several labels.")
+    if not isinstance(dataset.train.images, list):
+        raise UserError(f"--unlabelled is for data in files, which {dataset.name} is not.")
+    if processes(options) > 1:
+        raise UserError("--unlabelled is for one process: give --devices 1.")
     return list_unlabelled(Path(options.unlabelled), dataset, say)
 
 

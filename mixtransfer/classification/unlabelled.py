@@ -6,6 +6,7 @@ Source: Lee, "Pseudo-label: the simple and efficient semi-supervised learning me
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from scipy.special import softmax
 from torch.utils.data import DataLoader
 
 from mixtransfer.answers import UNKNOWN_BELOW
+from mixtransfer.classification.defaults import Say, resolve
 from mixtransfer.classification.folds import FittedHead, with_parts
 from mixtransfer.classification.head import fit_linear_head, pooled_features
 from mixtransfer.classification.known_fit import known_by
+from mixtransfer.classification.options import TrainOptions
 from mixtransfer.classification.selection import HEAD, judge
 from mixtransfer.classification.training import Training
 from mixtransfer.common.files import write_atomic
@@ -29,38 +32,61 @@ SURE = 0.7  # probability from which on an answer is taken for a label
 COLUMNS = ("path", "class", "probability")
 
 
-def take_unlabelled(training: Training, head: FittedHead | None) -> None:
+def take_unlabelled(training: Training, head: FittedHead | None, asked: TrainOptions) -> None:
     """Add those of the images without labels to the images to fine-tune on that get one, as the run keeps them.
 
-    Labels are given by the teacher, if there is one, else by the head on frozen features; an image that looks like
-    none of the classes gets none.
+    Labels are given by the teacher, if there is one, else by the head on frozen features. Where a head is fitted, an
+    image that looks like none of the classes gets none.
 
     Args:
         head: What was fitted in this process.
+        asked: The options before they were resolved: what they leave open follows the number of images.
+
+    Raises:
+        UserError: A training goes on, and which labels were given is not known any more.
     """
-    files = training.unlabelled
-    if not files:
+    run = training.run
+    if training.options.unlabelled is None or run is None:
         return
-    run, classes = training.run, training.dataset.classes
-    found: list[tuple[str, int]] = []
-    if run and run.pseudo_labels.exists():
-        found = read_pseudo_labels(run, classes)
-    elif run:
-        probabilities = _answers(training, head)
-        best, sure = probabilities.argmax(1), probabilities.max(1)
-        kept = np.flatnonzero(sure >= SURE)
-        found = [(str(files[i]), int(best[i])) for i in kept]
-        rows = [(str(files[i]), classes[best[i]], f"{sure[i]:.4f}") for i in kept]
-        _write(run.pseudo_labels, rows)
-        counts = np.bincount(best[kept], minlength=len(classes))
-        each = f", {counts.min():,} to {counts.max():,} a class" if len(found) else ""
-        training.say(f"Of {counted(len(files))} without labels {len(found):,} get one{each}: {run.pseudo_labels}.")
-    found = training.trainer.strategy.broadcast(found)
-    images = [Path(file) for file, _ in found]
-    labelled = Examples(images, np.array([label for _, label in found], dtype=np.int64))
+    if run.pseudo_labels.exists():
+        found = _still_there(read_pseudo_labels(run, training.dataset.classes), training.say)
+    elif training.earlier:
+        raise UserError(f"{run.pseudo_labels} is missing, so what was trained on is not known: train anew.")
+    else:
+        found = _given(training, run, head, asked)
+    if not found:
+        return
+    files, labels = zip(*found, strict=True)
+    labelled = Examples([Path(file) for file in files], np.array(labels, dtype=np.int64))
     data = training.data
     training.tuning = with_parts(data, data.dataset.train.joined(labelled), data.dataset.val)
     training.history.images = len(training.tuning.dataset.train)
+
+
+def _given(training: Training, run: Run, head: FittedHead | None, asked: TrainOptions) -> list[tuple[str, int]]:
+    """File and class of each image that gets a label, which the run then keeps."""
+    files, classes = training.unlabelled, training.dataset.classes
+    probabilities = _answers(training, head)
+    best, sure = probabilities.argmax(1), probabilities.max(1)
+    kept = np.flatnonzero(sure >= SURE)
+    counts = np.bincount(best[kept], minlength=len(classes))
+    each = f", {counts.min():,} to {counts.max():,} a class" if len(kept) else ""
+    training.say(f"Of {counted(len(files))} without labels {len(kept):,} get one{each}: {run.pseudo_labels}.")
+    if not asked.resume:
+        open_options = replace(training.options, epochs=asked.epochs, lr=asked.lr, warmup_epochs=asked.warmup_epochs)
+        known = resolve(open_options, training.dataset, training.module.model, unlabelled=len(kept))
+        rate = known.lr if isinstance(known.lr, float) else training.options.lr
+        training.settle(epochs=known.epochs, warmup_epochs=known.warmup_epochs, lr=rate)
+        training.trainer.fit_loop.max_epochs = known.epochs
+    _write(run.pseudo_labels, [(str(files[i]), classes[best[i]], f"{sure[i]:.4f}") for i in kept])
+    return [(str(files[i]), int(best[i])) for i in kept]
+
+
+def _still_there(found: list[tuple[str, int]], say: Say) -> list[tuple[str, int]]:
+    there = [(file, label) for file, label in found if Path(file).is_file()]
+    if gone := len(found) - len(there):
+        say(f"Warning: {counted(gone)} without labels {'is' if gone == 1 else 'are'} not there any more.")
+    return there
 
 
 def read_pseudo_labels(run: Run, classes: Sequence[str]) -> list[tuple[str, int]]:
@@ -70,7 +96,7 @@ def read_pseudo_labels(run: Run, classes: Sequence[str]) -> list[tuple[str, int]
         UserError: The run's file is damaged.
     """
     try:
-        with run.pseudo_labels.open(encoding="utf-8", newline="") as file:
+        with run.pseudo_labels.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [(row["path"], classes.index(row["class"])) for row in csv.DictReader(file, strict=True)]
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UserError(f"{run.pseudo_labels} is damaged: train anew.") from error
@@ -89,7 +115,7 @@ def _answers(training: Training, head: FittedHead | None) -> np.ndarray:
     if module.teacher:
         logits = _taught(training, loader, device)
     else:
-        assert head and x is not None  # see ``resolve``
+        assert head and x is not None  # see ``prepare``
         judged = judge(head.evidence.predictions[HEAD], module.class_weights)
         # Not of the images to validate on too: these labels would know theirs.
         own = fit_linear_head(
@@ -119,7 +145,7 @@ def _taught(training: Training, loader: DataLoader, device: torch.device) -> np.
 
 def _write(path: Path, rows: Sequence[tuple]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold a carriage return
     writer.writerow(COLUMNS)
     writer.writerows(rows)
-    write_atomic(path, text.getvalue())
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))

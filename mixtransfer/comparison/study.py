@@ -90,6 +90,8 @@ def training_options(options: CompareOptions):
     elif options.recipe:
         values = read_yaml(options.recipe)
     training = checked(TrainOptions, values)
+    if getattr(training, "unlabelled", None) and options.budget_minutes:
+        raise UserError("--budget-minutes counts labelled images alone: take unlabelled out of the recipe.")
     shared = ("data_root", "weights", "epochs", "iterations", "batch_size", "image_size", "lr", "workers")
     given = {name: value for name in shared if (value := getattr(options, name)) is not None}
     if options.data:

@@ -2,7 +2,10 @@
 
 import ast
 import contextlib
+import json
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +24,9 @@ _YES_OR_NO = {
 }  # fmt: skip
 _NEARLY = (*_YES_OR_NO, "-1", "-1.0")  # what a column of labels holds that may be meant for no, or for unknown
 SHOWN = 20  # names of labels in a note
-OTHER_MARKS = ("|", ",", "/")  # that people put between labels
-_NO_LABEL = ("nan", "none", "null", "n/a", "<na>")  # what programs write where there is nothing
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+OTHER_MARKS = ("|", ",")  # that people put between labels
+_NO_LABEL = ("nan", "null", "n/a", "<na>")  # what programs write where there is nothing
 
 Label = str | int
 Labels = Label | tuple[Label, ...]  # of a row: one, "" for none that is known; or several
@@ -57,7 +61,11 @@ class LabelColumns:
             return _one(where, value)
         if value is None:
             raise UserError(f"{where}: the labels are missing; an image that shows none of the classes has [].")
-        found = tuple(dict.fromkeys(label for part in _parts(value) if (label := _one(where, part)) != ""))
+        try:
+            parts = _parts(value)
+        except ValueError:
+            raise UserError(f"{where}: {shown(value[:40])!r} is no list: write {SEPARATOR} between labels.") from None
+        found = tuple(dict.fromkeys(label for part in parts if (label := _one(where, part)) != ""))
         if nothing := next((one for one in found if str(one).lower() in _NO_LABEL), None):
             raise UserError(
                 f"{where}: the label {nothing!r} could be a class, or stand for none: leave the cell empty if the "
@@ -67,13 +75,28 @@ class LabelColumns:
 
 
 def _parts(value: Any) -> list:
-    """The labels of a cell, in a list or divided; a list may be written as JSON or Python writes it."""
+    """The labels of a cell, in a list or divided; a list may be written as JSON or Python writes it.
+
+    Raises:
+        ValueError: It is nearly a list.
+    """
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            value = ast.literal_eval(value)
+        for read in (json.loads, _python_list):
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                return read(value)
+        if "'" in value or '"' in value:
+            raise ValueError(value)
     if isinstance(value, str):
         return value.split(SEPARATOR)
     return value if isinstance(value, list) else [value]
+
+
+def _python_list(text: str) -> list:
+    """A list as Python writes it; a ``ValueError`` if texts stand in it without a comma, as NumPy writes them."""
+    found = ast.literal_eval(text)
+    if len(QUOTED.findall(text)) != sum(isinstance(one, str) for one in found):
+        raise ValueError(text)
+    return found
 
 
 def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
@@ -174,8 +197,6 @@ def check_separator(rows: Sequence[tuple[str, Labels]], classes: Sequence[str], 
         raise UserError(
             f"The label {shown(holding[0][:40])!r} holds a {SEPARATOR}, which stands between labels: rename it."
         )
-    if multilabel:
-        _check_other_marks(rows, classes)
     for name in holding:
         parts = [part.strip() for part in name.split(SEPARATOR)]
         if any(part in classes for part in parts):
@@ -186,13 +207,13 @@ def check_separator(rows: Sequence[tuple[str, Labels]], classes: Sequence[str], 
             )
 
 
-def _check_other_marks(rows: Sequence[tuple[str, Labels]], classes: Sequence[str]) -> None:
-    """Have labels that are divided by another mark be a ``UserError``: where their parts come again in others."""
+def check_other_marks(rows: Sequence[tuple[str, Labels]], classes: Sequence[str]) -> None:
+    """Have labels that are divided by another mark be a ``UserError``: where all their parts come again elsewhere."""
     for mark in OTHER_MARKS:
         divided = {name: {part.strip() for part in name.split(mark)} for name in classes if mark in name}
+        times = Counter([part for parts in divided.values() for part in parts] + list(classes))
         for name, parts in divided.items():
-            others = [own for other, own in divided.items() if other != name]
-            if any(part in classes or any(part in own for own in others) for part in parts):
+            if all(times[part] > 1 for part in parts):
                 where = next(place for place, labels in rows if name in labels_of(labels))
                 raise UserError(
                     f"{where}: the label {shown(name[:40])!r} could be {len(parts)}: write {SEPARATOR} between labels."

@@ -19,6 +19,7 @@ from mixtransfer.data.label_columns import (
     Labels,
     all_names,
     as_text,
+    check_other_marks,
     check_separator,
     label_columns,
     labels_of,
@@ -171,7 +172,10 @@ class _Listing:
         classes += sorted(label for label in labels if isinstance(label, str) and label not in classes)
         if not classes:
             raise UserError(f"{source} has no label in any row.")
-        check_separator([(row.where, row.label) for row in rows], classes, bool(self.multilabel))
+        written = [(row.where, row.label) for row in rows]
+        check_separator(written, classes, bool(self.multilabel))
+        if self.multilabel and not self.named:
+            check_other_marks(written, classes)
         shown = [[titles[one] if isinstance(one, int) else one for one in labels_of(row.label)] for row in rows]
         if self.multilabel:
             notes = [*notes, several_labels_note(shown, classes)]

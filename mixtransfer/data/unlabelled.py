@@ -6,11 +6,12 @@ from pathlib import Path
 from mixtransfer.data.dataset import ImageDataset
 from mixtransfer.data.division import counted
 from mixtransfer.data.images import find_images, find_unusable, tell_skipped
+from mixtransfer.data.split_file import digests
 from mixtransfer.errors import UserError
 
 
 def list_unlabelled(folder: Path, dataset: ImageDataset, say: Callable[[str], None]) -> list[Path]:
-    """The usable images below a folder that the dataset does not have, by their contents, in any part.
+    """The usable images below a folder, each once, that the dataset does not have in any part, byte for byte.
 
     Args:
         say: Where sentences for the user go.
@@ -24,11 +25,13 @@ def list_unlabelled(folder: Path, dataset: ImageDataset, say: Callable[[str], No
     skipped = find_unusable(found)
     tell_skipped(skipped, say)
     usable = [file for file in found if file not in skipped]
-    parts = dataset.split().known(usable)
-    files = [file for file, part in zip(usable, parts, strict=True) if not part]
+    of_data = set(dataset.split().digests)
+    contents = digests(usable)
+    first = dict(zip(reversed(contents), reversed(usable), strict=True))  # of equal files one
+    files = sorted(file for content, file in first.items() if content not in of_data)
     if not files:
         raise UserError(f"--unlabelled {folder} has no usable image that the data does not have.")
     own = len(usable) - len(files)
-    left_out = f"; {counted(own)} of the data itself {'is' if own == 1 else 'are'} left out" if own else ""
+    left_out = f"; {counted(own)} left out, the same as others or as images of the data" if own else ""
     say(f"{folder}: {counted(len(files))} without labels{left_out}.")
     return files

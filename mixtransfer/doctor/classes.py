@@ -52,6 +52,7 @@ def class_findings(counts: Mapping[str, Mapping[str, int]], task: str, multilabe
             mend = "Add images of the small classes, or train with --loss asymmetric."
         elif task == "classify":
             mend = "Add images of the small classes, or train with --class-weights balanced."
+        mend += " (Counted are 72 % of the images: the others validate and are tested.)" if whole else ""
         findings.append(Finding("imbalance", "warning", sentence, mend))
     for part in counts.keys() - {"train", "all"}:
         if untested := [name for name, count in counts[part].items() if not count and train[name]]:

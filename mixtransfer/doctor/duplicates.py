@@ -192,8 +192,7 @@ class Copies:
                     "warning",
                     f"{counted(len(equal), 'image')} {'is an exact copy' if len(equal) == 1 else 'are exact copies'} "
                     "of another in the same part.",
-                    "Drop them (--fix-list): they count double."
-                    + (" Files listed twice have to be taken out of the list." if self._listed_twice(equal) else ""),
+                    "Drop them (--fix-list): they count double.",
                     self._examples(equal),
                 )
             )

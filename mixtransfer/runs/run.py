@@ -41,7 +41,8 @@ class Run:
 
     It holds ``config.yaml`` (the resolved configuration), ``split.csv`` (which image is in which part; see
     ``mixtransfer.runs.run_data``), ``model.safetensors`` and ``model.json`` (all that is needed to use the model), of a
-    classifier ``known.safetensors`` (what tells images of its classes from others), ``last.ckpt`` (to resume),
+    classifier ``known.safetensors`` (what tells images of its classes from others) and, with images without labels,
+    ``pseudo_labels.csv`` (what they were taken for), ``last.ckpt`` (to resume),
     ``metrics.csv`` (a row an epoch), ``metrics.json``, ``report.html`` and ``figures/``, and what was answered to the
     test images: ``test_predictions.csv`` of a classifier, ``test_detections.json`` of a detector.
     """

@@ -4,6 +4,8 @@ import csv
 import math
 import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +63,10 @@ def test_what_is_surely_of_a_class_is_trained_on(teacher, apart, tmp_path, monke
     run = train(options, say=heard.append)
     rows, said = kept(run), "\n".join(heard)
     files = sorted(path for path in others.iterdir() if path.name not in ("test-copy.jpg", "broken.png"))
-    assert f"others: {len(files)} images without labels; 1 image of the data itself is left out." in said
+    assert (
+        f"others: {len(files)} images without labels; 1 image left out, the same as others or as images of the data."
+        in said
+    )
     assert f"Of {len(files)} images without labels {len(rows)} get one" in said
     assert [row["path"] for row in rows] == [str(path) for path in files[1::2]]
     assert all(row["path"].rpartition("/")[2].startswith(f"{row['class']}-") for row in rows)
@@ -89,10 +94,20 @@ def test_a_training_goes_on_with_the_labels_that_were_given(teacher, apart, tmp_
         with pytest.raises(BaseException, match="Go on with"):
             train(tiny(data, tmp_path / "broken", **more))
     monkeypatch.setattr(unlabelled, "_answers", None)  # they are not asked for again
+    shutil.copytree(tmp_path / "broken", tmp_path / "lost")
     again = train(TrainOptions(resume=str(tmp_path / "broken")))
     assert len(kept(whole)) > 5 and np.mean([row["class"] in row["path"] for row in kept(whole)]) > 0.4
     assert again.pseudo_labels.read_bytes() == whole.pseudo_labels.read_bytes()
     assert again.weights.read_bytes() == whole.weights.read_bytes()
+    shutil.copytree(tmp_path / "lost", tmp_path / "fewer")
+    (tmp_path / "lost" / "pseudo_labels.csv").unlink()
+    with pytest.raises(UserError, match="pseudo_labels.csv is missing, so what was trained on is not known"):
+        train(TrainOptions(resume=str(tmp_path / "lost")))
+    Path(kept(whole)[0]["path"]).unlink()
+    others.rename(tmp_path / "elsewhere")
+    heard: list[str] = []
+    train(TrainOptions(resume=str(tmp_path / "fewer")), say=heard.append)
+    assert f"Warning: {len(kept(whole))} images without labels are not there any more." in heard
 
 
 def test_a_head_gives_labels_that_know_nothing_of_validation(apart, tmp_path, monkeypatch):
@@ -101,11 +116,31 @@ def test_a_head_gives_labels_that_know_nothing_of_validation(apart, tmp_path, mo
     fitted = []
     fit = unlabelled.fit_linear_head
     monkeypatch.setattr(unlabelled, "fit_linear_head", lambda x, *how: fitted.append(x) or fit(x, *how))
+    monkeypatch.setattr(unlabelled, "SURE", 0.2)
     options = tiny(data, tmp_path / "run", epochs=1, fit_head=True, unlabelled=str(others))
     run = train(options)
     parts = [line.split(",")[2] for line in run.split.read_text().splitlines()]
     assert [len(x.labels) for x in fitted] == [parts.count("train")] and "val" in parts
-    assert all(float(row["probability"]) >= unlabelled.SURE for row in kept(run))
+    assert kept(run)
+
+
+def test_the_epochs_follow_the_images_that_got_a_label(teacher, apart, tmp_path, monkeypatch):
+    """Unless they are given; here by a rule that few images will do for."""
+    data, others = apart
+    real = unlabelled.resolve
+
+    def by_ten(options, dataset, model, unlabelled):
+        assert options.lr is None
+        known = real(options, dataset, model, unlabelled=unlabelled)
+        return replace(known, epochs=len(dataset.train) // 10 - unlabelled // 30) if options.epochs is None else known
+
+    monkeypatch.setattr(unlabelled, "resolve", by_ten)
+    for sure, given, epochs in ((0.0, None, 1), (1.1, None, 2), (0.0, 3, 3)):
+        monkeypatch.setattr(unlabelled, "SURE", sure)
+        more = {"teacher": str(teacher.folder), "unlabelled": str(others), "epochs": given, "lr": None}
+        run = train(tiny(data, tmp_path / f"{sure}-{given}", **more))
+        assert run.options(TrainOptions).epochs == epochs
+        assert len(run.history.read_text().splitlines()) == 1 + epochs
 
 
 def test_what_looks_like_no_class_gets_no_label(teacher, apart, tmp_path, monkeypatch):

@@ -102,10 +102,17 @@ def test_the_same_labels_in_every_way_that_they_are_written(tmp_path, rows, how)
         ("path,cat\nimages/000.png,1\nimages/001.png,-1\n", "line 3: the column cat has '-1', where a label has 0"),
         ("path,labels\nimages/000.png,a\nimages/001.png,NaN\n", "line 3: the label 'NaN' could be a class, or stand"),
         (
-            "path,labels\nimages/000.png,a|b\nimages/001.png,a\n",
+            "path,labels\nimages/000.png,a|b\nimages/001.png,a\nimages/002.png,c|b\n",
             r"line 2: the label 'a\|b' could be 2: write ; between",
         ),
-        ('path,labels\nimages/000.png,"a, b"\nimages/001.png,"a, c"\n', "the label 'a, b' could be 2: write ; between"),
+        (
+            'path,labels\nimages/000.png,"a, b"\nimages/001.png,"a"\nimages/002.png,b\n',
+            "'a, b' could be 2: write ; between",
+        ),
+        (
+            "path,labels\nimages/000.png,['a' 'b']\nimages/001.png,\n",
+            r"line 2: \"\['a' 'b'\]\" is no list: write ; between",
+        ),
         (
             'path,labels\nimages/000.png,"[0, 1, 1]"\n',
             "line 2: labels has a 0 or 1 for each class, whose names are not",
@@ -141,11 +148,15 @@ def test_yes_and_no(tmp_path, rows):
     assert any("An image may have 1 label (red), or not" in note for note in dataset.notes)
 
 
-def test_classes_whose_names_hold_a_comma(tmp_path, rows):
-    names = ("tench, Tinca tinca", "goldfish, Carassius auratus")
-    lines = "".join(f'{name},"{names[i % 2]}"\n' for i, (name, _) in enumerate(rows))
-    (tmp_path / "m.csv").write_text("path,labels\n" + lines)
-    assert load_dataset(str(tmp_path / "m.csv")).classes == sorted(names)
+def test_names_that_hold_other_marks(tmp_path, rows):
+    for names in (
+        ("tench, Tinca tinca", "goldfish, Carassius auratus"),
+        ("projectile, missile", "missile"),
+        ("animal/cat", "animal/dog", "none"),
+    ):
+        lines = "".join(f'{name},"{names[i % len(names)]}"\n' for i, (name, _) in enumerate(rows))
+        (tmp_path / "m.csv").write_text("path,labels\n" + lines)
+        assert load_dataset(str(tmp_path / "m.csv")).classes == sorted(names)
 
 
 def test_one_label_a_row_is_read_as_it_was_before_there_were_several(tmp_path, rows):

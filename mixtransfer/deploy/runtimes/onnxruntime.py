@@ -104,6 +104,7 @@ def _pool_by_name(graph) -> None:
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    axes_of: set[str] = set()
     for node in graph.node:
         if node.op_type != "ReduceMean" or node.input[1:] and node.input[1] not in constants:
             continue
@@ -111,10 +112,11 @@ def _pool_by_name(graph) -> None:
         axes = numpy_helper.to_array(constants[node.input[1]]).tolist() if node.input[1:] else []
         if keeps and axes in ([2, 3], [-2, -1], [-1, -2]):
             node.op_type = "GlobalAveragePool"
+            axes_of.update(node.input[1:])
             del node.input[1:], node.attribute[:]
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)  # the axes, of which ONNX Runtime would warn
+    axes_of -= {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in axes_of]:
+        graph.initializer.remove(tensor)  # ONNX Runtime would warn of it
 
 
 def _half(model):
