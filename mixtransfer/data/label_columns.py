@@ -130,7 +130,10 @@ def label_columns(table: Table, known: Sequence[str]) -> LabelColumns:
 
 def _refuse_one_hot(table: Table, column: str) -> None:
     """Have lists of a 0 or 1 for each class be a ``UserError``: read as numbers of classes they would be two."""
-    lists = [(line, _parts(row.get(column))) for line, row in table.rows]
+    try:
+        lists = [(line, _parts(row.get(column))) for line, row in table.rows]
+    except ValueError:  # the row will be named when it is read
+        return
     if lists and all(len(own) > 2 and all(type(one) is int and one in (0, 1) for one in own) for _, own in lists):
         raise UserError(
             f"{table.where(lists[0][0])}: {column} has a 0 or 1 for each class, whose names are not known: list the "
