@@ -19,13 +19,10 @@ from serving import serving
 from mixtransfer.commandline.cli import VERBS, _parsed, main
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = (ROOT / "docs", ROOT / "docs" / "how-to", ROOT / "docs" / "explain")
 PAGES = {
     path: path.read_text(encoding="utf-8")
-    for path in (
-        ROOT / "README.md",
-        *sorted((ROOT / "docs").glob("*.md")),
-        *sorted((ROOT / "docs" / "how-to").glob("*.md")),
-    )
+    for path in (ROOT / "README.md", *(page for folder in FOLDERS for page in sorted(folder.glob("*.md"))))
 }
 TEXT = "\n".join(PAGES.values())
 RECIPES = sorted(path for path in (ROOT / "configs").rglob("*.[yp][ay]*") if path.parent.name != "common")

@@ -50,6 +50,7 @@ SITE = {
             "hub",
         )
     ),
+    "Explanation": ("explain/mixconv", "explain/intervals"),
     "Reference": ("commands", "options", "python", "files"),
     "What was measured": ("results", "paper", "reproduce"),
     "The project": ("../CONTRIBUTING", "../CHANGELOG", "../SECURITY"),
