@@ -218,14 +218,16 @@ def _unlabelled(options: TrainOptions, dataset: ImageDataset, run: Run | None, s
     Raises:
         UserError: There are none, or the data or the machine is none that they go with.
     """
-    if options.unlabelled is None or run and (run.pseudo_labels.exists() or run.checkpoint.exists()):
+    if options.unlabelled is None:
+        return []
+    if processes(options) > 1:  # the others would not know which images got a label
+        raise UserError("--unlabelled is for one process: give --devices 1.")
+    if run and (run.pseudo_labels.exists() or run.checkpoint.exists()):
         return []
     if dataset.is_multilabel:
         raise UserError(f"--unlabelled is for one class an image, and those of {dataset.name} may have several labels.")
     if not isinstance(dataset.train.images, list):
         raise UserError(f"--unlabelled is for data in files, which {dataset.name} is not.")
-    if processes(options) > 1:
-        raise UserError("--unlabelled is for one process: give --devices 1.")
     return list_unlabelled(Path(options.unlabelled), dataset, say)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from mixtransfer.errors import UserError
 from mixtransfer.common.files import write_atomic
 from mixtransfer.common.plain_torch import load_plain_torch
+from mixtransfer.errors import UserError
 
 
 def save_checkpoint(path: Path | str, state: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixtransfer.errors import UserError
 from mixtransfer.common.messages import tell
+from mixtransfer.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger

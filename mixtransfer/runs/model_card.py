@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mixtransfer.backbones.architecture import Architecture
 from mixtransfer.backbones.registry import BackboneSpec, architecture_spec, backbone_spec
-from mixtransfer.errors import UserError
 from mixtransfer.common.files import write_atomic
 from mixtransfer.common.machine import package_versions
+from mixtransfer.errors import UserError
 
 CLASSIFIERS = ("classification", "multilabel")  # the tasks whose answer is of a whole image
 

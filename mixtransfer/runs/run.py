@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import yaml
 
 from mixtransfer.backbones.registry import backbone_spec
-from mixtransfer.data.names import data_name, same_data
-from mixtransfer.common.typed import checked
-from mixtransfer.errors import UserError
 from mixtransfer.common.files import is_unused, make_new, remove_unfinished, write_atomic
 from mixtransfer.common.plain_yaml import load_plain_yaml
+from mixtransfer.common.typed import checked
+from mixtransfer.data.names import data_name, same_data
+from mixtransfer.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from folders import make_folder
-from tiny import tiny
+from tiny import tiny, train_interrupted
 from torch import nn
 from torch.nn import functional as F
 
@@ -181,21 +181,10 @@ def test_what_is_no_teacher(teacher, colours, tmp_path, capsys):
 
 def test_a_training_with_a_teacher_goes_on(teacher, colours, tmp_path, monkeypatch):
     """To the weights of one that was not interrupted; the teacher is in no checkpoint."""
-    from mixtransfer.classification.callbacks import History
     from mixtransfer.runs.checkpoint import load_checkpoint
 
     whole = train(tiny(colours, tmp_path / "whole", teacher=str(teacher.folder)))
-    ended = History.on_train_epoch_end
-
-    def interrupt(self, trainer, module):
-        ended(self, trainer, module)
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(History, "on_train_epoch_end", interrupt)
-        with pytest.raises(BaseException, match="Go on with"):
-            train(tiny(colours, tmp_path / "broken", teacher=str(teacher.folder)))
+    train_interrupted(tiny(colours, tmp_path / "broken", teacher=str(teacher.folder)), monkeypatch)
     state = load_checkpoint(tmp_path / "broken" / "last.ckpt")["state_dict"]
     assert state.keys() == ImageClassifier(open_classifier(whole.folder).model).state_dict().keys()
     again = train(TrainOptions(resume=str(tmp_path / "broken")))

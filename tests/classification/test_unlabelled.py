@@ -12,7 +12,7 @@ import pytest
 import torch
 from folders import make_folder
 from PIL import Image
-from tiny import tiny
+from tiny import tiny, train_interrupted
 
 from mixtransfer.classification import unlabelled
 from mixtransfer.classification.options import TrainOptions
@@ -76,23 +76,11 @@ def test_what_is_surely_of_a_class_is_trained_on(teacher, apart, tmp_path, monke
 
 
 def test_a_training_goes_on_with_the_labels_that_were_given(teacher, apart, tmp_path, monkeypatch):
-    from mixtransfer.classification.callbacks import History
-
     data, others = apart
     monkeypatch.setattr(unlabelled, "SURE", 0.25)  # which the teacher, of a few steps, is of most
     more = {"teacher": str(teacher.folder), "unlabelled": str(others)}
     whole = train(tiny(data, tmp_path / "whole", **more))
-    ended = History.on_train_epoch_end
-
-    def interrupt(self, trainer, module):
-        ended(self, trainer, module)
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(History, "on_train_epoch_end", interrupt)
-        with pytest.raises(BaseException, match="Go on with"):
-            train(tiny(data, tmp_path / "broken", **more))
+    train_interrupted(tiny(data, tmp_path / "broken", **more), monkeypatch)
     monkeypatch.setattr(unlabelled, "_answers", None)  # they are not asked for again
     shutil.copytree(tmp_path / "broken", tmp_path / "lost")
     again = train(TrainOptions(resume=str(tmp_path / "broken")))
@@ -105,6 +93,8 @@ def test_a_training_goes_on_with_the_labels_that_were_given(teacher, apart, tmp_
         train(TrainOptions(resume=str(tmp_path / "lost")))
     Path(kept(whole)[0]["path"]).unlink()
     others.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="--unlabelled is for one process"):  # the others would have fewer images
+        train(TrainOptions(resume=str(tmp_path / "fewer"), devices=2))
     heard: list[str] = []
     train(TrainOptions(resume=str(tmp_path / "fewer")), say=heard.append)
     assert f"Warning: {len(kept(whole))} images without labels are not there any more." in heard
